@@ -1,0 +1,1 @@
+"""Typed asyncio clients of the three services, over REST and gRPC."""

@@ -1,0 +1,1 @@
+"""The wire contract: proto, generated stubs, REST schemas, the code table and conversions."""

@@ -1,0 +1,282 @@
+"""The REST bodies, and the values that both surfaces and both clients speak.
+
+Field names are those of `align2llava.proto`. In JSON an image's `data` is base64, in msgpack
+bytes; a oneof is its one member at top level; absent members are left out. Knows no transport.
+"""
+
+import base64
+import binascii
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+
+
+def _decoded(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return base64.b64decode(value, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"data is not base64: {error}") from error
+
+
+ImageData = Annotated[
+    bytes,
+    BeforeValidator(_decoded),
+    PlainSerializer(lambda data: base64.b64encode(data).decode(), when_used="json"),
+]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Message(BaseModel):
+    """One message of the wire: frozen, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _require_one(message: BaseModel, names: tuple[str, ...]) -> None:
+    present = [name for name in names if getattr(message, name) is not None]
+    if len(present) != 1:
+        raise ValueError(f"exactly one of {', '.join(names)} is needed; found {len(present)}")
+
+
+class Image(Message):
+    """An encoded image, or its hash alone where the service already holds it."""
+
+    sha256: Annotated[str, Field(pattern=SHA256_PATTERN)]
+    data: ImageData | None = None
+
+
+class Item(Message):
+    """One candidate: `questions` for question-reward, `question` and `answer` for answer-reward."""
+
+    id: str
+    questions: tuple[str, ...] = ()
+    question: str | None = None
+    answer: str | None = None
+
+
+class Group(Message):
+    """One image and its candidates, answered in this order."""
+
+    image: Image | None = None
+    items: tuple[Item, ...]
+
+
+class ScoreRequest(Message):
+    """Asks for the rewards of all items of all groups."""
+
+    groups: tuple[Group, ...]
+
+
+class ErrorBody(Message):
+    """An error of one item, or the body of a failed request."""
+
+    code: str
+    message: str
+    retry_after_ms: Count = 0
+
+
+class ItemReward(Message):
+    """The outcome of one item: a finite reward (higher is better) or an error."""
+
+    id: str
+    reward: FiniteFloat | None = None
+    error: ErrorBody | None = None
+    num_tokens: Count = 0
+    truncated: bool = False
+
+    @model_validator(mode="after")
+    def _one_outcome(self) -> Self:
+        _require_one(self, ("reward", "error"))
+        return self
+
+
+class Usage(Message):
+    """Tokens computed for a group and its share of the device's time in ms."""
+
+    prefix_tokens: Count = 0
+    suffix_tokens: Count = 0
+    device_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+class GroupRewards(Message):
+    """Outcomes in the order of the group's items."""
+
+    items: tuple[ItemReward, ...]
+    usage: Usage = Usage()
+
+
+class ModelIdentity(Message):
+    """Which model answered; `identity` is equal exactly where the numbers are meant to be equal."""
+
+    name: str
+    kind: str
+    identity: str
+    weights_sha256: str
+    dtype: str
+    template_version: str = ""
+    engine: str = ""
+    server_version: str = ""
+
+
+class ScoreResponse(Message):
+    """Rewards in the order of the request's groups."""
+
+    model: ModelIdentity
+    groups: tuple[GroupRewards, ...]
+
+
+class Turn(Message):
+    """One question and its answer."""
+
+    question: str
+    answer: str
+
+
+class Sampling(Message):
+    """How a completion was drawn; `max_tokens` 0 = bounded by the input's length."""
+
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.0
+    seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = 0
+    max_tokens: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+
+
+class RewriteItem(Message):
+    """A turn to be put into the inner LLM's own words; no `sampling` = greedy."""
+
+    id: str
+    question: str
+    answer: str
+    sampling: Sampling | None = None
+
+
+class RewriteRequest(Message):
+    """Asks for one rewrite of each item."""
+
+    items: tuple[RewriteItem, ...]
+
+
+class RewriteResult(Message):
+    """The rewritten turn, the completion where it holds no turn, or an error."""
+
+    id: str
+    rewritten: Turn | None = None
+    error: ErrorBody | None = None
+    unparsed: str | None = None
+    num_prompt_tokens: Count = 0
+    num_completion_tokens: Count = 0
+    finish_reason: str = ""
+    sampling: Sampling = Sampling()
+
+    @model_validator(mode="after")
+    def _one_outcome(self) -> Self:
+        _require_one(self, ("rewritten", "error", "unparsed"))
+        return self
+
+
+class RewriteResponse(Message):
+    """Rewrites in the order of the request."""
+
+    model: ModelIdentity
+    items: tuple[RewriteResult, ...]
+    device_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+class Verdict(StrEnum):
+    """The review's choice."""
+
+    ORIGINAL = "original"
+    REWRITE = "rewrite"
+
+
+class ReviewItem(Message):
+    """Two versions of one turn, between which the inner LLM chooses."""
+
+    id: str
+    original: Turn
+    rewrite: Turn
+
+
+class ReviewRequest(Message):
+    """Asks for one verdict on each item, taken in both orders."""
+
+    items: tuple[ReviewItem, ...]
+
+
+class Reviewed(Message):
+    """The choices of both orders; `verdict` is `rewrite` only where both agree on it."""
+
+    verdict: Verdict
+    original_first: Verdict
+    rewrite_first: Verdict
+
+
+class ReviewResult(Message):
+    """The verdicts on one item, or an error."""
+
+    id: str
+    reviewed: Reviewed | None = None
+    error: ErrorBody | None = None
+    num_prompt_tokens: Count = 0
+    num_completion_tokens: Count = 0
+
+    @model_validator(mode="after")
+    def _one_outcome(self) -> Self:
+        _require_one(self, ("reviewed", "error"))
+        return self
+
+
+class ReviewResponse(Message):
+    """Verdicts in the order of the request."""
+
+    model: ModelIdentity
+    items: tuple[ReviewResult, ...]
+    device_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+class LikelihoodItem(Message):
+    """A prompt and a completion, both verbatim (no template)."""
+
+    id: str
+    prompt: str
+    completion: str
+
+
+class LikelihoodRequest(Message):
+    """Asks for the negative log-likelihood of each completion after its prompt."""
+
+    items: tuple[LikelihoodItem, ...]
+
+
+class LikelihoodResult(Message):
+    """`nll` in nats, summed over the completion's `num_tokens` tokens; or an error."""
+
+    id: str
+    nll: FiniteFloat | None = None
+    error: ErrorBody | None = None
+    num_tokens: Count = 0
+
+    @model_validator(mode="after")
+    def _one_outcome(self) -> Self:
+        _require_one(self, ("nll", "error"))
+        return self
+
+
+class LikelihoodResponse(Message):
+    """Likelihoods in the order of the request."""
+
+    model: ModelIdentity
+    items: tuple[LikelihoodResult, ...]
+    device_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0

@@ -1,0 +1,1 @@
+"""The curation driver, training jobs and the command line."""

@@ -1,0 +1,1 @@
+"""The curation driver: records in, decisions, dataset, ledger and report out."""

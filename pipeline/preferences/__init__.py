@@ -1,0 +1,1 @@
+"""Human preference data: import, agreement, pairs."""

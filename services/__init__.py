@@ -1,0 +1,1 @@
+"""The three model services: question-reward, answer-reward and inner-llm."""

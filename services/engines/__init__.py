@@ -1,0 +1,1 @@
+"""Engines: what computes rewards and text. They know no transport."""

@@ -1,0 +1,125 @@
+"""What a service asks of its engine: two Protocols and the values they speak. No transport, no torch.
+
+Shapes: a `RewardGroup` is one image with its candidates; a `GroupScore` answers it row by row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from PIL import Image
+
+from clients.wire.schemas import ModelIdentity
+from services.errors import ServiceError
+
+RewardKind = Literal["question-reward", "answer-reward"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One row to be scored: all human turns of a record, or one question and its answer.
+
+    For question-reward `answer` is None; for answer-reward `questions` has one element.
+    """
+
+    questions: tuple[str, ...]
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardGroup:
+    """One decoded RGB image (None = text only) and the candidates that share it."""
+
+    image: Image.Image | None
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowReward:
+    """The reward of one candidate; `num_tokens` counts text and image tokens of its sequence."""
+
+    reward: float  # finite, float32, higher is better
+    num_tokens: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupScore:
+    """One outcome for each candidate, in order, and what they cost."""
+
+    rows: tuple[RowReward | ServiceError, ...]
+    prefix_tokens: int
+    suffix_tokens: int
+    device_ms: float
+
+
+class RewardEngine(Protocol):
+    """Computes rewards. Called from one thread only; a reward never depends on batch mates."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model this is."""
+        ...
+
+    def score(self, groups: Sequence[RewardGroup]) -> list[GroupScore]:
+        """Returns one score for each group, in order.
+
+        A candidate that cannot be scored (too long, non-finite reward) gets a `ServiceError` as
+        its row; the others are scored all the same.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatMessage:
+    """One message of a chat prompt."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """One sampled completion."""
+
+    text: str
+    finish_reason: Literal["stop", "length"]
+    num_prompt_tokens: int
+    num_completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likelihood:
+    """Negative log-likelihood of a completion, in nats, summed over its tokens."""
+
+    nll: float
+    num_tokens: int
+
+
+class LanguageEngine(Protocol):
+    """The inner LLM. Every method raises `TooLargeError` where prompt and completion do not fit."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model this is."""
+        ...
+
+    async def complete(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        temperature: float,
+        seed: int,
+        max_tokens: int,
+        choices: Sequence[str] = (),
+    ) -> Rollout:
+        """Returns one completion of the chat prompt, at most `max_tokens` tokens.
+
+        `choices`, where given, are the only texts the completion may be (constrained decoding).
+        `max_tokens` 0 = as many as the prompt has tokens, plus 64.
+        """
+        ...
+
+    async def likelihood(self, prompt: str, completion: str) -> Likelihood:
+        """Returns the likelihood of `completion` after `prompt`, both verbatim, no template."""
+        ...

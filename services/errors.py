@@ -1,0 +1,79 @@
+"""Errors a service answers: one class, whose code is a row of the wire table.
+
+ServiceError(code)
+  +-- InvalidRequestError, UnauthenticatedError, ImageNeededError, TooLargeError,
+      ImageInvalidError, OverloadedError, InternalError, UnavailableError, DeadlineError
+
+Both surfaces translate them by `clients.wire.codes.TABLE`; engines and the batcher raise or
+return them and know no transport.
+"""
+
+from clients.wire.codes import Code
+
+
+class ServiceError(Exception):
+    """Base of all; the message says what was wrong, which one, and the limit."""
+
+    code: Code = Code.INTERNAL
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequestError(ServiceError):
+    """The request or the item does not fit the contract."""
+
+    code = Code.INVALID_REQUEST
+
+
+class UnauthenticatedError(ServiceError):
+    """No bearer key, or an unknown one."""
+
+    code = Code.UNAUTHENTICATED
+
+
+class ImageNeededError(ServiceError):
+    """The image was named by hash alone and is not held here."""
+
+    code = Code.IMAGE_NEEDED
+
+
+class TooLargeError(ServiceError):
+    """A body, an item, an image or a text is over its limit."""
+
+    code = Code.TOO_LARGE
+
+
+class ImageInvalidError(ServiceError):
+    """The bytes are no image we read, or do not have the hash they claim."""
+
+    code = Code.IMAGE_INVALID
+
+
+class OverloadedError(ServiceError):
+    """A queue is full; `retry_after_ms` says when to come again."""
+
+    code = Code.OVERLOADED
+
+    def __init__(self, message: str, *, retry_after_ms: int) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
+
+
+class InternalError(ServiceError):
+    """The service's own fault."""
+
+    code = Code.INTERNAL
+
+
+class UnavailableError(ServiceError):
+    """The service is loading or draining."""
+
+    code = Code.UNAVAILABLE
+
+
+class DeadlineError(ServiceError):
+    """The caller's deadline passed before the work was done."""
+
+    code = Code.DEADLINE_EXCEEDED

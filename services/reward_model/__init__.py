@@ -1,0 +1,1 @@
+"""The reward model in pure torch; shared by serving and training."""
