@@ -74,6 +74,7 @@ TABLE: dict[Code, CodeRow] = {
     ),
 }
 
+BY_NAME: dict[str | None, Code] = {code.value: code for code in Code}
 BY_HTTP_STATUS: dict[int, Code] = {row.http_status: code for code, row in TABLE.items()}
 BY_GRPC_STATUS: dict[grpc.StatusCode, Code] = {row.grpc_status: code for code, row in TABLE.items()}
 
@@ -98,8 +99,10 @@ def code_of_grpc(status: grpc.StatusCode, trailer: str | None) -> Code:
     The gRPC library itself answers RESOURCE_EXHAUSTED, without our trailer, when a message is over
     its size limit: that is `too_large`, not `overloaded`.
     """
-    if trailer is not None and trailer in Code:
-        return Code(trailer)
+    if trailer in BY_NAME:
+        return BY_NAME[trailer]
+    if status is grpc.StatusCode.CANCELLED:  # the server went away under the call
+        return Code.UNAVAILABLE
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Code.TOO_LARGE
     return BY_GRPC_STATUS.get(status, Code.INTERNAL)

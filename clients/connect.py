@@ -1,0 +1,44 @@
+"""From an endpoint to a client: the URL's scheme decides the transport."""
+
+from typing import Literal
+
+from clients.api import InnerLLMClient, RewardClient
+from clients.endpoint import Endpoint
+from clients.rest import RestInnerLLMClient, RestRewardClient
+from clients.rpc import GrpcInnerLLMClient, GrpcRewardClient
+
+
+def connect_reward(
+    endpoint: Endpoint, *, kind: Literal["question-reward", "answer-reward"]
+) -> RewardClient:
+    """Returns a client of a reward service; nothing is sent yet. Needs a running event loop.
+
+    Raises:
+        ValueError: the URL's scheme is none of ours.
+    """
+    if is_rest(endpoint.url):
+        return RestRewardClient(endpoint)
+    return GrpcRewardClient(endpoint, kind=kind)
+
+
+def connect_inner_llm(endpoint: Endpoint) -> InnerLLMClient:
+    """Returns a client of the inner-llm service; as `connect_reward`."""
+    if is_rest(endpoint.url):
+        return RestInnerLLMClient(endpoint)
+    return GrpcInnerLLMClient(endpoint)
+
+
+def is_rest(url: str) -> bool:
+    """Returns whether the URL is REST's, not gRPC's.
+
+    Raises:
+        ValueError: the scheme is none of http, https, grpc, grpcs, dns.
+    """
+    scheme = url.partition(":")[0]
+    if scheme in ("http", "https"):
+        return True
+    if scheme in ("grpc", "grpcs", "dns"):
+        return False
+    raise ValueError(
+        f"endpoint {url!r}: the scheme must be http://, https://, grpc://, grpcs:// or dns:///"
+    )

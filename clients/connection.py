@@ -1,0 +1,151 @@
+"""The two clients above their transport: a connection makes one attempt, these retry and check."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+from clients.errors import BadAnswerError
+from clients.retry import with_retries
+from clients.scoring import KnownImages, score_groups
+from clients.wire.schemas import (
+    Group,
+    LikelihoodItem,
+    LikelihoodRequest,
+    LikelihoodResponse,
+    Message,
+    ModelIdentity,
+    ReviewItem,
+    ReviewRequest,
+    ReviewResponse,
+    RewriteItem,
+    RewriteRequest,
+    RewriteResponse,
+    ScoreRequest,
+    ScoreResponse,
+)
+
+S = TypeVar("S", bound=Message)
+
+
+class Method(StrEnum):
+    """The calls of the wire contract, by their gRPC names."""
+
+    SCORE = "Score"
+    REWRITE = "Rewrite"
+    REVIEW = "Review"
+    LIKELIHOOD = "Likelihood"
+    GET_MODEL = "GetModel"
+
+
+class Connection(Protocol):
+    """One service over one transport."""
+
+    async def attempt(
+        self, method: Method, request: Message | None, schema: type[S], *, timeout_s: float
+    ) -> S:
+        """Returns the answer to one attempt, raises `ClientError`; GET_MODEL has no request."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        ...
+
+
+async def _ask(
+    connection: Connection,
+    method: Method,
+    request: Message | None,
+    *,
+    schema: type[S],
+    timeout_s: float,
+) -> S:
+    return await with_retries(
+        lambda left_s: connection.attempt(method, request, schema, timeout_s=left_s),
+        timeout_s=timeout_s,
+    )
+
+
+class ConnectedRewardClient:
+    """A `RewardClient` over any connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._known = KnownImages()
+
+    async def score(self, groups: Sequence[Group], *, timeout_s: float) -> ScoreResponse:
+        """See `RewardClient.score`; each of the sends it takes has `timeout_s`."""
+
+        async def send(some: tuple[Group, ...]) -> ScoreResponse:
+            request = ScoreRequest(groups=some)
+            return await _ask(
+                self._connection, Method.SCORE, request, schema=ScoreResponse, timeout_s=timeout_s
+            )
+
+        return await score_groups(send, groups, known=self._known)
+
+    async def model(self, *, timeout_s: float) -> ModelIdentity:
+        """See `RewardClient.model`."""
+        return await _ask(
+            self._connection, Method.GET_MODEL, None, schema=ModelIdentity, timeout_s=timeout_s
+        )
+
+    async def aclose(self) -> None:
+        """See `RewardClient.aclose`."""
+        await self._connection.aclose()
+
+
+class ConnectedInnerLLMClient:
+    """An `InnerLLMClient` over any connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def rewrite(self, items: Sequence[RewriteItem], *, timeout_s: float) -> RewriteResponse:
+        """See `InnerLLMClient.rewrite`."""
+        request = RewriteRequest(items=tuple(items))
+        response = await _ask(
+            self._connection, Method.REWRITE, request, schema=RewriteResponse, timeout_s=timeout_s
+        )
+        _check_ids([item.id for item in items], [item.id for item in response.items])
+        return response
+
+    async def review(self, items: Sequence[ReviewItem], *, timeout_s: float) -> ReviewResponse:
+        """See `InnerLLMClient.review`."""
+        request = ReviewRequest(items=tuple(items))
+        response = await _ask(
+            self._connection, Method.REVIEW, request, schema=ReviewResponse, timeout_s=timeout_s
+        )
+        _check_ids([item.id for item in items], [item.id for item in response.items])
+        return response
+
+    async def likelihood(
+        self, items: Sequence[LikelihoodItem], *, timeout_s: float
+    ) -> LikelihoodResponse:
+        """See `InnerLLMClient.likelihood`."""
+        request = LikelihoodRequest(items=tuple(items))
+        response = await _ask(
+            self._connection,
+            Method.LIKELIHOOD,
+            request,
+            schema=LikelihoodResponse,
+            timeout_s=timeout_s,
+        )
+        _check_ids([item.id for item in items], [item.id for item in response.items])
+        return response
+
+    async def model(self, *, timeout_s: float) -> ModelIdentity:
+        """See `InnerLLMClient.model`."""
+        return await _ask(
+            self._connection, Method.GET_MODEL, None, schema=ModelIdentity, timeout_s=timeout_s
+        )
+
+    async def aclose(self) -> None:
+        """See `InnerLLMClient.aclose`."""
+        await self._connection.aclose()
+
+
+def _check_ids(asked: list[str], answered: list[str]) -> None:
+    if asked != answered:
+        raise BadAnswerError(
+            f"asked for {len(asked)} items; the answer has {len(answered)}, or other ids"
+        )

@@ -1,0 +1,101 @@
+"""Errors a client raises: one class per code of the table, and two that only a client can see.
+
+ClientError(code)
+  +-- InvalidRequestError, UnauthenticatedError, ImageNeededError, TooLargeError, ImageInvalidError
+  +-- OverloadedError, UnavailableError
+  +-- DeadlineError          the time given to the call is spent
+  +-- ServerFaultError       the service answered `internal`
+        +-- BadAnswerError   the answer does not fit the schema, or is not of this request
+"""
+
+from clients.wire.codes import Code
+
+
+class ClientError(Exception):
+    """Base of all; `retry_after_s` is what the service asked for, 0 where it asked for nothing."""
+
+    code: Code = Code.INTERNAL
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequestError(ClientError):
+    """The request does not fit the contract."""
+
+    code = Code.INVALID_REQUEST
+
+
+class UnauthenticatedError(ClientError):
+    """The service refuses our key."""
+
+    code = Code.UNAUTHENTICATED
+
+
+class ImageNeededError(ClientError):
+    """The service does not hold an image that was named by hash."""
+
+    code = Code.IMAGE_NEEDED
+
+
+class TooLargeError(ClientError):
+    """The request, or the answer, is over a size limit."""
+
+    code = Code.TOO_LARGE
+
+
+class ImageInvalidError(ClientError):
+    """An image cannot be read, or does not have the hash it claims."""
+
+    code = Code.IMAGE_INVALID
+
+
+class OverloadedError(ClientError):
+    """The service is full."""
+
+    code = Code.OVERLOADED
+
+
+class UnavailableError(ClientError):
+    """The service cannot be reached, is loading or is draining."""
+
+    code = Code.UNAVAILABLE
+
+
+class DeadlineError(ClientError):
+    """The time given to the call is spent."""
+
+    code = Code.DEADLINE_EXCEEDED
+
+
+class ServerFaultError(ClientError):
+    """The service failed."""
+
+    code = Code.INTERNAL
+
+
+class BadAnswerError(ServerFaultError):
+    """The answer does not fit the schema, or is not of this request."""
+
+
+_BY_CODE: dict[Code, type[ClientError]] = {
+    error.code: error
+    for error in (
+        InvalidRequestError,
+        UnauthenticatedError,
+        ImageNeededError,
+        TooLargeError,
+        ImageInvalidError,
+        OverloadedError,
+        UnavailableError,
+        DeadlineError,
+        ServerFaultError,
+    )
+}
+
+
+def error_of(code: Code, message: str, *, retry_after_s: float = 0.0) -> ClientError:
+    """Returns the error of a code that a service answered."""
+    return _BY_CODE[code](message, retry_after_s=retry_after_s)

@@ -1,0 +1,150 @@
+"""The REST clients: msgpack over HTTP/1.1, errors by status."""
+
+import asyncio
+from contextlib import suppress
+from typing import TypeVar
+
+import httpx
+import msgpack
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from clients.connection import ConnectedInnerLLMClient, ConnectedRewardClient, Method
+from clients.endpoint import Endpoint
+from clients.errors import (
+    BadAnswerError,
+    ClientError,
+    DeadlineError,
+    InvalidRequestError,
+    TooLargeError,
+    UnavailableError,
+    error_of,
+)
+from clients.wire.codes import DEADLINE_HEADER, code_of_http
+from clients.wire.schemas import ErrorBody, Message
+
+MSGPACK = "application/x-msgpack"
+PATHS = {
+    Method.SCORE: "/v1/score",
+    Method.REWRITE: "/v1/rewrite",
+    Method.REVIEW: "/v1/review",
+    Method.LIKELIHOOD: "/v1/likelihood",
+    Method.GET_MODEL: "/v1/model",
+}
+S = TypeVar("S", bound=Message)
+
+
+class RestRewardClient(ConnectedRewardClient):
+    """A `RewardClient` over REST."""
+
+    def __init__(
+        self, endpoint: Endpoint, *, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        """`transport` None = the network."""
+        super().__init__(_RestConnection(endpoint, transport))
+
+
+class RestInnerLLMClient(ConnectedInnerLLMClient):
+    """An `InnerLLMClient` over REST."""
+
+    def __init__(
+        self, endpoint: Endpoint, *, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        """`transport` None = the network."""
+        super().__init__(_RestConnection(endpoint, transport))
+
+
+class _Failure(BaseModel):
+    error: ErrorBody
+
+
+class _RestConnection:
+    """One service over HTTP: requests and answers as schemas, failures as `ClientError`."""
+
+    def __init__(self, endpoint: Endpoint, transport: httpx.AsyncBaseTransport | None) -> None:
+        self._max_body_bytes = endpoint.max_body_bytes
+        self._http = httpx.AsyncClient(
+            base_url=endpoint.url,
+            headers={"accept": MSGPACK, **endpoint.bearer()},
+            verify=endpoint.ssl_context() if endpoint.url.startswith("https:") else False,
+            transport=transport,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+        )
+
+    async def attempt(
+        self, method: Method, request: Message | None, schema: type[S], *, timeout_s: float
+    ) -> S:
+        path = PATHS[method]
+        http_request = self._http.build_request(
+            "GET" if request is None else "POST",
+            path,
+            content=self._body(request),
+            headers={
+                DEADLINE_HEADER: str(max(1, int(timeout_s * 1000))),
+                **({} if request is None else {"content-type": MSGPACK}),
+            },
+            timeout=timeout_s,
+        )
+        try:
+            async with asyncio.timeout(timeout_s):
+                response = await self._http.send(http_request, stream=True)
+                content = await self._read(response)
+        except (httpx.TimeoutException, TimeoutError) as error:
+            raise DeadlineError(f"{path}: no answer within {timeout_s:g} s") from error
+        except httpx.TransportError as error:
+            raise UnavailableError(f"{path}: {type(error).__name__}: {error}") from error
+        if response.status_code != 200:
+            raise _error_of(response, content)
+        return _parsed(schema, content, path=path)
+
+    def _body(self, request: Message | None) -> bytes | None:
+        if request is None:
+            return None
+        try:
+            body = msgpack.packb(request.model_dump(exclude_none=True))
+        except UnicodeEncodeError as error:
+            raise InvalidRequestError(f"a text cannot be encoded as UTF-8: {error}") from error
+        assert body is not None  # its stub is looser than the function
+        if len(body) > self._max_body_bytes:
+            raise TooLargeError(
+                f"the request is {len(body)} bytes; the limit is {self._max_body_bytes}"
+            )
+        return body
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in response.aiter_bytes():
+                size += len(chunk)
+                if size > self._max_body_bytes:
+                    raise BadAnswerError(f"the answer is over {self._max_body_bytes} bytes")
+                chunks.append(chunk)
+        finally:
+            await response.aclose()
+        return b"".join(chunks)
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+
+def _parsed(schema: type[S], content: bytes, *, path: str) -> S:
+    try:
+        return schema.model_validate(msgpack.unpackb(content, use_list=True))
+    except (ValidationError, ValueError, msgpack.UnpackException) as error:
+        raise BadAnswerError(f"{path}: the answer does not fit the schema: {error}") from error
+
+
+def _error_of(response: httpx.Response, content: bytes) -> ClientError:
+    code = code_of_http(response.status_code)
+    message = f"HTTP {response.status_code}"
+    with suppress(ValidationError, ValueError, msgpack.UnpackException):
+        # The status decides; the body only words it.
+        is_msgpack = response.headers.get("content-type", "").startswith(MSGPACK)
+        body = msgpack.unpackb(content) if is_msgpack else orjson.loads(content)
+        message = _Failure.model_validate(body).error.message
+    retry_after_s = 0.0
+    with suppress(ValueError):
+        retry_after_s = max(0.0, float(response.headers.get("retry-after", "0")))
+    return error_of(code, message, retry_after_s=retry_after_s)

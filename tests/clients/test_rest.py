@@ -1,0 +1,140 @@
+"""The REST client decides by status and schema, never by text."""
+
+import asyncio
+
+import httpx
+import msgpack
+import orjson
+import pytest
+
+from clients.endpoint import Endpoint
+from clients.errors import (
+    BadAnswerError,
+    ClientError,
+    DeadlineError,
+    TooLargeError,
+    UnavailableError,
+)
+from clients.rest import RestInnerLLMClient, RestRewardClient
+from clients.wire.codes import TABLE, Code
+from clients.wire.schemas import Group, Item
+
+MODEL = {"name": "m", "kind": "k", "identity": "i", "weights_sha256": "w", "dtype": "float32"}
+GROUP = Group(items=(Item(id="a", questions=("q",)),))
+OUTCOME = {"items": [{"id": "a", "reward": 0.5}]}
+ENDPOINT = Endpoint(url="http://service", api_key="secret", max_body_bytes=10_000)
+
+
+def client(handler: object) -> RestRewardClient:
+    return RestRewardClient(ENDPOINT, transport=httpx.MockTransport(handler))
+
+
+def packed(body: object) -> httpx.Response:
+    return httpx.Response(
+        200, content=msgpack.packb(body), headers={"content-type": "application/x-msgpack"}
+    )
+
+
+async def test_request_carries_key_deadline_and_msgpack():
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return packed({"model": MODEL, "groups": [OUTCOME]})
+
+    response = await client(handler).score([GROUP], timeout_s=5)
+    assert response.groups[0].items[0].reward == 0.5
+    assert seen[0].headers["authorization"] == "Bearer secret"
+    assert 0 < int(seen[0].headers["x-deadline-ms"]) <= 5000
+    assert msgpack.unpackb(seen[0].content) == {
+        "groups": [{"items": [{"id": "a", "questions": ["q"]}]}]
+    }
+
+
+@pytest.mark.parametrize("code", [c for c in Code if c not in (Code.OVERLOADED, Code.UNAVAILABLE)])
+async def test_status_decides_the_error(code: Code):
+    def handler(request: httpx.Request) -> httpx.Response:
+        body = {"error": {"code": "overloaded", "message": "integrate the rate"}}
+        return httpx.Response(TABLE[code].http_status, content=orjson.dumps(body))
+
+    with pytest.raises(ClientError, match="integrate the rate") as caught:
+        await client(handler).score([GROUP], timeout_s=5)
+    assert caught.value.code is code
+
+
+async def test_retry_after_is_kept():
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(429, headers={"retry-after": "30"})
+
+    with pytest.raises(ClientError) as caught:
+        await client(handler).score([GROUP], timeout_s=1)
+    assert caught.value.retry_after_s == 30
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        httpx.Response(200, content=b"\xc1"),
+        httpx.Response(200, content=b"<html>"),
+        packed({"model": MODEL, "groups": [{"items": [{"id": "a", "reward": float("nan")}]}]}),
+        packed({"model": MODEL, "groups": [{"items": [{"id": "b", "reward": 1.0}]}]}),
+        packed({"model": MODEL, "groups": []}),
+        packed({"model": MODEL, "groups": [OUTCOME], "extra": 1}),
+        httpx.Response(200, content=b"x" * 10_001),
+    ],
+    ids=["not msgpack", "html", "nan", "other id", "no group", "extra field", "over the limit"],
+)
+async def test_answer_outside_the_schema_is_a_server_fault(response: httpx.Response):
+    with pytest.raises(BadAnswerError):
+        await client(lambda request: response).score([GROUP], timeout_s=5)
+
+
+async def test_http_500_with_a_json_body_is_not_data():
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(500, json={"model": MODEL, "groups": [OUTCOME]})
+
+    with pytest.raises(ClientError) as caught:
+        await client(handler).score([GROUP], timeout_s=5)
+    assert caught.value.code is Code.INTERNAL
+
+
+async def test_slow_service_is_a_deadline():
+    async def handler(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(5)
+        raise AssertionError
+
+    with pytest.raises(DeadlineError):
+        await client(handler).score([GROUP], timeout_s=0.02)
+
+
+async def test_refused_connection_is_unavailable():
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    with pytest.raises((UnavailableError, DeadlineError)):
+        await client(handler).model(timeout_s=0.05)
+
+
+async def test_request_over_the_limit_is_not_sent():
+    group = Group(items=(Item(id="a", questions=("q" * 10_001,)),))
+    with pytest.raises(TooLargeError, match="limit is 10000"):
+        await client(lambda request: pytest.fail("sent")).score([group], timeout_s=5)
+
+
+async def test_model_is_a_get():
+    def handler(request: httpx.Request) -> httpx.Response:
+        assert (request.method, request.url.path) == ("GET", "/v1/model")
+        return packed(MODEL)
+
+    assert (await client(handler).model(timeout_s=5)).identity == "i"
+
+
+async def test_inner_llm_answer_with_other_ids_is_refused():
+    def handler(request: httpx.Request) -> httpx.Response:
+        return packed({"model": MODEL, "items": []})
+
+    inner = RestInnerLLMClient(ENDPOINT, transport=httpx.MockTransport(handler))
+    from clients.wire.schemas import LikelihoodItem
+
+    with pytest.raises(BadAnswerError):
+        await inner.likelihood([LikelihoodItem(id="a", prompt="", completion="c")], timeout_s=5)
