@@ -1,0 +1,1 @@
+"""Blocks world: small synthetic scenes with known truth, and LLaVA data about them."""
