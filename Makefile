@@ -1,0 +1,72 @@
+# Every command a contributor needs; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+
+# Machines with an NVIDIA GPU install the CUDA builds (locked, not run yet); others the CPU builds.
+HAS_GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo 1)
+LOCK := requirements/$(if $(HAS_GPU),gpu,cpu).lock
+# torch's CPU build is not on PyPI: PIP_FIND_LINKS may name a folder that has it.
+TORCH_SOURCE := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match)
+
+.PHONY: help install demo test check fix lint types imports proto proto-check models bento lock clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## The environment in .venv, from the lock file
+
+$(VENV)/.installed: $(LOCK) pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes $(TORCH_SOURCE) --no-deps -r $(LOCK)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: install ## Three services on CPU curate the blocks world into runs/demo, with a report
+	$(BIN)/python examples/blocks/demo.py
+
+test: install ## All tests, slow ones too
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/generate_stubs.py --check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+check: install lint types imports proto-check ## What must pass before each commit (2 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2
+
+fix: install ## Formats, and repairs what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: install ## Format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: install ## Types, strict
+	$(BIN)/basedpyright
+
+imports: install ## Import direction
+	$(BIN)/lint-imports --no-cache
+
+proto: install ## gRPC stubs from clients/wire/align2llava.proto
+	$(BIN)/python tools/generate_stubs.py
+
+proto-check: install ## Fails where the stubs are out of date
+	$(BIN)/python tools/generate_stubs.py --check
+
+bento: install ## One Bento of the three services
+	$(BIN)/bentoml build
+
+lock: install ## Resolves the lock files again
+	$(BIN)/python tools/lock.py
+
+clean: ## Removes the environment and what tests and runs left
+	rm -rf $(VENV) runs .pytest_cache .ruff_cache .hypothesis

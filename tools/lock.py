@@ -1,0 +1,47 @@
+"""Resolves `pyproject.toml` into the hash-pinned lock files of `requirements/`, with uv."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / "requirements"
+PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
+EXTRAS = {
+    "driver": (),
+    "cpu": ("services", "reward", "llm-cpu", "dev"),
+    "gpu": ("services", "reward", "llm-gpu", "dev"),
+}
+
+
+def torch_source() -> list[str]:
+    """Returns where uv finds the CPU build of torch: PIP_FIND_LINKS, else PyTorch's own index."""
+    folder = os.environ.get("PIP_FIND_LINKS")
+    if folder:
+        return ["--find-links", folder]
+    return ["--extra-index-url", PYTORCH_CPU, "--index-strategy", "unsafe-best-match"]
+
+
+def command(name: str) -> list[str]:
+    """Returns the uv command that writes `requirements/NAME.lock`."""
+    extras = [word for extra in EXTRAS[name] for word in ("--extra", extra)]
+    overrides = REQUIREMENTS / "overrides-cpu.txt"
+    cpu = [] if name != "cpu" else ["--overrides", str(overrides), *torch_source()]
+    return [
+        *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", *extras, *cpu),
+        *("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28"),
+        *("--generate-hashes", "--no-emit-find-links", "--quiet", "--custom-compile-command"),
+        *("make lock", "--output-file", f"requirements/{name}.lock"),
+    ]
+
+
+def main() -> None:
+    """Writes all lock files."""
+    for name in EXTRAS:
+        subprocess.run(command(name), cwd=ROOT, check=True)
+        print(f"requirements/{name}.lock")
+
+
+if __name__ == "__main__":
+    main()
