@@ -1,1 +1,1 @@
-"""The reward model in pure torch; shared by serving and training."""
+"""The LLaVA reward model in pure torch, shared by serving and training. Knows no transport."""

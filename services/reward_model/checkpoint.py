@@ -1,0 +1,192 @@
+"""A reward model's folder, read and identified. Knows no transport and no training.
+
+FOLDER/ config.json              transformers' LlavaConfig, loadable by vLLM (`convert="classify"`)
+        model.safetensors        legacy llava-hf names and `language_model.score.weight`
+        tokenizer.json           and tokenizer_config.json
+        preprocessor_config.json processor_config.json
+        reward.json              what transformers has no place for: `RewardFile`
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from tokenizers import Tokenizer
+from transformers import LlavaConfig
+
+from services.reward_model.inputs import (
+    PROMPT_VERSION,
+    RewardKind,
+    RowEncoder,
+    TextLimits,
+)
+from services.reward_model.model import LlavaRewardModel, image_geometry, special_ids
+from services.reward_model.pixels import ImageMode, PixelSettings
+from services.reward_model.weights import (
+    CheckpointError,
+    read_weights,
+    sha256_of,
+    weight_files,
+)
+
+DTYPES: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+TOKENIZER_FILE = "tokenizer.json"
+
+
+class RewardFile(BaseModel):
+    """`reward.json`: the settings recorded with the weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: RewardKind
+    image_mode: ImageMode
+    max_length: Annotated[int, Field(gt=0)]  # tokens, image tokens included
+    max_chars: Annotated[int, Field(gt=0)] = 32_768
+    prompt_version: str = PROMPT_VERSION
+    training: dict[str, JsonValue] = {}  # figures of the training; decides no number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardCheckpoint:
+    """A loaded reward model with everything that turns texts and images into its inputs."""
+
+    model: LlavaRewardModel
+    encoder: RowEncoder
+    pixels: PixelSettings
+    file: RewardFile
+    weights_sha256: str
+    identity: str  # hex blake2b-128 of what decides the rewards
+
+
+def _read_json(path: Path) -> dict[str, JsonValue]:
+    try:
+        value: JsonValue = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} is no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds no JSON object")
+    return value
+
+
+def read_reward_file(folder: Path) -> RewardFile:
+    """Returns the checked `reward.json` of a folder."""
+    raw = _read_json(folder / "reward.json")
+    try:
+        file = RewardFile.model_validate_json(json.dumps(raw))
+    except ValidationError as error:
+        raise CheckpointError(f"{folder / 'reward.json'}: {error}") from error
+    if file.prompt_version != PROMPT_VERSION:
+        raise CheckpointError(
+            f"{folder / 'reward.json'}: prompt_version is {file.prompt_version!r}; "
+            f"this program builds {PROMPT_VERSION!r}"
+        )
+    return file
+
+
+def read_config(folder: Path) -> LlavaConfig:
+    """Returns the LLaVA configuration of a folder; runs no code of the folder.
+
+    Raises:
+        CheckpointError: it is another architecture, or takes several vision layers.
+    """
+    raw = _read_json(folder / "config.json")
+    if raw.get("model_type") != "llava":
+        raise CheckpointError(f"{folder}: model_type is {raw.get('model_type')!r}; 'llava' is read")
+    config = LlavaConfig.from_dict(raw)
+    if not isinstance(config.vision_feature_layer, int):
+        raise CheckpointError(f"{folder}: vision_feature_layer must be one number")
+    return config
+
+
+def read_encoder(folder: Path, config: LlavaConfig, limits: TextLimits) -> RowEncoder:
+    """Returns the row encoder of a folder's tokenizer."""
+    path = folder / TOKENIZER_FILE
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing")
+    return RowEncoder(
+        Tokenizer.from_file(str(path)),
+        special=special_ids(config),
+        limits=limits,
+        num_image_tokens=image_geometry(config)[1],
+    )
+
+
+def read_pixels(folder: Path, config: LlavaConfig, mode: ImageMode) -> PixelSettings:
+    """Returns the pixel settings; mean and deviation come from `preprocessor_config.json`."""
+    raw = _read_json(folder / "preprocessor_config.json")
+    mean, std = raw.get("image_mean"), raw.get("image_std")
+    if not (isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) == 3):
+        raise CheckpointError(f"{folder}: image_mean and image_std must have 3 numbers each")
+    red, green, blue = (float(str(value)) for value in mean)
+    deviations = tuple(float(str(value)) for value in std)
+    return PixelSettings(
+        mode=mode,
+        size=image_geometry(config)[0],
+        mean=(red, green, blue),
+        std=(deviations[0], deviations[1], deviations[2]),
+    )
+
+
+def identity_of(
+    file: RewardFile, *, folder: Path, weights_sha256: str, dtype: str, pixels: PixelSettings
+) -> str:
+    """Returns hex blake2b-128 of all that decides the rewards, and of nothing else."""
+    config = {
+        key: value
+        for key, value in _read_json(folder / "config.json").items()
+        if key not in {"transformers_version", "_name_or_path", "dtype", "torch_dtype"}
+    }
+    facts = {
+        "kind": file.kind,
+        "weights_sha256": weights_sha256,
+        "dtype": dtype,
+        "prompt_version": file.prompt_version,
+        "max_length": file.max_length,
+        "max_chars": file.max_chars,
+        "image": [pixels.mode, pixels.size, pixels.mean, pixels.std],
+        "tokenizer_sha256": sha256_of([folder / TOKENIZER_FILE]),
+        "config": config,
+    }
+    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+
+def read_reward(folder: Path, *, device: str, dtype: str) -> RewardCheckpoint:
+    """Returns the reward model of a folder, in evaluation mode.
+
+    Raises:
+        CheckpointError: the folder does not fit the layout.
+    """
+    if dtype not in DTYPES:
+        raise CheckpointError(f"dtype is {dtype!r}; one of {', '.join(DTYPES)} is read")
+    file = read_reward_file(folder)
+    config = read_config(folder)
+    model = LlavaRewardModel(config)
+    state = read_weights(folder, model.state_dict(), device=device, dtype=DTYPES[dtype])
+    # `assign` keeps the buffers (rotary frequencies) in float32 whatever the weights' dtype.
+    model.load_state_dict(state, strict=True, assign=True)
+    model.to(device).eval().requires_grad_(requires_grad=False)
+    pixels = read_pixels(folder, config, file.image_mode)
+    weights_sha256 = sha256_of(weight_files(folder))
+    limits = TextLimits(max_length=file.max_length, max_chars=file.max_chars)
+    return RewardCheckpoint(
+        model=model,
+        encoder=read_encoder(folder, config, limits),
+        pixels=pixels,
+        file=file,
+        weights_sha256=weights_sha256,
+        identity=identity_of(
+            file, folder=folder, weights_sha256=weights_sha256, dtype=dtype, pixels=pixels
+        ),
+    )
