@@ -164,6 +164,7 @@ class QuarantineLine(TypedDict):
     uid: str | None
     record: NotRequired[object]
     raw_base64: NotRequired[str]
+    stage: str  # input|question|answer
     code: str
     message: str
     attempts: (

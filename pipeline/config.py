@@ -1,0 +1,276 @@
+"""The config of a curation: one YAML, environment and `--set` over it, resolved once.
+
+Precedence: defaults < file < `A2L__SELECTION__QUESTION_KEEP=0.3` < `--set selection.question_keep=0.3`.
+Relative paths, wherever they were given, are relative to the file's folder. The bearer key is
+`A2L__API_KEY` and is never part of the config. Numbers with a point are read as decimals, never
+as binary floats.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import ConfigError
+
+ENV_PREFIX = "A2L__"
+API_KEY = "A2L__API_KEY"
+URL_SCHEMES = ("grpc://", "grpcs://", "http://", "https://", "dns:///")
+
+Keep = Annotated[Decimal, Field(ge=0, le=1)]
+Keeps = Keep | dict[str, Keep]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
+
+
+class InputPath(_Section):
+    """One input file; `type` "auto" = that of the whole input."""
+
+    path: Path
+    type: Annotated[str, Field(min_length=1)] = "auto"
+
+
+class InputConfig(_Section):
+    """What is curated. Texts and images over a limit are quarantined as `too_large`."""
+
+    path: Path | list[Path | InputPath]
+    images_root: Path = Path()
+    format: Literal["auto", "json", "jsonl"] = "auto"
+    type: Annotated[str, Field(min_length=1)] = "auto"
+    text_only: Literal["drop", "keep"] = "drop"
+    max_text_chars: Positive = 65_536  # of all turns of a record together
+    max_image_bytes: Positive = 20 * 2**20
+    max_pixels: Positive = 40_000_000
+
+    def files(self) -> tuple[InputPath, ...]:
+        """Returns the input files in order, each with its type."""
+        paths = self.path if isinstance(self.path, list) else [self.path]
+        return tuple(
+            InputPath(path=path, type=self.type)
+            if isinstance(path, Path)
+            else InputPath(path=path.path, type=self.type if path.type == "auto" else path.type)
+            for path in paths
+        )
+
+
+class EndpointConfig(_Section):
+    """One service, or several replicas of it; `batch_items` rows go out in one request."""
+
+    url: str | Annotated[list[str], Field(min_length=1)]
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
+    max_in_flight: Positive = 4
+    batch_items: Positive = 32
+
+    @model_validator(mode="after")
+    def _known_schemes(self) -> Self:
+        for url in self.urls():
+            if not url.startswith(URL_SCHEMES):
+                raise ValueError(f"url {url!r} must start with one of {', '.join(URL_SCHEMES)}")
+        if (self.cert_file is None) is not (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        return self
+
+    def urls(self) -> tuple[str, ...]:
+        """Returns the URL of each replica."""
+        return (self.url,) if isinstance(self.url, str) else tuple(self.url)
+
+
+class EndpointsConfig(_Section):
+    """The three services; one that no stage needs may be left out."""
+
+    question_reward: EndpointConfig | None = None
+    answer_reward: EndpointConfig | None = None
+    inner_llm: EndpointConfig | None = None
+
+
+class SelectionConfig(_Section):
+    """Which stages select, and the share each keeps: one number, or one for each stratum."""
+
+    question: bool = True
+    answer: bool = True
+    question_keep: Keeps = Decimal("0.3")
+    answer_keep: Keeps = Decimal("0.3")
+    stratum: Literal["type", "none"] = "type"
+
+
+class AlignmentConfig(_Section):
+    """Rewrite and review of kept turns.
+
+    A rewritten answer is `length_ratio` times longer or shorter than the original at most.
+    `max_tokens` 0 = bounded by the length of the prompt.
+    """
+
+    rewrite: bool = True
+    review: bool = True
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.0
+    max_tokens: Annotated[int, Field(ge=0)] = 0
+    length_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3.0
+
+
+class RunConfig(_Section):
+    """How a run goes: `limit` 0 = all records; `quarantine_limit` is a share of the input."""
+
+    seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = 0
+    quarantine_limit: Annotated[float, Field(ge=0, le=1)] = 0.05
+    limit: Annotated[int, Field(ge=0)] = 0
+
+
+class Config(_Section):
+    """The whole, resolved: every path absolute, every default filled in."""
+
+    input: InputConfig
+    endpoints: EndpointsConfig = EndpointsConfig()
+    selection: SelectionConfig = SelectionConfig()
+    alignment: AlignmentConfig = AlignmentConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _endpoints_of_stages(self) -> Self:
+        needed = {
+            "question_reward": self.selection.question,
+            "answer_reward": self.selection.answer,
+            "inner_llm": self.alignment.rewrite,
+        }
+        for name, is_needed in needed.items():
+            if is_needed and getattr(self.endpoints, name) is None:
+                raise ValueError(f"endpoints.{name} is missing and a stage that is on needs it")
+        return self
+
+
+def load_config(
+    path: Path, *, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None
+) -> Config:
+    """Returns the config of a file with environment and `--set a.b=v` over it.
+
+    `environ` None = the process's own environment.
+
+    Raises:
+        ConfigError: no such file, no YAML, an unknown key or `A2L__` name, or a value out of range.
+    """
+    tree = _read_tree(path)
+    sources: dict[str, str] = {}
+    for name, value in sorted((os.environ if environ is None else environ).items()):
+        if name.startswith(ENV_PREFIX) and name != API_KEY:
+            keys = [key.lower() for key in name.removeprefix(ENV_PREFIX).split("__")]
+            _put(tree, keys, value, source=name)
+            sources[".".join(keys)] = name
+    for entry in sets:
+        dotted, equals, value = entry.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {entry}: write it as a.b=value")
+        _put(tree, dotted.split("."), value, source=f"--set {entry}")
+        sources[dotted] = f"--set {entry}"
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_first_line(error, path, sources)) from error
+    return _with_absolute_paths(config, path.resolve().parent)
+
+
+def api_key() -> str | None:
+    """Returns the bearer key of the services from the environment, None where there is none."""
+    return os.environ.get(API_KEY) or None
+
+
+def dump_config(config: Config) -> str:
+    """Returns the config as YAML that `load_config` reads back to the same config."""
+    return yaml.dump(_plain(config.model_dump()), Dumper=_Dumper, sort_keys=False)
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads numbers with a point as decimals."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes decimals as they were read."""
+
+
+def _decimal(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> object:
+    text = str(node.value).replace("_", "")
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        return loader.construct_yaml_float(node)  # .inf, .nan: refused by the fields
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _decimal)
+_Dumper.add_representer(
+    Decimal,
+    lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:float", f"{value:f}"),
+)
+
+
+def _read_tree(path: Path) -> dict[str, object]:
+    try:
+        tree = _yaml(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"config {path}: no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"config {path}: a mapping is needed, found {type(tree).__name__}")
+    return tree
+
+
+def _yaml(text: str | bytes) -> object:
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+
+
+def _put(tree: dict[str, object], keys: Sequence[str], text: str, *, source: str) -> None:
+    *folders, last = keys
+    node = tree
+    for key in folders:
+        below = node.get(key)
+        if not isinstance(below, dict):
+            below = {}
+            node[key] = below
+        node = below
+    try:
+        node[last] = _yaml(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{source}: no YAML value: {' '.join(str(error).split())}") from error
+
+
+def _first_line(error: ValidationError, path: Path, sources: Mapping[str, str]) -> str:
+    details = error.errors(include_url=False)
+    unknown = [detail for detail in details if detail["type"] == "extra_forbidden"]
+    detail = (unknown or details)[0]
+    where = ".".join(str(part) for part in detail["loc"])
+    given = (source for key, source in sources.items() if f"{where}.".startswith(f"{key}."))
+    message = "unknown key" if unknown else detail["msg"].removeprefix("Value error, ")
+    return ": ".join(part for part in (next(given, str(path)), where, message) if part)
+
+
+def _with_absolute_paths(config: Config, folder: Path) -> Config:
+    tree = _absolute(config.model_dump(), folder)
+    return Config.model_validate(tree)
+
+
+def _absolute(node: object, folder: Path) -> object:
+    if isinstance(node, Path):
+        return Path(os.path.normpath(folder / node))  # keeps links: they may be swapped on purpose
+    if isinstance(node, dict):
+        return {key: _absolute(value, folder) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_absolute(value, folder) for value in node]
+    return node
+
+
+def _plain(node: object) -> object:
+    if isinstance(node, Path):
+        return str(node)
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    return node

@@ -1,0 +1,45 @@
+"""Rows: what the driver keeps in memory of each input record. Values only; knows no files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.curation.records import Fault, Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRef:
+    """A record's image file and the sha256 of its bytes in hex."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One input record, without its texts.
+
+    `position` counts over all inputs in order. `uid` and `id_json` are None where the record
+    cannot be parsed. `fault` = quarantined at stage input. `image` None without a fault = text only.
+    """
+
+    position: int
+    uid: str | None
+    id_json: str | None
+    type: str
+    image: ImageRef | None
+    fault: Fault | None
+
+    @property
+    def is_text_only(self) -> bool:
+        """Returns whether this is a usable record without an image."""
+        return self.fault is None and self.image is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A usable row with its texts and its bytes, read again from the input."""
+
+    row: Row
+    uid: str
+    record: Record
+    raw: bytes
