@@ -1,0 +1,118 @@
+"""Real service processes for tests: started with `bentoml serve`, ready, and stopped."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import httpx
+
+from clients.api import InnerLLMClient, RewardClient
+from clients.connect import connect_inner_llm, connect_reward
+from clients.endpoint import Endpoint
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TARGETS = {
+    "question-reward": "services.question_reward:QuestionReward",
+    "answer-reward": "services.answer_reward:AnswerReward",
+    "inner-llm": "services.inner_llm:InnerLLM",
+}
+Transport = Literal["rest", "grpc"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """One running service."""
+
+    kind: str
+    http_port: int
+    grpc_port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def url(self, transport: Transport) -> str:
+        if transport == "rest":
+            return f"http://127.0.0.1:{self.http_port}"
+        return f"grpc://127.0.0.1:{self.grpc_port}"
+
+    def endpoint(self, transport: Transport, *, api_key: str | None = None) -> Endpoint:
+        return Endpoint(url=self.url(transport), api_key=api_key)
+
+    def reward_client(self, transport: Transport, *, api_key: str | None = None) -> RewardClient:
+        return connect_reward(self.endpoint(transport, api_key=api_key), kind=self.kind)
+
+    def inner_client(self, transport: Transport) -> InnerLLMClient:
+        return connect_inner_llm(self.endpoint(transport))
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def server(
+    kind: str,
+    folder: Path,
+    *,
+    settings: Mapping[str, str] | None = None,
+    timeout_s: float = 60,
+    await_ready: bool = True,
+) -> Iterator[Server]:
+    """A service with the fake engine (unless `settings` say otherwise), ready to answer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    http_port, grpc_port = free_port(), free_port()
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("A2L_", "BENTOML_"))}
+    environ |= {
+        "A2L_ENGINE": "fake",
+        "A2L_GRPC_PORT": str(grpc_port),
+        "BENTOML_HOME": str(folder / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+        **(settings or {}),
+    }
+    log = folder / "server.log"
+    arguments = ["serve", TARGETS[kind], "--host", "127.0.0.1", "-p", str(http_port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bentoml", *arguments],
+            cwd=ROOT,
+            env=environ,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    running = Server(kind=kind, http_port=http_port, grpc_port=grpc_port, process=process, log=log)
+    try:
+        if await_ready:
+            wait_ready(running, timeout_s=timeout_s)
+        yield running
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=40)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_ready(running: Server, *, timeout_s: float) -> None:
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if running.process.poll() is not None:
+            break
+        try:
+            if httpx.get(f"{running.url('rest')}/readyz", trust_env=False).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"{running.kind} is not ready:\n{running.log.read_text()[-3000:]}")
