@@ -4,12 +4,18 @@ A fact holds, is false, or has no answer in a scene: its question presupposes a 
 absent, or that is there more than once. Knows no text beyond the names of things.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from random import Random
 from typing import Self
 
 from examples.blocks.scene import (
+    CELLS,
+    COLORS,
+    MAX_BLOCKS,
+    NUM_SHAPES_SHOWN,
     SHAPES,
+    WORDS,
     Block,
     Cell,
     Color,
@@ -57,6 +63,7 @@ class Relation(StrEnum):
 
 
 RELATIONS = tuple(Relation)
+MAX_COUNT = MAX_BLOCKS - NUM_SHAPES_SHOWN + 1
 PLURALS = {shape: "crosses" if shape is Shape.CROSS else f"{shape}s" for shape in SHAPES}
 _SINGULARS = {plural: shape for shape, plural in PLURALS.items()}
 
@@ -105,6 +112,14 @@ class ColorOf:
         """Reads the fact from the words of its templates."""
         return cls(Shape(slots["shape"]), Color(slots["color"]))
 
+    def reclaimed(self, rng: Random) -> Self:
+        """Returns a random answer to the same question."""
+        return replace(self, color=rng.choice(COLORS))
+
+    def corrected(self, scene: Scene) -> Self:
+        """Returns the true answer to the same question, where it has one answer."""
+        return replace(self, color=scene.colors_of(self.shape)[0])
+
     def truth_in(self, scene: Scene) -> Truth:
         """Tells how the fact stands to the scene."""
         return _standing(scene.colors_of(self.shape), self.color)
@@ -133,6 +148,14 @@ class CountOf:
         """Reads the fact from the words of its templates."""
         return cls(_SINGULARS[slots["shapes"]], int(slots["count"]))
 
+    def reclaimed(self, rng: Random) -> Self:
+        """Returns a random answer to the same question."""
+        return replace(self, count=rng.randint(1, MAX_COUNT))
+
+    def corrected(self, scene: Scene) -> Self:
+        """Returns the true answer to the same question, where it has one answer."""
+        return replace(self, count=len(scene.colors_of(self.shape)))
+
     def truth_in(self, scene: Scene) -> Truth:
         """Tells how the fact stands to the scene."""
         return _standing((len(scene.colors_of(self.shape)),), self.count)
@@ -158,6 +181,14 @@ class Existence:
         """Reads the fact from the words of its templates."""
         return cls(thing_named(slots["thing"]), slots["yes"] == "Yes")
 
+    def reclaimed(self, rng: Random) -> Self:
+        """Returns a random answer to the same question."""
+        return replace(self, exists=rng.random() < 0.5)
+
+    def corrected(self, scene: Scene) -> Self:
+        """Returns the true answer to the same question, where it has one answer."""
+        return replace(self, exists=bool(scene.cells_of(self.thing)))
+
     def truth_in(self, scene: Scene) -> Truth:
         """Tells how the fact stands to the scene."""
         return _standing((bool(scene.cells_of(self.thing)),), self.exists)
@@ -179,6 +210,14 @@ class PositionOf:
         """Reads the fact from the words of its templates."""
         return cls(thing_named(slots["thing"]), Cell(slots["cell"]))
 
+    def reclaimed(self, rng: Random) -> Self:
+        """Returns a random answer to the same question."""
+        return replace(self, cell=rng.choice(CELLS))
+
+    def corrected(self, scene: Scene) -> Self:
+        """Returns the true answer to the same question, where it has one answer."""
+        return replace(self, cell=scene.cells_of(self.thing)[0])
+
     def truth_in(self, scene: Scene) -> Truth:
         """Tells how the fact stands to the scene."""
         return _standing(scene.cells_of(self.thing), self.cell)
@@ -198,6 +237,14 @@ class WordOnSign:
     def read(cls, slots: Slots) -> Self:
         """Reads the fact from the words of its templates."""
         return cls(Word(slots["word"]))
+
+    def reclaimed(self, rng: Random) -> Self:
+        """Returns a random answer to the same question."""
+        return replace(self, word=rng.choice(WORDS))
+
+    def corrected(self, scene: Scene) -> Self:
+        """Returns the true answer to the same question, where it has one answer."""
+        return replace(self, word=scene.signs[0].word)
 
     def truth_in(self, scene: Scene) -> Truth:
         """Tells how the fact stands to the scene."""
@@ -233,6 +280,14 @@ class SameColor:
             ColorOf(Shape(slots["first"]), Color(slots["first_color"])),
             ColorOf(Shape(slots["second"]), Color(slots["second_color"])),
         )
+
+    def reclaimed(self, rng: Random) -> Self:
+        """Returns a random answer to the same question."""
+        return replace(self, first=self.first.reclaimed(rng), second=self.second.reclaimed(rng))
+
+    def corrected(self, scene: Scene) -> Self:
+        """Returns the true answer to the same question, where it has one answer."""
+        return replace(self, first=self.first.corrected(scene), second=self.second.corrected(scene))
 
     def truth_in(self, scene: Scene) -> Truth:
         """Tells how the fact stands to the scene."""
@@ -280,6 +335,14 @@ class RelationOf:
             Relation(slots["relation"]),
             PositionOf(thing_named(slots["second_thing"]), Cell(slots["second_cell"])),
         )
+
+    def reclaimed(self, rng: Random) -> Self:
+        """Returns a random answer to the same question."""
+        return replace(self, first=self.first.reclaimed(rng), second=self.second.reclaimed(rng))
+
+    def corrected(self, scene: Scene) -> Self:
+        """Returns the true answer to the same question, where it has one answer."""
+        return replace(self, first=self.first.corrected(scene), second=self.second.corrected(scene))
 
     def truth_in(self, scene: Scene) -> Truth:
         """Tells how the fact stands to the scene."""

@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from random import Random
 
 from examples.blocks.facts import (
+    MAX_COUNT,
     RELATIONS,
     ColorOf,
     CountOf,
     Description,
     Existence,
-    Fact,
     Kind,
     PositionOf,
     RelationOf,
     SameColor,
+    SimpleFact,
     Truth,
     WordOnSign,
 )
 from examples.blocks.scene import (
     CELLS,
     COLORS,
-    MAX_BLOCKS,
     SHAPES,
     WORDS,
     Block,
@@ -37,8 +37,7 @@ from examples.blocks.scene import (
     is_plausible,
 )
 
-MAX_COUNT = MAX_BLOCKS - 2  # every scene shows three shapes
-_MAX_DRAWS = 2000
+_MAX_DRAWS = 400
 _SIGN_SHARE = 0.25  # of the things that questions name
 
 PRESUPPOSING = (Kind.COLOR, Kind.POSITION, Kind.WORD)  # what a wrong scene leaves unanswerable
@@ -75,7 +74,7 @@ def draw_topic(kind: Kind, rng: Random) -> Topic:
     return Topic(kind=kind, claim=0)
 
 
-def draw_fact(topic: Topic, scene: Scene, *, truth: Truth, rng: Random) -> Fact:
+def draw_fact(topic: Topic, scene: Scene, *, truth: Truth, rng: Random) -> SimpleFact:
     """Returns a random fact of the topic that stands to the scene as wanted.
 
     Raises:
@@ -83,22 +82,19 @@ def draw_fact(topic: Topic, scene: Scene, *, truth: Truth, rng: Random) -> Fact:
     """
     for _ in range(_MAX_DRAWS):
         fact = _draw(topic, rng)
-        if fact.truth_in(scene) is truth and not _asks_for_zero(fact, scene):
+        if truth is Truth.TRUE and fact.truth_in(scene) is Truth.FALSE:
+            fact = _as_claimed(fact.corrected(scene), topic)
+        if fact and fact.truth_in(scene) is truth and not _asks_for_nothing(fact, scene):
             return fact
     raise NoSuchFactError(f"no {truth} fact of kind {topic.kind}, claim {topic.claim}")
 
 
-def falsified(fact: Fact, scene: Scene, *, rng: Random) -> Fact:
-    """Returns a false answer to the same question, as true as the fact's in some other scene.
-
-    Raises:
-        NoSuchFactError: the fact is a description; `redescribed` falsifies those.
-    """
-    for _ in range(_MAX_DRAWS):
-        other = _reclaimed(fact, rng)
+def falsified(fact: SimpleFact, scene: Scene, *, rng: Random) -> SimpleFact:
+    """Returns a false answer to the fact's question, which has an answer in the scene."""
+    while True:
+        other = fact.reclaimed(rng)
         if other.truth_in(scene) is Truth.FALSE:
             return other
-    raise NoSuchFactError("no false answer to this question")
 
 
 def described(scene: Scene) -> Description:
@@ -161,32 +157,41 @@ def redescribed(scene: Scene, *, num_wrong: int, rng: Random) -> Description:
     raise NoSuchFactError(f"no way to get {num_wrong} things wrong")
 
 
-def _asks_for_zero(fact: Fact, scene: Scene) -> bool:
+def _as_claimed(fact: SimpleFact, topic: Topic) -> SimpleFact | None:
+    """Returns the fact where it makes the topic's claim."""
+    match fact:
+        case CountOf():
+            return fact if fact.count == topic.claim else None
+        case Existence():
+            return fact if fact.exists == bool(topic.claim) else None
+        case _:
+            return fact
+
+
+def _asks_for_nothing(fact: SimpleFact, scene: Scene) -> bool:
     """Tells whether the fact counts something that is not there: no question of ours does."""
     return isinstance(fact, CountOf) and not scene.colors_of(fact.shape)
 
 
-def _draw(topic: Topic, rng: Random) -> Fact:
+def _draw(topic: Topic, rng: Random) -> SimpleFact:
+    """Returns a fact of the topic from a scene drawn uniformly."""
     match topic.kind:
         case Kind.COLOR:
-            return ColorOf(rng.choice(SHAPES), rng.choice(COLORS))
+            fact = ColorOf(rng.choice(SHAPES), rng.choice(COLORS))
         case Kind.COUNT:
-            return CountOf(rng.choice(SHAPES), topic.claim)
+            fact = CountOf(rng.choice(SHAPES), topic.claim)
         case Kind.EXISTENCE:
-            return Existence(_draw_thing(rng), bool(topic.claim))
+            fact = Existence(_draw_thing(rng), bool(topic.claim))
         case Kind.POSITION:
-            return PositionOf(_draw_thing(rng), rng.choice(CELLS))
+            fact = PositionOf(_draw_thing(rng), rng.choice(CELLS))
         case Kind.WORD:
-            return WordOnSign(rng.choice(WORDS))
+            fact = WordOnSign(rng.choice(WORDS))
         case Kind.SAME_COLOR:
-            first, second = rng.sample(SHAPES, 2)
-            return SameColor(
-                ColorOf(first, rng.choice(COLORS)), ColorOf(second, rng.choice(COLORS))
-            )
-        case Kind.RELATION:
-            return _draw_relation(rng)
-        case Kind.DESCRIPTION:
-            raise NoSuchFactError("descriptions are drawn from a scene")
+            first, second = (ColorOf(shape, rng.choice(COLORS)) for shape in rng.sample(SHAPES, 2))
+            fact = SameColor(first, second)
+        case _:
+            fact = _draw_relation(rng)
+    return fact
 
 
 def _draw_relation(rng: Random) -> RelationOf:
@@ -213,35 +218,6 @@ def _other_thing(thing: Thing, rng: Random) -> Thing:
             return Block(thing.color, rng.choice(SHAPES))
         case Sign():
             return Sign(rng.choice(WORDS))
-
-
-def _reclaimed(fact: Fact, rng: Random) -> Fact:
-    """Returns a random answer to the fact's question."""
-    match fact:
-        case ColorOf():
-            return ColorOf(fact.shape, rng.choice(COLORS))
-        case CountOf():
-            return CountOf(fact.shape, rng.randint(1, MAX_COUNT))
-        case Existence():
-            return Existence(fact.thing, not fact.exists)
-        case PositionOf():
-            return PositionOf(fact.thing, rng.choice(CELLS))
-        case WordOnSign():
-            return WordOnSign(rng.choice(WORDS))
-        case SameColor():
-            return SameColor(
-                ColorOf(fact.first.shape, rng.choice(COLORS)),
-                ColorOf(fact.second.shape, rng.choice(COLORS)),
-            )
-        case RelationOf():
-            cells = rng.sample(CELLS, 2)
-            return RelationOf(
-                PositionOf(fact.first.thing, cells[0]),
-                fact.relation,
-                PositionOf(fact.second.thing, cells[1]),
-            )
-        case Description():
-            raise NoSuchFactError("descriptions are falsified from their scene")
 
 
 def _in_reading_order(contents: Sequence[tuple[Cell, Thing]]) -> Description:

@@ -1,0 +1,111 @@
+"""Truthful texts about a scene, for the middle model: dialogues, question lists, descriptions.
+
+Built from the scene itself, so that every text is true of it. Knows no defects.
+"""
+
+from random import Random
+
+from examples.blocks.facts import (
+    RELATIONS,
+    ColorOf,
+    CountOf,
+    Existence,
+    Fact,
+    Kind,
+    PositionOf,
+    RelationOf,
+    SameColor,
+    WordOnSign,
+)
+from examples.blocks.language import Turn, said
+from examples.blocks.phrases import Style
+from examples.blocks.sampling import NoSuchFactError, described
+from examples.blocks.scene import COLORS, SHAPES, WORDS, Block, Cell, Scene, Sign, Thing
+
+DIALOGUE_KINDS = tuple(kind for kind in Kind if kind is not Kind.DESCRIPTION)
+
+
+def unique_things(scene: Scene) -> list[tuple[Cell, Thing]]:
+    """Returns the things that stand once in the scene, with their cells."""
+    return [(cell, thing) for cell, thing in scene.contents if len(scene.cells_of(thing)) == 1]
+
+
+def true_fact(kind: Kind, scene: Scene, rng: Random) -> Fact:
+    """Returns a random true fact of this kind whose question has one answer.
+
+    Raises:
+        NoSuchFactError: the scene has none of this kind.
+    """
+    match kind:
+        case Kind.COLOR | Kind.SAME_COLOR:
+            return _color_fact(kind, scene, rng)
+        case Kind.POSITION | Kind.RELATION:
+            return _place_fact(kind, scene, rng)
+        case Kind.COUNT:
+            shape = rng.choice(scene.blocks).shape
+            return CountOf(shape, len(scene.colors_of(shape)))
+        case Kind.EXISTENCE:
+            return _existence(scene, rng)
+        case Kind.WORD:
+            if len(scene.signs) != 1:
+                raise NoSuchFactError("the scene has not one sign")
+            return WordOnSign(scene.signs[0].word)
+        case Kind.DESCRIPTION:
+            return described(scene)
+
+
+def true_turns(scene: Scene, num_turns: int, rng: Random) -> list[Turn]:
+    """Returns a true dialogue; no question comes twice."""
+    turns: dict[str, Turn] = {}
+    style = rng.choice(list(Style))
+    while len(turns) < num_turns:
+        try:
+            turn = said(true_fact(rng.choice(DIALOGUE_KINDS), scene, rng), style)
+        except NoSuchFactError:
+            continue
+        turns.setdefault(turn.question, turn)
+    return list(turns.values())
+
+
+def true_text(scene: Scene, rng: Random) -> str:
+    """Returns a truthful text in one of the reward models' prompt forms."""
+    choice = rng.random()
+    if choice < 0.25:
+        turns = [said(described(scene), rng.choice(list(Style)))]
+    else:
+        turns = true_turns(scene, rng.randint(2, 3), rng)
+    if choice > 0.8:
+        return "\n".join(turn.question for turn in turns)
+    return "\n".join(f"Question: {turn.question}\nAnswer: {turn.answer}" for turn in turns)
+
+
+def _color_fact(kind: Kind, scene: Scene, rng: Random) -> Fact:
+    single = [shape for shape in SHAPES if len(scene.colors_of(shape)) == 1]
+    facts = [ColorOf(shape, scene.colors_of(shape)[0]) for shape in single]
+    if kind is Kind.COLOR and facts:
+        return rng.choice(facts)
+    if kind is Kind.SAME_COLOR and len(facts) > 1:
+        first, second = rng.sample(facts, 2)
+        return SameColor(first, second)
+    raise NoSuchFactError("too few shapes stand once in the scene")
+
+
+def _place_fact(kind: Kind, scene: Scene, rng: Random) -> Fact:
+    facts = [PositionOf(thing, cell) for cell, thing in unique_things(scene)]
+    if kind is Kind.POSITION and facts:
+        return rng.choice(facts)
+    if kind is Kind.RELATION and len(facts) > 1:
+        first, second = rng.sample(facts, 2)
+        return RelationOf(first, rng.choice(RELATIONS), second)
+    raise NoSuchFactError("too few things stand once in the scene")
+
+
+def _existence(scene: Scene, rng: Random) -> Existence:
+    if rng.random() < 0.5:
+        return Existence(rng.choice(scene.contents)[1], exists=True)
+    while True:
+        thing: Thing = Block(rng.choice(COLORS), rng.choice(SHAPES))
+        if rng.random() < 0.25:
+            thing = Sign(rng.choice(WORDS))
+        if not scene.cells_of(thing):
+            return Existence(thing, exists=False)
