@@ -9,6 +9,7 @@ return them and know no transport.
 """
 
 from clients.wire.codes import Code
+from clients.wire.schemas import ErrorBody
 
 
 class ServiceError(Exception):
@@ -77,3 +78,9 @@ class DeadlineError(ServiceError):
     """The caller's deadline passed before the work was done."""
 
     code = Code.DEADLINE_EXCEEDED
+
+
+def error_body(error: ServiceError) -> ErrorBody:
+    """Returns an error as the wire states it, of an item or of a whole request."""
+    retry_after_ms = error.retry_after_ms if isinstance(error, OverloadedError) else 0
+    return ErrorBody(code=error.code, message=error.message, retry_after_ms=retry_after_ms)

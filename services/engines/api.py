@@ -123,3 +123,12 @@ class LanguageEngine(Protocol):
     async def likelihood(self, prompt: str, completion: str) -> Likelihood:
         """Returns the likelihood of `completion` after `prompt`, both verbatim, no template."""
         ...
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the engine can still answer; once it cannot, it stays so."""
+        ...
+
+    async def close(self) -> None:
+        """Stops the engine."""
+        ...

@@ -1,0 +1,100 @@
+"""The door: how much work a service has accepted and not answered yet, bounded by items and bytes.
+
+A full service refuses at once. Draining closes the door and waits for what is inside. Knows no
+transport and no engine.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from services.errors import OverloadedError, TooLargeError, UnavailableError
+
+_MIN_RETRY_MS = 50
+_MAX_RETRY_MS = 10_000
+_RATE_WEIGHT = 0.2  # of the newest observation, in the moving mean of ms per item
+
+
+class Admission:
+    """Counts accepted work; used from the event loop only."""
+
+    def __init__(
+        self, *, max_items: int, max_bytes: int, on_change: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._on_change = on_change
+        self._num_items = 0
+        self._num_bytes = 0
+        self._ms_per_item = 1.0
+        self._is_closed = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def num_items(self) -> int:
+        """Items inside."""
+        return self._num_items
+
+    @contextmanager
+    def admit(self, *, num_items: int, num_bytes: int) -> Iterator[None]:
+        """Holds room for a request while it is worked on.
+
+        Raises:
+            TooLargeError: there would be no room for it even if nothing else were inside.
+            OverloadedError: there is no room now.
+            UnavailableError: the door is closed.
+        """
+        if self._is_closed:
+            raise UnavailableError("the service is shutting down")
+        if num_items > self._max_items or num_bytes > self._max_bytes:
+            raise TooLargeError(
+                f"the request has {num_items} items in {num_bytes} bytes; the limits are "
+                f"{self._max_items} items and {self._max_bytes} bytes"
+            )
+        self._refuse_full(num_items, num_bytes)
+        self._change(num_items, num_bytes)
+        try:
+            yield
+        finally:
+            self._change(-num_items, -num_bytes)
+
+    def _refuse_full(self, num_items: int, num_bytes: int) -> None:
+        if self._num_items + num_items > self._max_items:
+            raise OverloadedError(
+                f"{self._num_items} items wait and {num_items} came; the limit is {self._max_items}",
+                retry_after_ms=self.retry_after_ms(),
+            )
+        if self._num_bytes + num_bytes > self._max_bytes:
+            raise OverloadedError(
+                f"{self._num_bytes} bytes wait and {num_bytes} came; the limit is {self._max_bytes}",
+                retry_after_ms=self.retry_after_ms(),
+            )
+
+    def _change(self, num_items: int, num_bytes: int) -> None:
+        self._num_items += num_items
+        self._num_bytes += num_bytes
+        if self._num_items == 0:
+            self._empty.set()
+        else:
+            self._empty.clear()
+        self._on_change(self._num_items)
+
+    def observe(self, *, num_items: int, elapsed_ms: float) -> None:
+        """Learns how long items take, for `retry_after_ms`."""
+        if num_items > 0:
+            newest = elapsed_ms / num_items
+            self._ms_per_item += _RATE_WEIGHT * (newest - self._ms_per_item)
+
+    def retry_after_ms(self) -> int:
+        """Returns when half of what is inside should be done, within 50 ms and 10 s."""
+        expected = self._num_items * self._ms_per_item / 2
+        return int(min(max(expected, _MIN_RETRY_MS), _MAX_RETRY_MS))
+
+    def close(self) -> None:
+        """Refuses all further work."""
+        self._is_closed = True
+
+    async def drained(self) -> None:
+        """Waits until nothing is inside."""
+        await self._empty.wait()

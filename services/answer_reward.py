@@ -1,0 +1,62 @@
+"""The answer-reward service: g(image, question, answer), over REST and gRPC.
+
+`bentoml serve services.answer_reward:AnswerReward`
+"""
+
+import bentoml
+from starlette.responses import Response
+
+from clients.wire.schemas import ScoreRequest, ScoreResponse
+from services.lifecycle import Runtime
+from services.loading import load_answer_reward
+from services.rest import RestSurface, answer
+from services.rest_model import model_app
+from services.rpc_reward import answer_servicers
+from services.scoring import ScoreCore
+
+RUNTIME: Runtime[ScoreCore] = Runtime(
+    "answer-reward", load=load_answer_reward, servicers=answer_servicers
+)
+
+
+@bentoml.service(
+    name="answer-reward",
+    workers=1,
+    traffic={"timeout": 86_400},  # deadlines are ours, per request
+    http={"host": "127.0.0.1", "port": 3002},
+)
+@bentoml.asgi_app(model_app(RUNTIME), path="/")
+class AnswerReward:
+    """Scores answers to questions about images; one request holds groups of one image and many
+    candidates.
+    """
+
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        """Refuses to start on settings that do not allow it."""
+        RUNTIME.check_settings()
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        """Opens gRPC and begins to load the model."""
+        await RUNTIME.start()
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        """Answers what was accepted, then stops."""
+        await RUNTIME.stop()
+
+    async def __is_ready__(self) -> bool:
+        return RUNTIME.is_ready
+
+    async def __is_alive__(self) -> bool:
+        return RUNTIME.is_alive
+
+    @bentoml.api(route="/v1/score", output_spec=ScoreResponse)
+    async def score(self, request: ScoreRequest, /) -> Response:
+        """Returns a reward, higher is better, or an error for each item, in order."""
+        return await answer(lambda deadline: RUNTIME.core.score(request, deadline=deadline))
+
+
+AnswerReward.add_asgi_middleware(RestSurface, runtime=RUNTIME)

@@ -1,0 +1,160 @@
+"""Images of requests: checked against their hash, decoded to RGB within limits, kept by hash.
+
+Only PNG, JPEG and WebP are read; the first frame, turned as EXIF says, without alpha (composed
+on white). Knows no transport and no engine.
+"""
+
+import asyncio
+import hashlib
+import io
+import warnings
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps
+
+from clients.wire import schemas
+from services.errors import ImageInvalidError, ImageNeededError, TooLargeError
+
+_FORMATS = ("PNG", "JPEG", "WEBP")
+_CHANNELS = 3
+_SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+_SIXTEEN_TO_EIGHT_BIT = 1 / 257  # 65535 becomes 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLimits:
+    """What an image may cost."""
+
+    max_bytes: int
+    max_pixels: int
+    max_decode_ms: int
+
+
+class ImageStore:
+    """Turns wire images into RGB images; holds the last ones, bounded by decoded bytes."""
+
+    def __init__(self, limits: ImageLimits, *, num_threads: int, max_cache_bytes: int) -> None:
+        self._limits = limits
+        self._max_cache_bytes = max_cache_bytes
+        self._cache_bytes = 0
+        self._cache: OrderedDict[str, Image.Image] = OrderedDict()
+        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
+        self._slots = asyncio.Semaphore(num_threads)
+
+    async def resolve(self, image: schemas.Image) -> Image.Image:
+        """Returns the RGB image of a hash or of data that has that hash.
+
+        Raises:
+            ImageNeededError: a hash without data, and not held here.
+            ImageInvalidError: the data has another hash, is no image we read, or takes too long.
+            TooLargeError: too many bytes or pixels.
+        """
+        held = self._cache.get(image.sha256)
+        if image.data is None:
+            if held is None:
+                raise ImageNeededError(f"image {image.sha256} is not held here; send its data")
+            self._cache.move_to_end(image.sha256)
+            return held
+        if len(image.data) > self._limits.max_bytes:
+            raise TooLargeError(
+                f"the image is {len(image.data)} bytes; the limit is {self._limits.max_bytes}"
+            )
+        decoded = await self._decoded_in_time(image.data, sha256=image.sha256, held=held)
+        self._keep(image.sha256, decoded)
+        return decoded
+
+    async def _decoded_in_time(
+        self, data: bytes, *, sha256: str, held: Image.Image | None
+    ) -> Image.Image:
+        loop = asyncio.get_running_loop()
+        async with self._slots:
+            work = loop.run_in_executor(
+                self._threads,
+                lambda: checked_and_decoded(
+                    data, sha256=sha256, held=held, max_pixels=self._limits.max_pixels
+                ),
+            )
+            # A thread cannot be stopped: past its time it goes on, and its answer is dropped.
+            try:
+                async with asyncio.timeout(self._limits.max_decode_ms / 1e3):
+                    return await work
+            except TimeoutError:
+                raise ImageInvalidError(
+                    f"the image took longer to decode than {self._limits.max_decode_ms} ms"
+                ) from None
+
+    def _keep(self, sha256: str, image: Image.Image) -> None:
+        if sha256 in self._cache:
+            self._cache.move_to_end(sha256)
+            return
+        self._cache[sha256] = image
+        self._cache_bytes += _num_bytes(image)
+        while self._cache_bytes > self._max_cache_bytes:
+            _, oldest = self._cache.popitem(last=False)
+            self._cache_bytes -= _num_bytes(oldest)
+
+    def close(self) -> None:
+        """Stops the decoding threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _num_bytes(image: Image.Image) -> int:
+    return image.width * image.height * _CHANNELS
+
+
+def checked_and_decoded(
+    data: bytes, *, sha256: str, held: Image.Image | None, max_pixels: int
+) -> Image.Image:
+    """Returns the RGB image of `data`, or `held` where that is known to be it.
+
+    Raises:
+        ImageInvalidError: `data` does not have the hash, or is no image we read.
+        TooLargeError: more than `max_pixels`, told by its header.
+    """
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ImageInvalidError(f"the data has sha256 {found}, not {sha256} as it says")
+    return held if held is not None else decoded(data, max_pixels=max_pixels)
+
+
+def decoded(data: bytes, *, max_pixels: int) -> Image.Image:
+    """Returns an encoded image in RGB.
+
+    Raises:
+        ImageInvalidError: no PNG, JPEG or WebP, damaged, or cut off.
+        TooLargeError: more than `max_pixels`, told by its header before anything is decoded.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Our own cap is the stricter one; PIL's is only a warning.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(io.BytesIO(data), formats=_FORMATS)
+        _check_pixels(opened, max_pixels)
+        return _rgb(ImageOps.exif_transpose(opened))
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(f"{error}; the limit is {max_pixels} pixels") from error
+    # PIL's readers raise all of these on damaged data.
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
+        raise ImageInvalidError(f"the data is no PNG, JPEG or WebP we can read: {error}") from error
+
+
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+    num_pixels = image.width * image.height
+    if num_pixels > max_pixels:
+        raise TooLargeError(
+            f"the image is {image.width} x {image.height} = {num_pixels} pixels; the limit is "
+            f"{max_pixels}"
+        )
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _SIXTEEN_BIT_MODES:
+        # PIL's own conversion to 8 bits clips instead of scaling.
+        image = image.convert("I").point(lambda value: value * _SIXTEEN_TO_EIGHT_BIT).convert("L")
+    if "A" in image.getbands() or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        image = Image.alpha_composite(white, layer)
+    return image.convert("RGB")

@@ -1,0 +1,77 @@
+"""The inner-llm service: rewrite, review, likelihood and chat, text only, over REST and gRPC.
+
+`bentoml serve services.inner_llm:InnerLLM`
+"""
+
+import bentoml
+from starlette.responses import Response
+
+from clients.wire.schemas import (
+    LikelihoodRequest,
+    LikelihoodResponse,
+    ReviewRequest,
+    ReviewResponse,
+    RewriteRequest,
+    RewriteResponse,
+)
+from services.aligning import AlignCore
+from services.lifecycle import Runtime
+from services.loading import load_inner_llm
+from services.rest import RestSurface, answer
+from services.rest_model import chat_mount
+from services.rpc_inner_llm import inner_llm_servicers
+
+RUNTIME: Runtime[AlignCore] = Runtime(
+    "inner-llm", load=load_inner_llm, servicers=inner_llm_servicers
+)
+
+
+@bentoml.service(
+    name="inner-llm",
+    workers=1,
+    traffic={"timeout": 86_400},  # deadlines are ours, per request
+    http={"host": "127.0.0.1", "port": 3003},
+)
+@bentoml.asgi_app(chat_mount(RUNTIME), path="/")
+class InnerLLM:
+    """The language model inside the MLLM: rewrites turns, reviews rewrites, tells likelihoods."""
+
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        """Refuses to start on settings that do not allow it."""
+        RUNTIME.check_settings()
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        """Opens gRPC and begins to load the model."""
+        await RUNTIME.start()
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        """Answers what was accepted, then stops."""
+        await RUNTIME.stop()
+
+    async def __is_ready__(self) -> bool:
+        return RUNTIME.is_ready
+
+    async def __is_alive__(self) -> bool:
+        return RUNTIME.is_alive
+
+    @bentoml.api(route="/v1/rewrite", output_spec=RewriteResponse)
+    async def rewrite(self, request: RewriteRequest, /) -> Response:
+        """Returns one rewrite, unparsed completion or error for each item, in order."""
+        return await answer(lambda deadline: RUNTIME.core.rewrite(request, deadline=deadline))
+
+    @bentoml.api(route="/v1/review", output_spec=ReviewResponse)
+    async def review(self, request: ReviewRequest, /) -> Response:
+        """Returns one verdict, taken in both orders, or error for each item, in order."""
+        return await answer(lambda deadline: RUNTIME.core.review(request, deadline=deadline))
+
+    @bentoml.api(route="/v1/likelihood", output_spec=LikelihoodResponse)
+    async def likelihood(self, request: LikelihoodRequest, /) -> Response:
+        """Returns a negative log-likelihood, in nats, or an error for each item, in order."""
+        return await answer(lambda deadline: RUNTIME.core.likelihood(request, deadline=deadline))
+
+
+InnerLLM.add_asgi_middleware(RestSurface, runtime=RUNTIME)

@@ -1,0 +1,304 @@
+"""The life of one service process: settings, door, gRPC server, model; ready, draining, stopped.
+
+The model loads in the background, so that probes are answered meanwhile. SIGTERM closes the door
+at once; what was accepted over either surface is answered before the process stops.
+"""
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from types import FrameType
+from typing import Generic, Protocol, TypeVar
+
+import click
+import psutil
+from starlette.types import ASGIApp
+
+from clients.wire.schemas import ModelIdentity
+from services.admission import Admission
+from services.auth import KeyRing, load_keys, refuse_open
+from services.errors import UnavailableError
+from services.metrics import Metrics, metrics
+from services.rpc import GrpcSurface, Servicers
+from services.settings import ServiceKind, Settings, SettingsError, is_set, load_settings
+
+logger = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Phase(StrEnum):
+    """Where a process stands."""
+
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+class Core(Protocol):
+    """What a loaded model answers with, whatever its kind."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model answers."""
+        ...
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it can still answer; once it cannot, it stays so."""
+        ...
+
+    async def warm_up(self) -> None:
+        """Answers once; raises where it cannot."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stops."""
+        ...
+
+
+C = TypeVar("C", bound=Core)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a core is built from."""
+
+    settings: Settings
+    executor: ThreadPoolExecutor  # the one device thread
+    admission: Admission
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded(Generic[C]):
+    """A core, and the routes its engine brings along."""
+
+    core: C
+    app: ASGIApp | None = None
+
+
+class Runtime(Generic[C]):
+    """The state of a service process. Inert until `start`; made at import by each shell."""
+
+    def __init__(
+        self,
+        kind: ServiceKind,
+        *,
+        load: Callable[[Parts], Awaitable[Loaded[C]]],
+        servicers: "Callable[[Runtime[C]], Servicers]",
+    ) -> None:
+        self.kind: ServiceKind = kind
+        self._load_core = load
+        self._servicers = servicers
+        self._phase = Phase.LOADING
+        self._loaded: Loaded[C] | None = None
+        self._started: Started | None = None
+        self._load_task: asyncio.Task[None] | None = None
+        self._previous_handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
+
+    def check_settings(self) -> None:
+        """Refuses, before any worker starts, settings that this service cannot run with.
+
+        Raises:
+            SystemExit: says which variable and why.
+        """
+        try:
+            settings = load_settings(self.kind)
+            keys = _keys(settings)
+            refuse_open(stated_hosts(), has_keys=not keys.is_empty, allow_open=settings.allow_open)
+        except SettingsError as error:
+            raise SystemExit(f"{self.kind} does not start: {error}") from None
+
+    async def start(self) -> None:
+        """Reads the settings, opens gRPC and begins to load the model.
+
+        Raises:
+            SettingsError: the settings do not allow this process to serve.
+        """
+        settings = load_settings(self.kind)
+        keys = _keys(settings)
+        hosts = listening_hosts()
+        refuse_open(hosts, has_keys=not keys.is_empty, allow_open=settings.allow_open)
+        instruments = metrics()
+        parts = Parts(
+            settings=settings,
+            executor=ThreadPoolExecutor(1, thread_name_prefix="device"),
+            admission=Admission(
+                max_items=settings.max_queue_items,
+                max_bytes=settings.max_queue_bytes,
+                on_change=instruments.set_queue,
+            ),
+            metrics=instruments,
+        )
+        surface = GrpcSurface(self._servicers(self), settings=settings, keys=keys)
+        port = await surface.start(hosts[0] if hosts else "127.0.0.1")
+        self._phase = Phase.LOADING
+        self._started = Started(parts=parts, keys=keys, surface=surface, grpc_port=port)
+        self._chain_signals()
+        self._load_task = asyncio.create_task(self._load(parts, surface))
+        logger.info("%s: gRPC on port %d; loading %s", self.kind, port, settings.engine)
+
+    @property
+    def started(self) -> "Started":
+        """What `start` made.
+
+        Raises:
+            UnavailableError: the process has not started, or has stopped.
+        """
+        if self._started is None:
+            raise UnavailableError("the service is not running")
+        return self._started
+
+    @property
+    def settings(self) -> Settings:
+        """The settings this process started with; raises as `started` does."""
+        return self.started.parts.settings
+
+    @property
+    def core(self) -> C:
+        """The core, where it may be asked now.
+
+        Raises:
+            UnavailableError: the model is loading, failed to load, died, or the service drains.
+        """
+        return self.loaded.core
+
+    @property
+    def loaded(self) -> Loaded[C]:
+        """The core and its routes, where they may be asked now; raises as `core` does."""
+        if self._loaded is None or self._phase is not Phase.READY:
+            raise UnavailableError(f"the service is not ready: {self._phase}")
+        if not self._loaded.core.is_running:
+            raise UnavailableError("the engine has stopped; the service must be restarted")
+        return self._loaded
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are welcome now."""
+        return self._phase is Phase.READY and self._is_core_running()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process can become or remain useful; if not, it should be restarted."""
+        return self._phase is not Phase.FAILED and (self._loaded is None or self._is_core_running())
+
+    def _is_core_running(self) -> bool:
+        return self._loaded is not None and self._loaded.core.is_running
+
+    async def _load(self, parts: Parts, surface: GrpcSurface) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            loaded = await self._load_core(parts)
+            await loaded.core.warm_up()
+        # A load can fail in any library; the process then says so and reports itself dead.
+        except Exception:
+            self._phase = Phase.FAILED
+            logger.exception("%s: the model did not load; this service cannot answer", self.kind)
+            return
+        self._loaded = loaded
+        if self._phase is Phase.LOADING:
+            self._phase = Phase.READY
+            await surface.set_serving(is_serving=True)
+        identity = loaded.core.identity
+        logger.info(
+            "%s: ready after %.1f s; model %s, identity %s, gRPC port %d",
+            self.kind,
+            loop.time() - began,
+            identity.name,
+            identity.identity,
+            self.started.grpc_port,
+        )
+
+    def _chain_signals(self) -> None:
+        """Puts `begin_drain` before the handlers that the HTTP server has installed."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            previous = signal.getsignal(number)
+            if callable(previous):
+                self._previous_handlers[number] = previous
+                signal.signal(number, self._handler(loop, previous))
+
+    def _handler(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        previous: Callable[[int, FrameType | None], object],
+    ) -> Callable[[int, FrameType | None], None]:
+        def handle(number: int, frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self.begin_drain)
+            previous(number, frame)
+
+        return handle
+
+    def begin_drain(self) -> None:
+        """Stops being ready and refuses new requests; those accepted go on. From the loop only."""
+        if self._started is None or self._phase is Phase.DRAINING:
+            return
+        logger.info("%s: draining %d items", self.kind, self._started.parts.admission.num_items)
+        self._phase = Phase.DRAINING
+        self._started.parts.admission.close()
+        self._started.surface.begin_drain()
+
+    async def stop(self) -> None:
+        """Answers what was accepted, then stops everything; the HTTP side is drained already."""
+        if self._started is None:
+            return
+        started = self._started
+        self.begin_drain()
+        try:
+            async with asyncio.timeout(started.parts.settings.drain_ms / 1e3):
+                await started.parts.admission.drained()
+        except TimeoutError:
+            logger.error(
+                "%s: %d items unanswered after %d ms",
+                self.kind,
+                started.parts.admission.num_items,
+                started.parts.settings.drain_ms,
+            )
+        await started.surface.stop()
+        if self._load_task is not None:
+            self._load_task.cancel()
+            await asyncio.wait([self._load_task])
+        if self._loaded is not None:
+            await self._loaded.core.aclose()
+        started.parts.executor.shutdown(wait=False, cancel_futures=True)
+        for number, previous in self._previous_handlers.items():
+            signal.signal(number, previous)
+        self._previous_handlers.clear()
+        self._loaded = None
+        self._started = None
+        logger.info("%s: stopped", self.kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    parts: Parts
+    keys: KeyRing
+    surface: GrpcSurface
+    grpc_port: int
+
+
+def _keys(settings: Settings) -> KeyRing:
+    return load_keys(settings.api_keys_file) if is_set(settings.api_keys_file) else KeyRing([])
+
+
+def stated_hosts() -> list[str]:
+    """Returns the `--host` of the `bentoml serve` that runs here, if it states one."""
+    context = click.get_current_context(silent=True)
+    host = context.params.get("host") if context is not None else None
+    return [host] if isinstance(host, str) and host else []
+
+
+def listening_hosts() -> list[str]:
+    """Returns the addresses this process listens on: the HTTP socket it was handed, if any."""
+    connections = psutil.Process().net_connections(kind="inet")
+    return [c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN and c.laddr]

@@ -1,0 +1,73 @@
+"""Builds the core of a service with the engine its settings name. Heavy imports happen here."""
+
+import asyncio
+
+from services.aligning import AlignCore
+from services.engines.api import LanguageEngine, RewardEngine, RewardKind
+from services.engines.fake import FakeLanguageEngine, FakeRewardEngine
+from services.lifecycle import Loaded, Parts
+from services.scoring import ScoreCore
+from services.settings import Settings
+
+
+async def load_question_reward(parts: Parts) -> Loaded[ScoreCore]:
+    """Returns the core of question-reward."""
+    return await _load_reward(parts, kind="question-reward")
+
+
+async def load_answer_reward(parts: Parts) -> Loaded[ScoreCore]:
+    """Returns the core of answer-reward."""
+    return await _load_reward(parts, kind="answer-reward")
+
+
+async def _load_reward(parts: Parts, *, kind: RewardKind) -> Loaded[ScoreCore]:
+    # On the device thread: torch is touched by no other.
+    engine = await asyncio.get_running_loop().run_in_executor(
+        parts.executor, _reward_engine, parts.settings, kind
+    )
+    core = ScoreCore(
+        engine,
+        kind=kind,
+        settings=parts.settings,
+        executor=parts.executor,
+        admission=parts.admission,
+        metrics=parts.metrics,
+    )
+    return Loaded(core=core)
+
+
+def _reward_engine(settings: Settings, kind: RewardKind) -> RewardEngine:
+    if settings.engine == "fake":
+        return FakeRewardEngine(kind)
+    from services.engines.reward import TorchRewardEngine  # noqa: PLC0415  (imports torch)
+
+    return TorchRewardEngine.load(
+        settings.model_dir,
+        kind=kind,
+        device=settings.device,
+        dtype=settings.dtype,
+        num_threads=settings.num_threads,
+    )
+
+
+async def load_inner_llm(parts: Parts) -> Loaded[AlignCore]:
+    """Returns the core of inner-llm, and vLLM's chat routes where vLLM is the engine."""
+    settings = parts.settings
+    if settings.engine == "fake":
+        return Loaded(core=_align_core(FakeLanguageEngine(), parts))
+    from services.chat import chat_app  # noqa: PLC0415  (imports vllm)
+    from services.engines.llm import VllmEngine  # noqa: PLC0415  (imports vllm)
+
+    engine = await VllmEngine.load(
+        settings.model_dir,
+        device=settings.device,
+        dtype=settings.dtype,
+        num_threads=settings.num_threads,
+    )
+    return Loaded(core=_align_core(engine, parts), app=chat_app(engine))
+
+
+def _align_core(engine: LanguageEngine, parts: Parts) -> AlignCore:
+    return AlignCore(
+        engine, settings=parts.settings, admission=parts.admission, metrics=parts.metrics
+    )

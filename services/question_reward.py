@@ -1,0 +1,60 @@
+"""The question-reward service: f(image, all human turns of a record), over REST and gRPC.
+
+`bentoml serve services.question_reward:QuestionReward`
+"""
+
+import bentoml
+from starlette.responses import Response
+
+from clients.wire.schemas import ScoreRequest, ScoreResponse
+from services.lifecycle import Runtime
+from services.loading import load_question_reward
+from services.rest import RestSurface, answer
+from services.rest_model import model_app
+from services.rpc_reward import question_servicers
+from services.scoring import ScoreCore
+
+RUNTIME: Runtime[ScoreCore] = Runtime(
+    "question-reward", load=load_question_reward, servicers=question_servicers
+)
+
+
+@bentoml.service(
+    name="question-reward",
+    workers=1,
+    traffic={"timeout": 86_400},  # deadlines are ours, per request
+    http={"host": "127.0.0.1", "port": 3001},
+)
+@bentoml.asgi_app(model_app(RUNTIME), path="/")
+class QuestionReward:
+    """Scores questions about images; one request holds groups of one image and many candidates."""
+
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        """Refuses to start on settings that do not allow it."""
+        RUNTIME.check_settings()
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        """Opens gRPC and begins to load the model."""
+        await RUNTIME.start()
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        """Answers what was accepted, then stops."""
+        await RUNTIME.stop()
+
+    async def __is_ready__(self) -> bool:
+        return RUNTIME.is_ready
+
+    async def __is_alive__(self) -> bool:
+        return RUNTIME.is_alive
+
+    @bentoml.api(route="/v1/score", output_spec=ScoreResponse)
+    async def score(self, request: ScoreRequest, /) -> Response:
+        """Returns a reward, higher is better, or an error for each item, in order."""
+        return await answer(lambda deadline: RUNTIME.core.score(request, deadline=deadline))
+
+
+QuestionReward.add_asgi_middleware(RestSurface, runtime=RUNTIME)

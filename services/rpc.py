@@ -1,0 +1,258 @@
+"""The gRPC surface: a `grpc.aio` server beside REST in the same process, health and reflection.
+
+Translates messages and errors; what is asked goes to the core that REST asks too.
+"""
+
+import asyncio
+import ipaddress
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message as ProtoMessage
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+from pydantic import ValidationError
+
+from clients.wire import align2llava_pb2 as pb
+from clients.wire.codes import CODE_TRAILER, RETRY_AFTER_TRAILER, TABLE
+from clients.wire.convert import from_proto, to_proto
+from clients.wire.schemas import Message, ModelIdentity
+from services.auth import KeyRing
+from services.errors import (
+    InternalError,
+    InvalidRequestError,
+    ServiceError,
+    error_body,
+)
+from services.metrics import CANCELLED, OK, metrics
+from services.settings import Settings, is_set
+
+logger = logging.getLogger(__name__)
+
+_HEALTH_PREFIX = "/grpc.health.v1.Health/"
+_STOP_GRACE_S = 5.0
+_MIN_PING_INTERVAL_MS = 10_000
+
+Context = grpc.aio.ServicerContext
+S = TypeVar("S", bound=Message)
+A = TypeVar("A", bound=Message)
+P = TypeVar("P", bound=ProtoMessage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servicers:
+    """What a service offers over gRPC."""
+
+    names: tuple[str, ...]  # full names, for health and reflection
+    register: Callable[[grpc.aio.Server], None]
+    begin_drain: Callable[[], None]  # ends idle streams
+
+
+class GrpcSurface:
+    """The server: one port, one process."""
+
+    def __init__(self, servicers: Servicers, *, settings: Settings, keys: KeyRing) -> None:
+        self._servicers = servicers
+        self._settings = settings
+        self._health = health_aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=[_KeyInterceptor(keys)], options=_options(settings)
+        )
+        self._drain_task: asyncio.Task[None] | None = None
+
+    async def start(self, host: str) -> int:
+        """Listens on `host` and returns the port.
+
+        Raises:
+            RuntimeError: the port is taken.
+        """
+        self._servicers.register(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*self._servicers.names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+        reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server)
+        address = f"{_bracketed(host)}:{self._settings.grpc_port}"
+        if is_set(self._settings.tls_cert_file):
+            port = self._server.add_secure_port(address, _credentials(self._settings))
+        else:
+            port = self._server.add_insecure_port(address)
+        await self.set_serving(is_serving=False)
+        await self._server.start()
+        return port
+
+    async def set_serving(self, *, is_serving: bool) -> None:
+        """Tells the health service, for the whole server and each service."""
+        status = health_pb2.HealthCheckResponse.ServingStatus
+        value = status.SERVING if is_serving else status.NOT_SERVING
+        for name in ("", *self._servicers.names):
+            await self._health.set(name, value)
+
+    def begin_drain(self) -> None:
+        """Says NOT_SERVING, and that no further requests are read from streams."""
+        self._servicers.begin_drain()
+        self._drain_task = asyncio.create_task(self.set_serving(is_serving=False))
+
+    async def stop(self) -> None:
+        """Stops; calls that are still open get a few seconds."""
+        if self._drain_task is not None:
+            await self._drain_task
+        await self._server.stop(_STOP_GRACE_S)
+
+
+class _KeyInterceptor(grpc.aio.ServerInterceptor):
+    """Refuses calls without a key, reflection too; health is exempt."""
+
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        handler = await continuation(handler_call_details)
+        if handler_call_details.method.startswith(_HEALTH_PREFIX):
+            return handler
+        shown = dict(handler_call_details.invocation_metadata or ()).get("authorization", "")
+        try:
+            self._keys.check(shown if isinstance(shown, str) else "")
+        except ServiceError as error:
+            return _refusing(handler, error)
+        return handler
+
+
+def _refusing(handler: grpc.RpcMethodHandler | None, error: ServiceError) -> grpc.RpcMethodHandler:
+    """Returns a handler of the same shape that only answers `error`."""
+
+    async def refuse(_request: object, context: Context) -> None:
+        await aborted(context, error)
+
+    is_stream_in = handler is not None and handler.request_streaming
+    is_stream_out = handler is not None and handler.response_streaming
+    if is_stream_in and is_stream_out:
+        return grpc.stream_stream_rpc_method_handler(refuse)
+    if is_stream_in:
+        return grpc.stream_unary_rpc_method_handler(refuse)
+    if is_stream_out:
+        return grpc.unary_stream_rpc_method_handler(refuse)
+    return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+async def aborted(context: Context, error: ServiceError) -> None:
+    """Ends a call with an error of the table; never returns."""
+    body = error_body(error)
+    trailers = [(CODE_TRAILER, body.code)]
+    if body.retry_after_ms:
+        trailers.append((RETRY_AFTER_TRAILER, str(body.retry_after_ms)))
+    await context.abort(TABLE[error.code].grpc_status, body.message, tuple(trailers))
+
+
+async def answered(
+    request: ProtoMessage,
+    context: Context,
+    *,
+    method: str,
+    schema: type[S],
+    ask: Callable[[S, float], Awaitable[A]],
+    answer: type[P],
+    default_deadline_ms: int,
+) -> P:
+    """Answers one unary call: converts, asks with a deadline, converts back; or aborts."""
+    began = time.perf_counter()
+    code = CANCELLED
+    try:
+        asked = parsed(request, schema)
+        message = to_proto(await ask(asked, deadline_of(context, default_deadline_ms)), answer)
+        code = OK
+        return message  # noqa: TRY300  (counted below)
+    # A fault of ours too must reach the caller by the table, not as gRPC's UNKNOWN.
+    except Exception as raised:
+        error = service_error(raised)
+        code = error.code.value
+        await aborted(context, error)
+        raise
+    finally:
+        elapsed_s = time.perf_counter() - began
+        metrics().count_request(surface="grpc", method=method, code=code, elapsed_s=elapsed_s)
+
+
+async def model_answered(
+    identity: Callable[[], ModelIdentity], context: Context
+) -> pb.ModelIdentity:
+    """Answers `GetModel`, or aborts where no model is loaded."""
+    try:
+        return to_proto(identity(), pb.ModelIdentity)
+    except ServiceError as error:
+        await aborted(context, error)
+        raise
+
+
+def service_error(error: Exception) -> ServiceError:
+    """Returns the error itself, or what the caller is told of a fault of ours; logs the latter."""
+    if isinstance(error, ServiceError):
+        return error
+    logger.error("a call failed", exc_info=error)
+    return InternalError(f"the service failed: {type(error).__name__}")
+
+
+def parsed(request: ProtoMessage, schema: type[S]) -> S:
+    """Returns a message as a schema.
+
+    Raises:
+        InvalidRequestError: it does not fit.
+    """
+    try:
+        return from_proto(request, schema)
+    except ValidationError as error:
+        raise InvalidRequestError(described(error)) from error
+
+
+def described(error: ValidationError) -> str:
+    """Returns the first few faults of a body, by place."""
+    faults = [
+        f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+    return "; ".join(faults[:3]) + more
+
+
+def deadline_of(context: Context, default_ms: int) -> float:
+    """Returns when a call must be done, on the event loop's clock."""
+    remaining_s = context.time_remaining()
+    loop = asyncio.get_running_loop()
+    return loop.time() + (default_ms / 1e3 if remaining_s is None else max(0.0, remaining_s))
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_body_bytes),
+        ("grpc.max_send_message_length", settings.max_body_bytes),
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_connection_age_ms", settings.max_connection_age_ms),
+        # The spelling `min_recv_...` is ignored by the server.
+        ("grpc.http2.min_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials:
+    has_client_ca = is_set(settings.tls_client_ca_file)
+    return grpc.ssl_server_credentials(
+        [(settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())],
+        root_certificates=settings.tls_client_ca_file.read_bytes() if has_client_ca else None,
+        require_client_auth=has_client_ca,
+    )
+
+
+def _bracketed(host: str) -> str:
+    try:
+        is_v6 = ipaddress.ip_address(host).version == 6
+    except ValueError:
+        is_v6 = False
+    return f"[{host}]" if is_v6 else host

@@ -1,0 +1,67 @@
+"""The gRPC servicer of inner-llm: `Rewrite`, `Review`, `Likelihood`, `GetModel`."""
+
+from clients.wire import align2llava_pb2 as pb
+from clients.wire import align2llava_pb2_grpc as pb_grpc
+from clients.wire.schemas import LikelihoodRequest, ReviewRequest, RewriteRequest
+from services.aligning import AlignCore
+from services.lifecycle import Runtime
+from services.rpc import Context, Servicers, answered, model_answered
+
+
+class InnerLLMServicer(pb_grpc.InnerLLMServicer):
+    """Serves inner-llm."""
+
+    def __init__(self, runtime: Runtime[AlignCore]) -> None:
+        self._runtime = runtime
+
+    async def Rewrite(self, request: pb.RewriteRequest, context: Context) -> pb.RewriteResponse:  # noqa: N802  (gRPC's name)
+        """Answers one rewrite for each item."""
+        return await answered(
+            request,
+            context,
+            method="rewrite",
+            schema=RewriteRequest,
+            ask=lambda asked, deadline: self._runtime.core.rewrite(asked, deadline=deadline),
+            answer=pb.RewriteResponse,
+            default_deadline_ms=self._runtime.settings.default_deadline_ms,
+        )
+
+    async def Review(self, request: pb.ReviewRequest, context: Context) -> pb.ReviewResponse:  # noqa: N802  (gRPC's name)
+        """Answers one verdict for each item."""
+        return await answered(
+            request,
+            context,
+            method="review",
+            schema=ReviewRequest,
+            ask=lambda asked, deadline: self._runtime.core.review(asked, deadline=deadline),
+            answer=pb.ReviewResponse,
+            default_deadline_ms=self._runtime.settings.default_deadline_ms,
+        )
+
+    async def Likelihood(  # noqa: N802  (gRPC's name)
+        self, request: pb.LikelihoodRequest, context: Context
+    ) -> pb.LikelihoodResponse:
+        """Answers one likelihood for each item."""
+        return await answered(
+            request,
+            context,
+            method="likelihood",
+            schema=LikelihoodRequest,
+            ask=lambda asked, deadline: self._runtime.core.likelihood(asked, deadline=deadline),
+            answer=pb.LikelihoodResponse,
+            default_deadline_ms=self._runtime.settings.default_deadline_ms,
+        )
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.ModelIdentity:  # noqa: ARG002, N802  (empty; gRPC's name)
+        """Answers which model this is."""
+        return await model_answered(lambda: self._runtime.core.identity, context)
+
+
+def inner_llm_servicers(runtime: Runtime[AlignCore]) -> Servicers:
+    """Returns the gRPC side of inner-llm."""
+    servicer = InnerLLMServicer(runtime)
+    return Servicers(
+        names=(pb.DESCRIPTOR.services_by_name["InnerLLM"].full_name,),
+        register=lambda server: pb_grpc.add_InnerLLMServicer_to_server(servicer, server),
+        begin_drain=lambda: None,
+    )

@@ -1,0 +1,196 @@
+"""The gRPC servicers of the two reward services: `Score`, `ScoreStream`, `GetModel`."""
+
+import asyncio
+import time
+
+import grpc.aio
+
+from clients.wire import align2llava_pb2 as pb
+from clients.wire import align2llava_pb2_grpc as pb_grpc
+from clients.wire.convert import to_proto
+from clients.wire.schemas import ScoreRequest
+from services.errors import (
+    InvalidRequestError,
+    OverloadedError,
+    ServiceError,
+    UnavailableError,
+    error_body,
+)
+from services.lifecycle import Runtime
+from services.metrics import OK, metrics
+from services.rpc import (
+    Context,
+    Servicers,
+    aborted,
+    answered,
+    deadline_of,
+    model_answered,
+    parsed,
+    service_error,
+)
+from services.scoring import ScoreCore
+
+MAX_STREAM_REQUESTS = 64
+
+_SURFACE = "grpc"
+_METHOD = "score_stream"
+
+
+class RewardServicer(pb_grpc.QuestionRewardServicer, pb_grpc.AnswerRewardServicer):
+    """Serves either reward service: their methods and messages are the same."""
+
+    def __init__(self, runtime: Runtime[ScoreCore]) -> None:
+        self._runtime = runtime
+        self._draining = asyncio.Event()
+
+    def begin_drain(self) -> None:
+        """Ends streams as soon as they have nothing in flight."""
+        self._draining.set()
+
+    async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: N802  (gRPC's name)
+        """Answers one request."""
+        return await answered(
+            request,
+            context,
+            method="score",
+            schema=ScoreRequest,
+            ask=lambda asked, deadline: self._runtime.core.score(asked, deadline=deadline),
+            answer=pb.ScoreResponse,
+            default_deadline_ms=self._runtime.settings.default_deadline_ms,
+        )
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.ModelIdentity:  # noqa: ARG002, N802  (empty; gRPC's name)
+        """Answers which model this is."""
+        return await model_answered(lambda: self._runtime.core.identity, context)
+
+    async def ScoreStream(self, request_iterator: object, context: Context) -> None:  # noqa: ARG002, N802  (read by `context`; gRPC's name)
+        """Answers each request of a stream as soon as it is done."""
+        stream = _Stream(self._runtime, context)
+        try:
+            await stream.read_all(self._draining)
+            await stream.finish()
+        finally:
+            await stream.cancel()
+        if self._draining.is_set():
+            await aborted(context, UnavailableError("the service is shutting down"))
+
+
+class _Stream:
+    """The requests in flight of one stream."""
+
+    def __init__(self, runtime: Runtime[ScoreCore], context: Context) -> None:
+        self._runtime = runtime
+        self._context = context
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._write = asyncio.Lock()  # one message at a time per call
+
+    async def read_all(self, draining: asyncio.Event) -> None:
+        """Reads and starts requests until the caller has no more or the service drains."""
+        drain = asyncio.create_task(draining.wait())
+        try:
+            while not draining.is_set():
+                read = asyncio.create_task(self._context.read())
+                try:
+                    await asyncio.wait({read, drain}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if not read.done():
+                        read.cancel()
+                if not read.done() or read.result() is grpc.aio.EOF:
+                    return
+                await self._accept(read.result())
+        finally:
+            drain.cancel()
+
+    async def _accept(self, request: pb.ScoreStreamRequest) -> None:
+        request_id = request.request_id
+        if not request_id or request_id in self._tasks:
+            await self._refuse(
+                request_id,
+                InvalidRequestError(f"request_id {request_id!r} is empty or already in flight"),
+            )
+        elif len(self._tasks) >= MAX_STREAM_REQUESTS:
+            retry_after_ms = self._runtime.started.parts.admission.retry_after_ms()
+            await self._refuse(
+                request_id,
+                OverloadedError(
+                    f"{len(self._tasks)} requests are in flight on this stream; the limit is "
+                    f"{MAX_STREAM_REQUESTS}",
+                    retry_after_ms=retry_after_ms,
+                ),
+            )
+        else:
+            deadline = self._deadline(request)
+            task = asyncio.create_task(self._answer(request, deadline))
+            self._tasks[request_id] = task
+            task.add_done_callback(lambda _: self._tasks.pop(request_id, None))
+
+    def _deadline(self, request: pb.ScoreStreamRequest) -> float:
+        default_ms = request.deadline_ms or self._runtime.settings.default_deadline_ms
+        own = asyncio.get_running_loop().time() + default_ms / 1e3
+        return min(own, deadline_of(self._context, default_ms))
+
+    async def _answer(self, request: pb.ScoreStreamRequest, deadline: float) -> None:
+        began = time.perf_counter()
+        try:
+            asked = parsed(request.request, ScoreRequest)
+            response = await self._runtime.core.score(asked, deadline=deadline)
+            answer = pb.ScoreStreamResponse(
+                request_id=request.request_id, response=to_proto(response, pb.ScoreResponse)
+            )
+            code = OK
+        # An error of any kind ends its request and not the stream.
+        except Exception as raised:
+            error = service_error(raised)
+            answer = _failed(request.request_id, error)
+            code = error.code.value
+        metrics().count_request(
+            surface=_SURFACE, method=_METHOD, code=code, elapsed_s=time.perf_counter() - began
+        )
+        await self._send(answer)
+
+    async def _refuse(self, request_id: str, error: ServiceError) -> None:
+        metrics().count_request(surface=_SURFACE, method=_METHOD, code=error.code, elapsed_s=0.0)
+        await self._send(_failed(request_id, error))
+
+    async def _send(self, answer: pb.ScoreStreamResponse) -> None:
+        async with self._write:
+            await self._context.write(answer)
+
+    async def finish(self) -> None:
+        """Waits until everything in flight is answered."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
+
+    async def cancel(self) -> None:
+        """Ends what is still in flight, where the caller has gone."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+def _failed(request_id: str, error: ServiceError) -> pb.ScoreStreamResponse:
+    return pb.ScoreStreamResponse(
+        request_id=request_id, error=to_proto(error_body(error), pb.Error)
+    )
+
+
+def question_servicers(runtime: Runtime[ScoreCore]) -> Servicers:
+    """Returns the gRPC side of question-reward."""
+    servicer = RewardServicer(runtime)
+    return Servicers(
+        names=(pb.DESCRIPTOR.services_by_name["QuestionReward"].full_name,),
+        register=lambda server: pb_grpc.add_QuestionRewardServicer_to_server(servicer, server),
+        begin_drain=servicer.begin_drain,
+    )
+
+
+def answer_servicers(runtime: Runtime[ScoreCore]) -> Servicers:
+    """Returns the gRPC side of answer-reward."""
+    servicer = RewardServicer(runtime)
+    return Servicers(
+        names=(pb.DESCRIPTOR.services_by_name["AnswerReward"].full_name,),
+        register=lambda server: pb_grpc.add_AnswerRewardServicer_to_server(servicer, server),
+        begin_drain=servicer.begin_drain,
+    )
