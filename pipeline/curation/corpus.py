@@ -4,7 +4,7 @@ Texts are never held for the whole input: a pass streams the files again, in ord
 changes between two passes ends the run.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -96,7 +96,7 @@ class Corpus:
         yield from islice(elements, self._limit or None)
         self._check_unchanged()
 
-    def load(self, rows: dict[int, Row]) -> Iterator[Loaded]:
+    def load(self, rows: Mapping[int, Row]) -> Iterator[Loaded]:
         """Yields the records of `rows` (by position) in order; those with a fault are left out."""
         for positioned in self.elements():
             row = rows.get(positioned.position)

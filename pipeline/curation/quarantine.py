@@ -5,6 +5,7 @@ quarantined record takes their place.
 """
 
 import base64
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ class QuarantineStore:
             RunError: a part cannot be read.
         """
         self._folder = folder
+        self._committing = threading.Lock()
         self._faults: dict[tuple[str, str], ServiceFault] = {}
         self._pending: list[QuarantineLine] = []
         for line in read_lines(folder):
@@ -75,9 +77,11 @@ class QuarantineStore:
         Raises:
             StoreError: the write failed.
         """
-        pending, self._pending = self._pending, []
-        if pending:
-            write_durably(next_part(self._folder, "jsonl"), lines_bytes(pending))
+        # A cancelled call may still commit in its thread while the last commit begins.
+        with self._committing:
+            pending, self._pending = self._pending, []
+            if pending:
+                write_durably(next_part(self._folder, "jsonl"), lines_bytes(pending))
 
     def replace(self, lines: Iterable[QuarantineLine]) -> None:
         """Writes the run's final quarantine in one part and removes the parts before it.

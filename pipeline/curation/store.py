@@ -4,17 +4,14 @@ A reward is found by its content: uid, turn, candidate. A run holds rewards of o
 stage; stored rewards win over new ones.
 """
 
-import io
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from pipeline.curation.durable import next_part, write_durably
-from pipeline.curation.layout import SCORES, parts
-from pipeline.errors import EndpointError, RunError
+from pipeline.curation.layout import parts
+from pipeline.curation.tables import TableKind, read_table, write_part
+from pipeline.errors import EndpointError
 
 Key = tuple[str, int, int]  # uid, turn, candidate
 
@@ -43,15 +40,16 @@ class RewardStore:
             RunError: a part has another schema.
         """
         self._folder = folder
+        self._committing = threading.Lock()
         self._rewards: dict[Key, float] = {}
         self._identities: set[str] = set()
         self._pending: list[RewardRow] = []
         for path in parts(folder, "parquet"):
-            table = read_part(path, SCORES)
-            columns = [table[name].to_pylist() for name in ("uid", "turn", "candidate", "reward")]
-            for uid, turn, candidate, reward in zip(*columns, strict=True):
+            table = read_table(path, TableKind.SCORES)
+            columns = table.select("uid", "turn", "candidate", "reward")
+            for uid, turn, candidate, reward in columns.iter_rows():
                 self._rewards.setdefault((uid, turn, candidate), reward)
-            self._identities.update(table["identity"].unique().to_pylist())
+            self._identities.update(table["identity"].unique())
 
     def require(self, identity: str) -> None:
         """Checks that `identity` is the one whose rewards are stored.
@@ -90,37 +88,8 @@ class RewardStore:
         Raises:
             StoreError: the write failed.
         """
-        pending, self._pending = self._pending, []
-        if pending:
-            write_part(self._folder, SCORES, [asdict(row) for row in pending])
-
-
-def write_part(folder: Path, schema: pa.Schema, rows: Sequence[dict[str, object]]) -> None:
-    """Writes rows as the next part of a folder.
-
-    Raises:
-        StoreError: the write failed.
-    """
-    write_durably(next_part(folder, "parquet"), parquet_bytes(schema, rows))
-
-
-def parquet_bytes(schema: pa.Schema, rows: Sequence[dict[str, object]]) -> bytes:
-    """Returns rows as the bytes of a parquet file."""
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), buffer, compression="zstd")
-    return buffer.getvalue()
-
-
-def read_part(path: Path, schema: pa.Schema) -> pa.Table:
-    """Returns a parquet file of the schema.
-
-    Raises:
-        RunError: it is none, or of another schema (a run of another version).
-    """
-    try:
-        table = pq.read_table(path, partitioning=None)
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
-    if not table.schema.equals(schema):
-        raise RunError(f"{path} is of another version of a2l; take a new --run-dir")
-    return table
+        # A cancelled call may still commit in its thread while the last commit begins.
+        with self._committing:
+            pending, self._pending = self._pending, []
+            if pending:
+                write_part(self._folder, TableKind.SCORES, [asdict(row) for row in pending])

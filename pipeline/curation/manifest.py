@@ -1,0 +1,106 @@
+"""The manifest: what a finished run read, decided and wrote, with sums that hold."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import orjson
+
+from clients.wire.schemas import ModelIdentity
+from pipeline.curation.cascade import Fate
+from pipeline.curation.durable import write_durably
+from pipeline.curation.layout import (
+    MANIFEST_VERSION,
+    Decision,
+    InputEntry,
+    Manifest,
+    RunPaths,
+    TypeCounts,
+)
+from pipeline.curation.readers import sha256_of
+from pipeline.errors import RunError
+
+
+def counts_of(fates: Iterable[Fate]) -> dict[str, TypeCounts]:
+    """Returns what became of the records of each type, types in alphabetical order."""
+    counts: dict[str, TypeCounts] = {}
+    for fate in fates:
+        of_type = counts.setdefault(
+            fate.row.type, TypeCounts(input=0, kept=0, dropped=0, quarantined=0)
+        )
+        of_type["input"] += 1
+        match fate.decision:
+            case Decision.KEPT:
+                of_type["kept"] += 1
+            case Decision.DROPPED:
+                of_type["dropped"] += 1
+            case Decision.QUARANTINED:
+                of_type["quarantined"] += 1
+    return dict(sorted(counts.items()))
+
+
+def manifest_of(
+    paths: RunPaths,
+    *,
+    seed: int,
+    inputs: Iterable[InputEntry],
+    counts: Mapping[str, TypeCounts],
+    models: Mapping[str, ModelIdentity],
+) -> Manifest:
+    """Returns the manifest of what lies in RUN now.
+
+    Raises:
+        AssertionError: the sums do not hold; nothing was written.
+    """
+    inputs = list(inputs)
+    for kind, of_type in counts.items():
+        parts_sum = of_type["kept"] + of_type["dropped"] + of_type["quarantined"]
+        assert of_type["input"] == parts_sum, f"type {kind}: {of_type}"
+    num_read = sum(entry["num_records"] for entry in inputs)
+    assert sum(of_type["input"] for of_type in counts.values()) == num_read
+    return Manifest(
+        version=MANIFEST_VERSION,
+        seed=seed,
+        inputs=inputs,
+        counts=dict(counts),
+        identities={name: model.model_dump() for name, model in models.items()},
+        files={str(path.relative_to(paths.root)): sha256_of(path) for path in _files(paths)},
+    )
+
+
+def write_manifest(paths: RunPaths, manifest: Manifest) -> None:
+    """Writes the manifest, which says that the run is finished.
+
+    Raises:
+        StoreError: the write failed.
+    """
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    write_durably(paths.manifest, orjson.dumps(manifest, option=options))
+
+
+def read_manifest(paths: RunPaths) -> Manifest:
+    """Returns the manifest of a finished run.
+
+    Raises:
+        RunError: the run is not finished, or was written by another version.
+    """
+    try:
+        manifest: Manifest = orjson.loads(paths.manifest.read_bytes())
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{paths.root} is not a finished run; finish it with a2l curate --resume always"
+        ) from error
+    if manifest["version"] != MANIFEST_VERSION:
+        raise RunError(
+            f"{paths.manifest} has version {manifest['version']}; this is {MANIFEST_VERSION}"
+        )
+    return manifest
+
+
+def _files(paths: RunPaths) -> list[Path]:
+    folders = (paths.root / "scores", paths.rewrites, paths.quarantine, paths.dataset)
+    found = [paths.config, paths.decisions]
+    for folder in folders:
+        for base, _, names in os.walk(folder):
+            found.extend(Path(base) / name for name in names if not name.startswith("."))
+    return sorted(found)
