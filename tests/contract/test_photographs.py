@@ -10,7 +10,7 @@ from PIL import Image as PilImage
 from tests.contract.servers import ROOT, Server, Transport, server
 from tests.contract.wire_values import codes, encoded, question_group, rewards, wire_image
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 FOLDER = Path(skimage.__file__).parent / "data"
 NAMES = (
@@ -34,7 +34,7 @@ def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "A2L_MODEL_DIR": str(ROOT / "examples" / "blocks" / "models" / "question-reward"),
     }
     folder = tmp_path_factory.mktemp("real")
-    with server("question-reward", folder, settings=settings) as running:
+    with server("question-reward", folder, settings=settings, timeout_s=170) as running:
         yield running
 
 
