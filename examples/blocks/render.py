@@ -67,7 +67,7 @@ def encoded(scene: Scene, image_format: ImageFormat) -> bytes:
     """Returns the picture as a PNG or JPEG file."""
     buffer = io.BytesIO()
     if image_format == "png":
-        render(scene).save(buffer, "PNG", compress_level=9)
+        render(scene).save(buffer, "PNG", compress_level=6)
     else:
         render(scene).save(buffer, "JPEG", quality=92, subsampling=0)
     return buffer.getvalue()

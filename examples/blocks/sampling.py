@@ -37,7 +37,8 @@ from examples.blocks.scene import (
     is_plausible,
 )
 
-_MAX_DRAWS = 400
+_MAX_DRAWS = 60  # the rarest facts that a scene has are one in ten draws
+_MAX_RELATION_DRAWS = 400  # ... one in forty
 _SIGN_SHARE = 0.25  # of the things that questions name
 
 PRESUPPOSING = (Kind.COLOR, Kind.POSITION, Kind.WORD)  # what a wrong scene leaves unanswerable
@@ -80,7 +81,8 @@ def draw_fact(topic: Topic, scene: Scene, *, truth: Truth, rng: Random) -> Simpl
     Raises:
         NoSuchFactError: none was found.
     """
-    for _ in range(_MAX_DRAWS):
+    max_draws = _MAX_RELATION_DRAWS if topic.kind is Kind.RELATION else _MAX_DRAWS
+    for _ in range(max_draws):
         fact = _draw(topic, rng)
         if truth is Truth.TRUE and fact.truth_in(scene) is Truth.FALSE:
             fact = _as_claimed(fact.corrected(scene), topic)

@@ -163,7 +163,8 @@ def draw_scene(rng: Random) -> Scene:
     """Returns a random scene: three to five blocks of three shapes and up to two signs."""
     shown = rng.sample(SHAPES, NUM_SHAPES_SHOWN)
     num_blocks = rng.choice((3, 4, 5))
-    shapes = shown + [rng.choice(shown) for _ in range(num_blocks - NUM_SHAPES_SHOWN)]
+    more = [rng.choice(shown)] * 2 if rng.random() < 0.5 else rng.choices(shown, k=2)
+    shapes = shown + more[: num_blocks - NUM_SHAPES_SHOWN]
     blocks = [Block(rng.choice(COLORS), shape) for shape in shapes]
     num_signs = min(rng.choice((0, 0, 1, 1, 2)), MAX_THINGS - num_blocks)
     signs = [Sign(word) for word in rng.sample(WORDS, num_signs)]
