@@ -33,6 +33,7 @@ def llava_config(vocab_size: int) -> LlavaConfig:
         eos_token_id=EOS_ID,
         pad_token_id=PAD_ID,
         rms_norm_eps=1e-5,
+        initializer_range=0.08,  # 1 over the root of the hidden size: 0.02 is for large models
     )
     return LlavaConfig(
         vision_config=vision,

@@ -3,6 +3,7 @@
 Built from the scene itself, so that every text is true of it. Knows no defects.
 """
 
+from enum import StrEnum
 from random import Random
 
 from examples.blocks.facts import (
@@ -21,6 +22,7 @@ from examples.blocks.language import Turn, said
 from examples.blocks.phrases import Style
 from examples.blocks.sampling import NoSuchFactError, described
 from examples.blocks.scene import COLORS, SHAPES, WORDS, Block, Cell, Scene, Sign, Thing
+from services.reward_model.inputs import answer_prompt, question_prompt
 
 DIALOGUE_KINDS = tuple(kind for kind in Kind if kind is not Kind.DESCRIPTION)
 
@@ -67,16 +69,23 @@ def true_turns(scene: Scene, num_turns: int, rng: Random) -> list[Turn]:
     return list(turns.values())
 
 
-def true_text(scene: Scene, rng: Random) -> str:
-    """Returns a truthful text in one of the reward models' prompt forms."""
-    choice = rng.random()
-    if choice < 0.25:
+class Form(StrEnum):
+    """The forms of texts the middle model learns; those of one batch are of like length."""
+
+    DESCRIPTION = "description"
+    DIALOGUE = "dialogue"
+    QUESTIONS = "questions"
+
+
+def true_text(form: Form, scene: Scene, rng: Random) -> str:
+    """Returns a truthful text in a prompt form of the reward models."""
+    if form is Form.DESCRIPTION:
         turns = [said(described(scene), rng.choice(list(Style)))]
     else:
-        turns = true_turns(scene, rng.randint(2, 3), rng)
-    if choice > 0.8:
-        return "\n".join(turn.question for turn in turns)
-    return "\n".join(f"Question: {turn.question}\nAnswer: {turn.answer}" for turn in turns)
+        turns = true_turns(scene, 2 if form is Form.DIALOGUE else 4, rng)
+    if form is Form.QUESTIONS:
+        return question_prompt([turn.question for turn in turns])
+    return "\n".join(answer_prompt(turn.question, turn.answer) for turn in turns)
 
 
 def _color_fact(kind: Kind, scene: Scene, rng: Random) -> Fact:

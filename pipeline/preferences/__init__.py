@@ -1,1 +1,1 @@
-"""Human preference data: import, agreement, pairs."""
+"""Human preference data: the released schemas and the groups they hold."""

@@ -1,1 +1,1 @@
-"""Training of the reward models."""
+"""Training of the reward models, on the same inputs code as serving."""

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tokenizers import Tokenizer
-from torch import Tensor
 from transformers import LlavaConfig
 
 from services.reward_model.checkpoint import DTYPES, TOKENIZER_FILE, RewardFile
 from services.reward_model.inputs import IMAGE_TOKEN
 from services.reward_model.model import (
+    LlavaBackbone,
     LlavaRewardModel,
     special_ids,
     text_config,
@@ -19,6 +19,7 @@ from services.reward_model.model import (
 from services.reward_model.pixels import PixelSettings
 from services.reward_model.weights import write_weights
 
+WEIGHTS_FILE = "model.safetensors"
 UNK_ID, EOS_ID = 0, 2  # as in Llama's tokenizer
 _CLASSIFIER = {
     "id2label": {"0": "reward"},
@@ -96,6 +97,17 @@ def write_inputs(
     )
 
 
+def write_language_model(
+    folder: Path, model: LlavaBackbone, *, tokenizer: Tokenizer, pixels: PixelSettings, dtype: str
+) -> None:
+    """Writes a LLaVA with its language-model head; weights are stored as `dtype`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_weights(folder / WEIGHTS_FILE, model.state_dict(), dtype=DTYPES[dtype])
+    raw = config_json(model.config, architecture="LlavaForConditionalGeneration", classifier=False)
+    _write_json(folder / "config.json", raw | {"dtype": dtype})
+    write_inputs(folder, config=model.config, tokenizer=tokenizer, pixels=pixels)
+
+
 def write_reward(
     folder: Path,
     model: LlavaRewardModel,
@@ -107,8 +119,7 @@ def write_reward(
 ) -> None:
     """Writes a reward model's folder; weights are stored as `dtype`."""
     folder.mkdir(parents=True, exist_ok=True)
-    state: dict[str, Tensor] = model.state_dict()
-    write_weights(folder / "model.safetensors", state, dtype=DTYPES[dtype])
+    write_weights(folder / WEIGHTS_FILE, model.state_dict(), dtype=DTYPES[dtype])
     raw = config_json(model.config, architecture="LlavaForSequenceClassification", classifier=True)
     _write_json(folder / "config.json", raw | {"dtype": dtype})
     write_inputs(folder, config=model.config, tokenizer=tokenizer, pixels=pixels)

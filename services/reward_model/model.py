@@ -1,4 +1,4 @@
-"""The LLaVA reward model: vision tower, projector, Llama, and a scalar head at the last token.
+"""LLaVA as a reward model: vision tower, projector, Llama, and a scalar head at the last token.
 
 Shapes: B rows (sequences), T tokens, D hidden size, G images, C H W pixels, P image tokens.
 """
@@ -67,16 +67,13 @@ def last_positions(attention_mask_BT: Tensor) -> Tensor:
     return attention_mask_BT.long().sum(dim=1) - 1
 
 
-class LlavaRewardModel(nn.Module):
-    """LLaVA with a bias-free `Linear(hidden, 1)` head; the head runs in float32."""
+class LlavaBackbone(nn.Module):
+    """LLaVA without a head."""
 
     def __init__(self, config: LlavaConfig) -> None:
         super().__init__()
         self.config = config
         self.llava = LlavaModel(config)
-        hidden_size = text_config(config).hidden_size
-        self.score = nn.Linear(hidden_size, 1, bias=False)
-        nn.init.normal_(self.score.weight, std=hidden_size**-0.5)
 
     def image_features(self, pixels_GCHW: Tensor) -> Tensor:
         """Returns the projected image tokens, [G, P, D]."""
@@ -113,6 +110,16 @@ class LlavaRewardModel(nn.Module):
         return language_model(
             inputs_embeds=embeds_BTD, attention_mask=attention_mask_BT, use_cache=False
         ).last_hidden_state
+
+
+class LlavaRewardModel(LlavaBackbone):
+    """LLaVA with a bias-free `Linear(hidden, 1)` head; the head runs in float32."""
+
+    def __init__(self, config: LlavaConfig) -> None:
+        super().__init__(config)
+        hidden_size = text_config(config).hidden_size
+        self.score = nn.Linear(hidden_size, 1, bias=False)
+        nn.init.normal_(self.score.weight, std=hidden_size**-0.5)
 
     def forward(
         self, ids_BT: Tensor, attention_mask_BT: Tensor, features_BPD: Tensor | None

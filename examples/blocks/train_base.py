@@ -1,0 +1,218 @@
+"""Trains the middle model of blocks world: `python -m examples.blocks.train_base [--out DIR]`.
+
+First the vision tower and the projector learn to name what each cell shows (LLaVA starts from
+CLIP, which knows words), then the whole learns to say what is true of a picture. It is the base of
+both reward models. Scenes are drawn for this purpose alone; no file is read. Resumable.
+Shapes: G images, P image tokens, C H W pixels, B rows, T tokens, K words.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn, optim
+from torch.nn import functional
+
+from examples.blocks.render import render
+from examples.blocks.scene import CELLS, COLORS, SHAPES, WORDS, Block, Scene, Sign, draw_scenes
+from examples.blocks.train_shape import MAX_LENGTH, PIXELS, llava_config
+from examples.blocks.train_tokenizer import build_tokenizer
+from examples.blocks.train_truths import Form, true_text
+from pipeline.training.language import LlavaLanguageModel
+from pipeline.training.schedule import learning_rate
+from pipeline.training.snapshots import captured, newest_snapshot, restore, write_snapshot
+from pipeline.training.termination import CheckpointedError, noted_sigterm
+from services.reward_model.batches import padded_rows
+from services.reward_model.export import write_language_model
+from services.reward_model.inputs import RowEncoder, TextLimits
+from services.reward_model.model import image_geometry, special_ids
+from services.reward_model.pixels import pixels_CHW
+
+NAMES = (*COLORS, *SHAPES, *WORDS, "sign", "nothing")
+PLACES = ("top", "bottom", "left", "right", "center")
+LABEL_SCALE = 10.0  # of a feature's product with a word: keeps features as short as embeddings
+FORMS = {Form.DESCRIPTION: 0.4, Form.DIALOGUE: 0.4, Form.QUESTIONS: 0.2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """The numbers that decide the weights."""
+
+    seed: int = 0
+    num_scenes: int = 4000
+    vision_steps: int = 300
+    vision_images: int = 64  # per step
+    language_steps: int = 1800
+    language_rows: int = 32  # per step
+    vision_rate: float = 2e-3
+    language_rate: float = 2e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """All scenes and what the vision tower sees of them."""
+
+    scenes: list[Scene]
+    pixels_GCHW: Tensor
+    labels_GPK: Tensor  # which words each cell shows
+
+
+def words_of(scene: Scene, place: int) -> set[str]:
+    """Returns the words that name a cell and what it holds."""
+    where = set(CELLS[place].split())
+    match scene.things[place]:
+        case Block() as block:
+            return where | {block.color, block.shape}
+        case Sign() as sign:
+            return where | {sign.word, "sign"}
+        case None:
+            return where | {"nothing"}
+
+
+def draw_pictures(recipe: Recipe) -> Pictures:
+    """Returns the training pictures of a seed."""
+    scenes = list(islice(draw_scenes(recipe.seed, "middle model"), recipe.num_scenes))
+    pixels = [torch.from_numpy(pixels_CHW(render(scene), PIXELS)) for scene in scenes]
+    labels = [
+        [[float(word in shown) for word in (*NAMES, *PLACES)] for shown in _shown(scene)]
+        for scene in scenes
+    ]
+    return Pictures(scenes=scenes, pixels_GCHW=torch.stack(pixels), labels_GPK=torch.tensor(labels))
+
+
+def _shown(scene: Scene) -> list[set[str]]:
+    return [words_of(scene, place) for place in range(len(CELLS))]
+
+
+class Trainer:
+    """The model, its optimiser and the two kinds of steps."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.tokenizer = build_tokenizer()
+        config = llava_config(self.tokenizer.get_vocab_size())
+        self.model = LlavaLanguageModel(config)
+        # Words are read and written alike at first, which makes naming what is seen easy to find.
+        embeddings = self.model.llava.language_model.embed_tokens.weight
+        self.model.lm_head.weight.data.copy_(embeddings.data)
+        self.optimiser = optim.AdamW(
+            self.model.parameters(), lr=recipe.vision_rate, weight_decay=0.01, betas=(0.9, 0.95)
+        )
+        self.encoder = RowEncoder(
+            build_tokenizer(),
+            special=special_ids(config),
+            limits=TextLimits(max_length=MAX_LENGTH, max_chars=MAX_LENGTH * 32),
+            num_image_tokens=image_geometry(config)[1],
+        )
+        self._pictures = draw_pictures(recipe)
+        self._word_ids = torch.tensor([_word_id(self.tokenizer, w) for w in (*NAMES, *PLACES)])
+
+    def vision_loss(self, rng: Random) -> Tensor:
+        """Returns the loss of naming each cell by the words' embeddings, in nats a word."""
+        places = self._sample(self.recipe.vision_images, rng)
+        features_GPD = self.model.image_features(self._pictures.pixels_GCHW[places])
+        embeddings = self.model.llava.language_model.embed_tokens.weight.detach()
+        logits_GPK = LABEL_SCALE * features_GPD @ embeddings[self._word_ids].T
+        return functional.binary_cross_entropy_with_logits(
+            logits_GPK, self._pictures.labels_GPK[places]
+        )
+
+    def language_loss(self, rng: Random) -> Tensor:
+        """Returns the loss of truthful texts about pictures, in nats a token."""
+        form = rng.choices(list(FORMS), list(FORMS.values()))[0]
+        places = self._sample(self.recipe.language_rows, rng)
+        texts = [true_text(form, self._pictures.scenes[place], rng) for place in places.tolist()]
+        rows = [self.encoder.encode(text, has_image=True) for text in texts]
+        ids_BT, mask_BT = padded_rows(rows, pad=self.encoder.special.pad)
+        features_BPD = self.model.image_features(self._pictures.pixels_GCHW[places])
+        loss: Tensor = self.model(ids_BT, mask_BT, features_BPD)
+        return loss
+
+    def update(self, loss: Tensor, rate: float) -> None:
+        """Takes one step down the loss."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+
+    def _sample(self, count: int, rng: Random) -> Tensor:
+        return torch.tensor(rng.sample(range(len(self._pictures.scenes)), count))
+
+
+def _word_id(tokenizer: Tokenizer, word: str) -> int:
+    ids = tokenizer.encode(word, add_special_tokens=False).ids
+    assert len(ids) == 1, f"{word} is no single token"
+    return ids[0]
+
+
+def train_base(recipe: Recipe, *, work: Path, out: Path, snapshot_every: int = 100) -> None:
+    """Trains the middle model, from the newest snapshot in `work`, and writes it to `out`."""
+    trainer = Trainer(recipe)
+    fingerprint = repr(recipe)
+    snapshot = newest_snapshot(work)
+    start = 0
+    if snapshot is not None and snapshot.fingerprint == fingerprint:
+        restore(snapshot, trainer.model, trainer.optimiser)
+        start = snapshot.step
+    num_steps = recipe.vision_steps + recipe.language_steps
+    started = time.monotonic()
+    with noted_sigterm() as termination:
+        for step in range(start, num_steps):
+            loss = _step(trainer, step)
+            done = step + 1
+            if done % 25 == 0:
+                print(f"step {done} loss {loss:.4f} after {time.monotonic() - started:.0f} s")
+            if termination.requested or done % snapshot_every == 0 or done == num_steps:
+                state = captured(
+                    trainer.model, trainer.optimiser, step=done, fingerprint=fingerprint
+                )
+                write_snapshot(work, state)
+            if termination.requested:
+                raise CheckpointedError(f"SIGTERM at step {done}; snapshot in {work}")
+    write_language_model(
+        out, trainer.model, tokenizer=trainer.tokenizer, pixels=PIXELS, dtype="float16"
+    )
+
+
+def _step(trainer: Trainer, step: int) -> float:
+    recipe = trainer.recipe
+    rng = Random(f"{recipe.seed}/{step}")
+    compute: Callable[[Random], Tensor]
+    if step < recipe.vision_steps:
+        compute, peak = trainer.vision_loss, recipe.vision_rate
+        position, length = step, recipe.vision_steps
+    else:
+        compute, peak = trainer.language_loss, recipe.language_rate
+        position, length = step - recipe.vision_steps, recipe.language_steps
+    rate = learning_rate(position, peak=peak, num_steps=length, warmup=0.03)
+    loss = compute(rng)
+    trainer.update(loss, rate)
+    return loss.item()
+
+
+def main() -> None:
+    """Reads the command line and trains."""
+    models = Path(__file__).parent / "models"
+    parser = argparse.ArgumentParser(description="Trains the middle model of blocks world.")
+    parser.add_argument("--out", type=Path, default=models / "base")
+    parser.add_argument("--work", type=Path, default=Path("runs/models/base"))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=Recipe().language_steps)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    recipe = Recipe(language_steps=arguments.steps)
+    train_base(recipe, work=arguments.work, out=arguments.out)
+    print(f"wrote {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The verb `a2l train`: thin over `pipeline.training.reward`; torch is imported when it runs."""
+
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class _Kind(StrEnum):
+    QUESTION = "question"
+    ANSWER = "answer"
+
+
+class _Resume(StrEnum):
+    NEVER = "never"
+    AUTO = "auto"
+
+
+def train(
+    kind: Annotated[_Kind, typer.Argument(help="Which reward model.")],
+    config: Annotated[Path, typer.Argument(help="The training's YAML file.")],
+    resume: Annotated[
+        _Resume, typer.Option(help="auto: go on from the newest snapshot, if there is one.")
+    ] = _Resume.NEVER,
+) -> None:
+    """Trains a reward model on human preferences and writes its checkpoint."""
+    # The base install has no torch, and `a2l --help` must not need it.
+    from pipeline.training.config import load_training_config  # noqa: PLC0415 - see above
+    from pipeline.training.reward import train_reward  # noqa: PLC0415 - see above
+
+    logging.getLogger("pipeline.training").setLevel(logging.INFO)
+    result = train_reward(
+        "question-reward" if kind is _Kind.QUESTION else "answer-reward",
+        load_training_config(config),
+        resume=resume is _Resume.AUTO,
+    )
+    typer.echo(
+        f"wrote {result.out}: {result.steps} steps, pairwise accuracy {result.test_accuracy:.4f} "
+        f"on {result.num_test_pairs} test pairs"
+    )

@@ -1,0 +1,126 @@
+"""The config of a reward training: one YAML. Relative paths are relative to its folder."""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import ConfigError
+from services.reward_model.inputs import RewardKind
+from services.reward_model.pixels import ImageMode
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PreferenceData(_Section):
+    """A file of preferences in its released schema, and where its images lie."""
+
+    path: Path
+    images_root: Path
+
+
+class ModelConfig(_Section):
+    """What is trained, and how the result is called and stored."""
+
+    base: Path  # a LLaVA folder: weights, config, tokenizer, image processor
+    name: str
+    image_mode: ImageMode = ImageMode.PAD
+    max_length: Positive = 2048
+    max_chars: Positive = 32_768
+    store_dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+
+
+class OptimiserConfig(_Section):
+    """AdamW with a warmed-up cosine; one step sees `groups_per_step` groups of candidates."""
+
+    steps: Positive
+    groups_per_step: Positive = 16
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2e-5
+    warmup: Share = 0.03
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    cross_image: Share = 0.0  # weight of a pair of two images; 0 = METHOD's loss
+
+
+class TrainingRun(_Section):
+    """Where a training works, how often it snapshots and evaluates, and on what."""
+
+    work: Path  # snapshots and metrics.jsonl
+    out: Path  # the finished checkpoint
+    seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = 0
+    snapshot_every: Positive = 100  # steps
+    evaluate_every: Positive = 100  # steps
+    cached_images: Positive = 4096
+    device: str = "cpu"
+    num_threads: Positive = 1
+
+
+class RewardTrainingConfig(_Section):
+    """The whole; every path absolute after loading."""
+
+    train: PreferenceData
+    test: PreferenceData
+    model: ModelConfig
+    optimiser: OptimiserConfig
+    run: TrainingRun
+
+
+def load_training_config(path: Path) -> RewardTrainingConfig:
+    """Returns the checked config of a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, no YAML, or does not fit the schema.
+    """
+    try:
+        raw: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    try:
+        config = RewardTrainingConfig.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {place or 'top level'}: {first['msg']}") from error
+    return _anchored(config, path.resolve().parent)
+
+
+def fingerprint(config: RewardTrainingConfig, kind: RewardKind, files: list[Path]) -> str:
+    """Returns hex blake2b-128 of what decides the weights: settings and the files' bytes.
+
+    Where the training works, writes and how often it snapshots decides nothing.
+    """
+    facts = config.model_dump_json(
+        exclude={
+            "run": {"work", "out", "snapshot_every", "evaluate_every", "cached_images"},
+            "train": True,
+            "test": True,
+            "model": {"base"},
+        }
+    )
+    digest = hashlib.blake2b(f"{kind}\0{facts}".encode(), digest_size=16)
+    for path in files:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _anchored(config: RewardTrainingConfig, folder: Path) -> RewardTrainingConfig:
+    def data(part: PreferenceData) -> PreferenceData:
+        return PreferenceData(path=folder / part.path, images_root=folder / part.images_root)
+
+    return config.model_copy(
+        update={
+            "train": data(config.train),
+            "test": data(config.test),
+            "model": config.model.model_copy(update={"base": folder / config.model.base}),
+            "run": config.run.model_copy(
+                update={"work": folder / config.run.work, "out": folder / config.run.out}
+            ),
+        }
+    )

@@ -1,0 +1,268 @@
+"""Trains one reward model: Bradley-Terry on preference groups, resumable, to a checkpoint folder."""
+
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn, optim
+
+from pipeline.errors import ConfigError, InputError, RunError, StoreError
+from pipeline.preferences.groups import PreferenceGroup
+from pipeline.preferences.readers import read_groups
+from pipeline.training.batches import BatchMaker, GroupBatch, groups_of_step
+from pipeline.training.config import PreferenceData, RewardTrainingConfig, fingerprint
+from pipeline.training.evaluate import accuracy_of_groups, rewards_of_batch
+from pipeline.training.loss import pair_weights, pairwise_accuracy, preference_loss
+from pipeline.training.metrics import MetricsFile
+from pipeline.training.schedule import learning_rate
+from pipeline.training.snapshots import captured, newest_snapshot, restore, write_snapshot
+from pipeline.training.termination import CheckpointedError, Termination, noted_sigterm
+from services.reward_model.checkpoint import (
+    DTYPES,
+    TOKENIZER_FILE,
+    RewardFile,
+    read_config,
+    read_encoder,
+    read_pixels,
+)
+from services.reward_model.export import write_reward
+from services.reward_model.inputs import RewardKind, TextLimits
+from services.reward_model.model import LlavaRewardModel
+from services.reward_model.pixels import PixelSettings
+from services.reward_model.weights import CheckpointError, read_weights, weight_files
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingResult:
+    """What a finished training gives."""
+
+    out: Path
+    steps: int
+    test_accuracy: float  # of strictly ordered in-group pairs
+    num_test_pairs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Materials:
+    """Everything a training reads, loaded and checked."""
+
+    kind: RewardKind
+    config: RewardTrainingConfig
+    model: LlavaRewardModel
+    pixels: PixelSettings
+    train: list[PreferenceGroup]
+    test: list[PreferenceGroup]
+    train_maker: BatchMaker
+    test_maker: BatchMaker
+    fingerprint: str
+
+
+def train_reward(kind: RewardKind, config: RewardTrainingConfig, *, resume: bool) -> TrainingResult:
+    """Trains a reward model and writes its checkpoint folder.
+
+    Equal config, data and base give equal weights on one machine, interrupted or not.
+
+    Raises:
+        ConfigError: the base cannot be used.
+        InputError: preferences or images cannot be used.
+        RunError: there are snapshots and `resume` is off, or they are of another training.
+        CheckpointedError: SIGTERM arrived; the snapshot is written.
+        StoreError: a write failed.
+    """
+    torch.set_num_threads(config.run.num_threads)
+    torch.manual_seed(config.run.seed)
+    materials = _prepared(kind, config)
+    optimiser = optim.AdamW(
+        materials.model.parameters(),
+        lr=config.optimiser.learning_rate,
+        weight_decay=config.optimiser.weight_decay,
+        betas=(0.9, 0.95),
+    )
+    start = _resumed(materials, optimiser, resume=resume)
+    with noted_sigterm() as termination:
+        _run_steps(materials, optimiser, start=start, termination=termination)
+    return _exported(materials)
+
+
+def _prepared(kind: RewardKind, config: RewardTrainingConfig) -> _Materials:
+    limits = TextLimits(max_length=config.model.max_length, max_chars=config.model.max_chars)
+    base = config.model.base
+    try:
+        llava_config = read_config(base)
+        encoder = read_encoder(base, llava_config, limits)
+        pixels = read_pixels(base, llava_config, config.model.image_mode)
+        model = LlavaRewardModel(llava_config)
+        names = [name for name in model.state_dict() if not name.startswith("score.")]
+        state = read_weights(base, names, device="cpu", dtype=torch.float32)
+        files = [*weight_files(base), base / TOKENIZER_FILE, config.train.path, config.test.path]
+    except CheckpointError as error:
+        raise ConfigError(f"model.base: {error}") from error
+    model.load_state_dict(state, strict=False)
+
+    def maker(data: PreferenceData) -> BatchMaker:
+        return BatchMaker(
+            encoder=encoder,
+            pixels=pixels,
+            images_root=data.images_root,
+            cached_images=config.run.cached_images,
+        )
+
+    return _Materials(
+        kind=kind,
+        config=config,
+        model=model.to(config.run.device),
+        pixels=pixels,
+        train=_comparable(config.train.path, kind),
+        test=_comparable(config.test.path, kind),
+        train_maker=maker(config.train),
+        test_maker=maker(config.test),
+        fingerprint=fingerprint(config, kind, files),
+    )
+
+
+def _comparable(path: Path, kind: RewardKind) -> list[PreferenceGroup]:
+    groups = [group for group in read_groups(path, kind) if group.num_pairs]
+    if not groups:
+        raise InputError("no group holds two candidates with different scores", path=path)
+    return groups
+
+
+def _resumed(materials: _Materials, optimiser: optim.Optimizer, *, resume: bool) -> int:
+    """Returns the step to go on from, and restores the state before it."""
+    work = materials.config.run.work
+    snapshot = newest_snapshot(work)
+    if snapshot is None:
+        return 0
+    if not resume:
+        raise RunError(f"{work} holds snapshots; --resume auto goes on from them")
+    if snapshot.fingerprint != materials.fingerprint:
+        raise RunError(f"{work} holds snapshots of another config, data or base; remove it")
+    restore(snapshot, materials.model, optimiser)
+    logger.info("resumed at step %d", snapshot.step)
+    return snapshot.step
+
+
+def _run_steps(
+    materials: _Materials, optimiser: optim.Optimizer, *, start: int, termination: Termination
+) -> None:
+    run, num_steps = materials.config.run, materials.config.optimiser.steps
+    metrics = MetricsFile(run.work / "metrics.jsonl", from_step=start)
+    for step in range(start, num_steps):
+        values = _step(materials, optimiser, step)
+        done = step + 1
+        if done % run.evaluate_every == 0 and done < num_steps:
+            accuracy, _ = _test_accuracy(materials)
+            values["test_accuracy"] = accuracy
+            logger.info("step %d of %d: %s", done, num_steps, values)
+        metrics.append(step, values)
+        if termination.requested or done % run.snapshot_every == 0 or done == num_steps:
+            write_snapshot(
+                run.work,
+                captured(materials.model, optimiser, step=done, fingerprint=materials.fingerprint),
+            )
+        if termination.requested and done < num_steps:
+            raise CheckpointedError(
+                f"SIGTERM at step {done} of {num_steps}; snapshot in {run.work}"
+            )
+
+
+def _step(materials: _Materials, optimiser: optim.Optimizer, step: int) -> dict[str, float]:
+    started = time.perf_counter()
+    settings = materials.config.optimiser
+    places = groups_of_step(
+        len(materials.train),
+        per_step=settings.groups_per_step,
+        step=step,
+        seed=materials.config.run.seed,
+    )
+    batch = materials.train_maker.batch([materials.train[place] for place in places])
+    rate = learning_rate(
+        step, peak=settings.learning_rate, num_steps=settings.steps, warmup=settings.warmup
+    )
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    reward_B, weights_BB = _rewards_and_weights(materials, batch)
+    loss = preference_loss(reward_B, weights_BB)
+    optimiser.zero_grad()
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(materials.model.parameters(), settings.clip_norm)
+    optimiser.step()
+    accuracy, _ = pairwise_accuracy(reward_B.detach(), weights_BB)
+    return {
+        "loss": loss.item(),
+        "accuracy": accuracy,
+        "learning_rate": rate,
+        "gradient_norm": norm.item(),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+
+
+def _rewards_and_weights(materials: _Materials, batch: GroupBatch) -> tuple[Tensor, Tensor]:
+    reward_B = rewards_of_batch(materials.model, batch)
+    cross_image = materials.config.optimiser.cross_image
+    weights_BB = pair_weights(batch.score_B, batch.group_B, cross_image=cross_image)
+    return reward_B, weights_BB.to(reward_B.device)
+
+
+def _test_accuracy(materials: _Materials) -> tuple[float, int]:
+    materials.model.eval()
+    accuracy = accuracy_of_groups(materials.model, materials.test, materials.test_maker)
+    materials.model.train()
+    return accuracy
+
+
+def _exported(materials: _Materials) -> TrainingResult:
+    """Writes the checkpoint, with its figures measured on the weights as they are stored."""
+    config = materials.config
+    dtype = DTYPES[config.model.store_dtype]
+    with torch.no_grad():
+        for parameter in materials.model.parameters():
+            parameter.copy_(parameter.to(dtype))
+    accuracy, num_pairs = _test_accuracy(materials)
+    file = RewardFile(
+        name=config.model.name,
+        kind=materials.kind,
+        image_mode=config.model.image_mode,
+        max_length=config.model.max_length,
+        max_chars=config.model.max_chars,
+        training={
+            "steps": config.optimiser.steps,
+            "seed": config.run.seed,
+            "num_groups": len(materials.train),
+            "test_accuracy": round(accuracy, 4),
+            "num_test_pairs": num_pairs,
+            "fingerprint": materials.fingerprint,
+        },
+    )
+    _write_folder(materials, file)
+    return TrainingResult(
+        out=config.run.out,
+        steps=config.optimiser.steps,
+        test_accuracy=accuracy,
+        num_test_pairs=num_pairs,
+    )
+
+
+def _write_folder(materials: _Materials, file: RewardFile) -> None:
+    config = materials.config
+    unfinished = config.run.out.with_name(f"{config.run.out.name}.unfinished")
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write_reward(
+            unfinished,
+            materials.model,
+            file=file,
+            tokenizer=Tokenizer.from_file(str(config.model.base / TOKENIZER_FILE)),
+            pixels=materials.pixels,
+            dtype=config.model.store_dtype,
+        )
+        shutil.rmtree(config.run.out, ignore_errors=True)
+        unfinished.replace(config.run.out)
+    except OSError as error:
+        raise StoreError(f"cannot write {config.run.out}: {error}") from error

@@ -1,0 +1,109 @@
+"""Atomic training snapshots: parameters, optimiser state and step in one folder, no pickle.
+
+FOLDER/step-00000100/ state.safetensors  state.json
+
+A snapshot appears whole, by a rename, or not at all. The data position is the step: batches are
+pure functions of seed and step.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn, optim
+
+from pipeline.errors import StoreError
+
+NUM_KEPT = 2
+_PARAMETER, _OPTIMISER = "parameter/", "optimiser/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Where a training stood after `step` steps."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    fingerprint: str  # of config and data: a snapshot of another training is not resumed
+
+
+def captured(
+    module: nn.Module, optimiser: optim.Optimizer, *, step: int, fingerprint: str
+) -> Snapshot:
+    """Returns the state of a training, by reference."""
+    tensors = {_PARAMETER + name: tensor for name, tensor in module.state_dict().items()}
+    for index, values in optimiser.state_dict()["state"].items():
+        for key, tensor in values.items():
+            tensors[f"{_OPTIMISER}{index}/{key}"] = tensor
+    return Snapshot(step=step, tensors=tensors, fingerprint=fingerprint)
+
+
+def restore(snapshot: Snapshot, module: nn.Module, optimiser: optim.Optimizer) -> None:
+    """Puts a snapshot's state back into the module and its optimiser."""
+    parameters: dict[str, Tensor] = {}
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in snapshot.tensors.items():
+        if name.startswith(_PARAMETER):
+            parameters[name.removeprefix(_PARAMETER)] = tensor
+        else:
+            index, key = name.removeprefix(_OPTIMISER).split("/")
+            moments.setdefault(int(index), {})[key] = tensor
+    module.load_state_dict(parameters, strict=True)
+    optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
+
+
+def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:
+    """Writes a snapshot, keeps the newest two, and returns its folder.
+
+    Raises:
+        StoreError: the disk refuses; earlier snapshots stay.
+    """
+    final = folder / f"step-{snapshot.step:08d}"
+    unfinished = folder / f"unfinished-{final.name}"
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        tensors = {
+            name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()
+        }
+        save_file(tensors, unfinished / "state.safetensors")
+        facts = {"step": snapshot.step, "fingerprint": snapshot.fingerprint}
+        (unfinished / "state.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        for path in unfinished.iterdir():
+            _sync(path)
+        shutil.rmtree(final, ignore_errors=True)
+        unfinished.replace(final)
+        _sync(folder)
+        for old in _finished(folder)[:-NUM_KEPT]:
+            shutil.rmtree(old)
+    except OSError as error:
+        raise StoreError(f"cannot write the snapshot {final}: {error}") from error
+    return final
+
+
+def newest_snapshot(folder: Path) -> Snapshot | None:
+    """Returns the newest whole snapshot, or None where there is none."""
+    finished = _finished(folder)
+    if not finished:
+        return None
+    facts = json.loads((finished[-1] / "state.json").read_text(encoding="utf-8"))
+    return Snapshot(
+        step=int(facts["step"]),
+        fingerprint=str(facts["fingerprint"]),
+        tensors=load_file(finished[-1] / "state.safetensors"),
+    )
+
+
+def _finished(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
