@@ -1,0 +1,194 @@
+"""Writes a finished run's dataset again, with or without rewrites, and its null baselines."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from clients.wire.schemas import ModelIdentity, Turn
+from pipeline.config import Config
+from pipeline.curation.alignment import original_turns
+from pipeline.curation.baselines import Baseline, baseline_positions, is_drawable
+from pipeline.curation.card import dataset_card
+from pipeline.curation.corpus import Corpus
+from pipeline.curation.durable import write_durably
+from pipeline.curation.finished_run import FinishedRun, open_run, require_unchanged_inputs
+from pipeline.curation.layout import AlignStatus, Decision, Manifest, RewardStage
+from pipeline.curation.lease import held
+from pipeline.curation.ledger import Ledger
+from pipeline.curation.manifest import manifest_of, read_manifest, write_manifest
+from pipeline.curation.measures import read_texts
+from pipeline.curation.outcomes import answer_outcome, first_candidates
+from pipeline.curation.quarantine import QuarantineStore
+from pipeline.curation.readers import ArrayStyle, read_array_style
+from pipeline.curation.rows import Loaded, Row
+from pipeline.curation.set_figures import SetFigures, set_figures
+from pipeline.curation.store import RewardStore
+from pipeline.curation.writers import KeptRecord, write_dataset
+from pipeline.errors import RunError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """A dataset that was written; `num_changed` records differ from the input."""
+
+    path: Path
+    num_records: int
+    num_changed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedBaseline:
+    """A baseline that was written, and what it is made of."""
+
+    path: Path
+    figures: SetFigures
+
+
+def export_dataset(run_dir: Path, *, with_rewrites: bool) -> Exported:
+    """Writes `dataset/` again; the manifest is taken away before and written last.
+
+    Raises:
+        RunError: the run is not finished, or another process holds it.
+        InputError: an input is gone or changed since the run.
+        StoreError: a write failed.
+    """
+    run = _opened(run_dir)
+    with held(run.paths):
+        manifest = read_manifest(run.paths)
+        run.paths.manifest.unlink()
+        exported = _write_kept(run, with_rewrites=with_rewrites)
+        _write_card(run, manifest, exported=exported, with_rewrites=with_rewrites)
+        _write_manifest(run, manifest)
+    logger.info("wrote %s: %d records", exported.path, exported.num_records)
+    return exported
+
+
+def export_baseline(run_dir: Path, name: Baseline) -> ExportedBaseline:
+    """Writes `baselines/NAME.json` (`.jsonl` where the input is), original texts in input order.
+
+    Of several candidate answers candidate 0, the original, is taken.
+
+    Raises:
+        RunError: the run is not finished, is held by another process, or has no ranks to draw from.
+        InputError: an input is gone or changed since the run.
+        StoreError: a write failed.
+    """
+    run = _opened(run_dir)
+    corpus = run.corpus()
+    lengths = read_texts(corpus, run.config.input, wanted=frozenset()).lengths
+    table = run.decisions.join(lengths, on="position", how="left", maintain_order="left")
+    if not is_drawable(table, name):
+        raise RunError(f"{run_dir}: {name} needs the ranks of more records than the run scored")
+    chosen = table.filter(pl.col("position").is_in(baseline_positions(table, name, seed=run.seed)))
+    path = run.paths.baselines / f"{name}.{corpus.dialect}"
+    records = (
+        KeptRecord(raw=loaded.raw, chosen=first_candidates(loaded), rewrites={})
+        for loaded in corpus.load(_rows(chosen))
+    )
+    with held(run.paths):
+        write_dataset(path, records, dialect=corpus.dialect, style=_style(corpus))
+    return ExportedBaseline(path=path, figures=set_figures({name.value: chosen})[0])
+
+
+def _opened(run_dir: Path) -> FinishedRun:
+    run = open_run(run_dir)
+    read_manifest(run.paths)
+    require_unchanged_inputs(run)
+    return run
+
+
+def _write_kept(run: FinishedRun, *, with_rewrites: bool) -> Exported:
+    corpus = run.corpus()
+    kept = _rows(run.decisions.filter(pl.col("decision") == Decision.KEPT))
+    ledger = Ledger(run.paths.rewrites) if with_rewrites else None
+    records = _kept_records(run, corpus, rows=kept, ledger=ledger)
+    path = run.paths.train(corpus.dialect)
+    num_changed = write_dataset(path, records, dialect=corpus.dialect, style=_style(corpus))
+    return Exported(path=path, num_records=len(kept), num_changed=num_changed)
+
+
+def _kept_records(
+    run: FinishedRun, corpus: Corpus, *, rows: dict[int, Row], ledger: Ledger | None
+) -> Iterator[KeptRecord]:
+    chosen = answer_outcome(
+        corpus,
+        rows,
+        store=RewardStore(run.paths.scores(RewardStage.ANSWER)),
+        quarantine=QuarantineStore(run.paths.quarantine),
+        selection=run.config.selection,
+        seed=run.seed,
+    ).chosen
+    for loaded in corpus.load(rows):
+        candidates = chosen.get(loaded.row.position) or first_candidates(loaded)
+        rewrites = (
+            {} if ledger is None else _taken(ledger, loaded, chosen=candidates, config=run.config)
+        )
+        yield KeptRecord(raw=loaded.raw, chosen=candidates, rewrites=rewrites)
+
+
+def _taken(
+    ledger: Ledger, loaded: Loaded, *, chosen: Sequence[int], config: Config
+) -> dict[int, Turn]:
+    """Returns the rewrites that go out: of this very original, and reviewed where review is on."""
+    found = {
+        turn: (original, ledger.find(loaded.uid, turn))
+        for turn, original in enumerate(original_turns(loaded, chosen))
+    }
+    return {
+        turn: entry.rewrite
+        for turn, (original, entry) in found.items()
+        if entry is not None
+        and entry.rewrite is not None
+        and entry.status is AlignStatus.REWRITTEN
+        and entry.original == original
+        and (entry.is_reviewed or not config.alignment.review)
+    }
+
+
+def _write_card(
+    run: FinishedRun, manifest: Manifest, *, exported: Exported, with_rewrites: bool
+) -> None:
+    alignment = run.config.alignment.model_copy(update={"rewrite": with_rewrites})
+    card = dataset_card(
+        run.config.model_copy(update={"alignment": alignment}),
+        inputs=manifest["inputs"],
+        counts=manifest["counts"],
+        models=_models(manifest),
+        num_changed=exported.num_changed,
+    )
+    write_durably(run.paths.card, card.encode())
+
+
+def _write_manifest(run: FinishedRun, before: Manifest) -> None:
+    manifest = manifest_of(
+        run.paths,
+        seed=before["seed"],
+        inputs=before["inputs"],
+        counts=before["counts"],
+        models=_models(before),
+    )
+    write_manifest(run.paths, manifest)
+
+
+def _models(manifest: Manifest) -> dict[str, ModelIdentity]:
+    identities = manifest["identities"]
+    return {name: ModelIdentity.model_validate(model) for name, model in identities.items()}
+
+
+def _rows(decisions: pl.DataFrame) -> dict[int, Row]:
+    columns = decisions.select("position", "uid", "id", "type")
+    return {
+        position: Row(
+            position=position, uid=uid, id_json=id_json, type=kind, image=None, fault=None
+        )
+        for position, uid, id_json, kind in columns.iter_rows()
+    }
+
+
+def _style(corpus: Corpus) -> ArrayStyle:
+    return read_array_style(corpus.paths[0]) if corpus.dialect == "json" else ArrayStyle()

@@ -1,0 +1,273 @@
+"""The figures of a run's decisions: counts, rewards, cuts and what goes with reward. Pure.
+
+Every function takes the decisions as one polars table (a row per input record, the columns of
+`decisions.parquet`); those about lengths want the columns of `measures.py` joined to it. Knows
+no files and no page.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from pipeline.curation.layout import Decision, Reason, RewardStage
+
+MEASURES = ("question_words", "answer_words", "num_turns")
+NUM_BINS = 36
+NUM_DECILES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeCounts:
+    """What became of the records of one type; `quarantined` is by error code."""
+
+    type: str
+    input: int
+    kept: int
+    below_question_cut: int
+    below_answer_cut: int
+    text_only: int
+    quarantined: dict[str, int]
+    question_scored: int
+    question_passed: int
+    answer_scored: int
+    answer_passed: int
+
+    @property
+    def num_quarantined(self) -> int:
+        """Records of the type that ended in quarantine, whatever the code."""
+        return sum(self.quarantined.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRewards:
+    """The rewards of one type at one stage, and where the cut fell.
+
+    `passed` and `failed` count records per bin; bin i spans `edges[i]` to `edges[i + 1]`.
+    `margin_at_cut` is the lowest reward that passed minus the highest that failed; null where
+    all or none passed.
+    """
+
+    stage: RewardStage
+    type: str
+    num_scored: int
+    num_passed: int
+    mean: float
+    median: float
+    lowest_passed: float | None
+    highest_failed: float | None
+    margin_at_cut: float | None
+    edges: tuple[float, ...]
+    passed: tuple[int, ...]
+    failed: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correlation:
+    """How a stage's reward goes with one measure of the text; null where either is constant."""
+
+    stage: RewardStage
+    type: str
+    measure: str
+    num_records: int
+    pearson: float | None
+    spearman: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthDecile:
+    """A tenth of a type's scored records, by words of all its answers, and how many were kept."""
+
+    lowest_words: int
+    highest_words: int
+    num_records: int
+    num_kept: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptByLength:
+    """The deciles of one type, shortest answers first."""
+
+    type: str
+    deciles: tuple[LengthDecile, ...]
+
+
+def types_of(decisions: pl.DataFrame) -> list[str]:
+    """Returns the types, most records first; ties by name."""
+    counts = decisions.group_by("type").len().sort(["len", "type"], descending=[True, False])
+    return counts["type"].to_list()
+
+
+def passed_at(stage: RewardStage) -> pl.Expr:
+    """Returns whether a record passed the cut of `stage`; null where it was not scored there."""
+    return pl.col(f"{stage}_rank") <= pl.col(f"{stage}_cut")
+
+
+def counts_by_type(decisions: pl.DataFrame) -> list[TypeCounts]:
+    """Returns one row per type, most records first."""
+    return [_counts(name, decisions.filter(pl.col("type") == name)) for name in types_of(decisions)]
+
+
+def _counts(name: str, rows: pl.DataFrame) -> TypeCounts:
+    reasons = dict(
+        rows.filter(pl.col("decision") != Decision.QUARANTINED).group_by("reason").len().rows()
+    )
+    codes = rows.filter(pl.col("decision") == Decision.QUARANTINED)["reason"].value_counts(
+        sort=True
+    )
+    passed = rows.select(passed_at(stage).sum().alias(stage) for stage in RewardStage).row(
+        0, named=True
+    )
+    return TypeCounts(
+        type=name,
+        input=rows.height,
+        kept=reasons.get(Reason.KEPT, 0),
+        below_question_cut=reasons.get(Reason.BELOW_QUESTION_CUT, 0),
+        below_answer_cut=reasons.get(Reason.BELOW_ANSWER_CUT, 0),
+        text_only=reasons.get(Reason.TEXT_ONLY, 0),
+        quarantined=dict(codes.rows()),
+        question_scored=rows["question_reward"].count(),
+        question_passed=passed["question"],
+        answer_scored=rows["answer_reward"].count(),
+        answer_passed=passed["answer"],
+    )
+
+
+def stage_rewards(decisions: pl.DataFrame) -> list[StageRewards]:
+    """Returns the rewards of each stage and type that has any, stage by stage."""
+    found = (
+        _stage_rewards(decisions, stage=stage, name=name)
+        for stage in RewardStage
+        for name in types_of(decisions)
+    )
+    return [rewards for rewards in found if rewards is not None]
+
+
+def _stage_rewards(
+    decisions: pl.DataFrame, *, stage: RewardStage, name: str
+) -> StageRewards | None:
+    rows = decisions.filter(pl.col("type") == name, pl.col(f"{stage}_rank").is_not_null()).select(
+        pl.col(f"{stage}_reward").cast(pl.Float64).alias("reward"), passed_at(stage).alias("ok")
+    )
+    if rows.is_empty():
+        return None
+    passed = rows.filter("ok")["reward"]
+    failed = rows.filter(~pl.col("ok"))["reward"]
+    lowest = _extreme(passed.to_list(), pick=min)
+    highest = _extreme(failed.to_list(), pick=max)
+    edges = bin_edges(rows["reward"].to_list())
+    return StageRewards(
+        stage=stage,
+        type=name,
+        num_scored=rows.height,
+        num_passed=len(passed),
+        mean=math.fsum(rows["reward"]) / rows.height,
+        median=float(rows.select(pl.median("reward")).item()),
+        lowest_passed=lowest,
+        highest_failed=highest,
+        margin_at_cut=None if lowest is None or highest is None else lowest - highest,
+        edges=tuple(edges),
+        passed=tuple(bin_counts(passed.to_list(), edges)),
+        failed=tuple(bin_counts(failed.to_list(), edges)),
+    )
+
+
+def _extreme(values: Sequence[float], *, pick: Callable[[Sequence[float]], float]) -> float | None:
+    return pick(values) if values else None
+
+
+def bin_edges(values: Sequence[float]) -> list[float]:
+    """Returns `NUM_BINS` + 1 equally spaced edges over the values; a single value gets a width."""
+    low, high = min(values), max(values)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    step = (high - low) / NUM_BINS
+    return [low + step * index for index in range(NUM_BINS)] + [high]
+
+
+def bin_counts(values: Sequence[float], edges: Sequence[float]) -> list[int]:
+    """Returns how many values fall into each bin; the last bin holds its upper edge too."""
+    counts = [0] * (len(edges) - 1)
+    scale = len(counts) / (edges[-1] - edges[0])
+    for value in values:
+        counts[min(int((value - edges[0]) * scale), len(counts) - 1)] += 1
+    return counts
+
+
+def smallest_margin(rewards: Sequence[StageRewards]) -> StageRewards | None:
+    """Returns the stage and type whose cut was closest, or None where no cut divides anything."""
+    cut = [row for row in rewards if row.margin_at_cut is not None]
+    return min(cut, key=lambda row: row.margin_at_cut or 0.0, default=None)
+
+
+def correlations(table: pl.DataFrame) -> list[Correlation]:
+    """Returns reward against each measure, for each stage, for all types and for each type."""
+    return [
+        _correlation(scored, stage=stage, name=name, measure=measure)
+        for stage in RewardStage
+        for scored in [table.filter(pl.col(f"{stage}_reward").is_not_null())]
+        if not scored.is_empty()
+        for name in types_of(scored)
+        for measure in MEASURES
+    ]
+
+
+def _correlation(
+    scored: pl.DataFrame, *, stage: RewardStage, name: str, measure: str
+) -> Correlation:
+    rows = scored.filter(pl.col("type") == name)
+    pair = (pl.col(f"{stage}_reward").cast(pl.Float64), pl.col(measure).cast(pl.Float64))
+    found = rows.select(
+        pl.corr(*pair, method="pearson").alias("pearson"),
+        pl.corr(*pair, method="spearman").alias("spearman"),
+    ).row(0, named=True)
+    return Correlation(
+        stage=stage,
+        type=name,
+        measure=measure,
+        num_records=rows.height,
+        pearson=_finite(found["pearson"]),
+        spearman=_finite(found["spearman"]),
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def kept_by_length(table: pl.DataFrame) -> list[KeptByLength]:
+    """Returns, per type, the share kept in each tenth of the records by words of their answers.
+
+    Counts records that had a chance: all but the quarantined and the text-only that were dropped.
+    """
+    able = eligible(table)
+    return [
+        KeptByLength(type=name, deciles=tuple(_deciles(able.filter(pl.col("type") == name))))
+        for name in types_of(able)
+    ]
+
+
+def eligible(table: pl.DataFrame) -> pl.DataFrame:
+    """Returns the records that selection could have kept."""
+    return table.filter(
+        pl.col("decision") != Decision.QUARANTINED, pl.col("reason") != Reason.TEXT_ONLY
+    )
+
+
+def _deciles(rows: pl.DataFrame) -> list[LengthDecile]:
+    ordered = rows.sort(["answer_words", "position"])
+    bounds = [ordered.height * step // NUM_DECILES for step in range(NUM_DECILES + 1)]
+    slices = [
+        ordered.slice(low, high - low) for low, high in itertools.pairwise(bounds) if high > low
+    ]
+    return [
+        LengthDecile(
+            lowest_words=rows["answer_words"][0],
+            highest_words=rows["answer_words"][-1],
+            num_records=rows.height,
+            num_kept=rows.filter(pl.col("decision") == Decision.KEPT).height,
+        )
+        for rows in slices
+    ]

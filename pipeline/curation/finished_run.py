@@ -1,0 +1,135 @@
+"""Reads what a run left behind: its decisions, ledger, quarantine, score totals and manifest.
+
+Decides nothing and writes nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import polars as pl
+
+from pipeline.config import Config, load_config
+from pipeline.curation.corpus import Corpus
+from pipeline.curation.layout import (
+    Manifest,
+    QuarantineLine,
+    RewardStage,
+    RunPaths,
+    parts,
+)
+from pipeline.curation.readers import sha256_of
+from pipeline.curation.spend import ScoreTotals
+from pipeline.curation.tables import TableKind, read_table
+from pipeline.errors import InputError, RunError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedRun:
+    """A run whose decisions are written; `manifest` is None only while `curate` still holds it."""
+
+    paths: RunPaths
+    config: Config
+    decisions: pl.DataFrame
+    manifest: Manifest | None
+
+    @property
+    def seed(self) -> int:
+        """Returns the seed that ties and baselines are drawn with."""
+        return self.config.run.seed if self.manifest is None else self.manifest["seed"]
+
+    def corpus(self) -> Corpus:
+        """Returns the run's input, for passes that read its texts again."""
+        return Corpus(self.config.input, limit=self.config.run.limit)
+
+
+def open_run(run_dir: Path, *, manifest: Manifest | None = None) -> FinishedRun:
+    """Returns the run; `manifest` None = as it stands in RUN.
+
+    Raises:
+        RunError: there is no run, it has no decisions yet, or they are of another version.
+    """
+    paths = RunPaths(run_dir)
+    if not paths.config.is_file():
+        raise RunError(f"{run_dir} is no run directory: it has no {paths.config.name}")
+    if not paths.decisions.is_file():
+        raise RunError(f"{run_dir} is not finished: it has no {paths.decisions.name}")
+    if manifest is None and paths.manifest.is_file():
+        manifest = orjson.loads(paths.manifest.read_bytes())
+    return FinishedRun(
+        paths=paths,
+        config=load_config(paths.config, environ={}),
+        decisions=read_table(paths.decisions, TableKind.DECISIONS).sort("position"),
+        manifest=manifest,
+    )
+
+
+def require_unchanged_inputs(run: FinishedRun) -> None:
+    """Checks that the inputs are what the run read.
+
+    Raises:
+        InputError: a file is missing or its sha256 is not the manifest's.
+    """
+    for entry in run.manifest["inputs"] if run.manifest else []:
+        path = Path(entry["path"])
+        found = sha256_of(path)
+        if found != entry["sha256"]:
+            message = f"changed since the run: sha256 {found}; the run read {entry['sha256']}"
+            raise InputError(message, path=path)
+
+
+def rewrite_ledger(paths: RunPaths) -> pl.LazyFrame | None:
+    """Returns the ledger's rows in the order they were written, None where nothing was rewritten."""
+    files = list(parts(paths.rewrites, "parquet"))
+    return pl.scan_parquet(files) if files else None
+
+
+def score_rows(paths: RunPaths, stage: RewardStage) -> pl.LazyFrame | None:
+    """Returns a stage's stored rewards, None where the stage never ran."""
+    files = list(parts(paths.scores(stage), "parquet"))
+    return pl.scan_parquet(files) if files else None
+
+
+def score_totals(paths: RunPaths) -> list[ScoreTotals]:
+    """Returns what each stage that ran has cost."""
+    return [
+        _totals(stage, rows)
+        for stage in RewardStage
+        if (rows := score_rows(paths, stage)) is not None
+    ]
+
+
+def _totals(stage: RewardStage, rows: pl.LazyFrame) -> ScoreTotals:
+    sums = rows.select(
+        pl.len().alias("num_rewards"),
+        pl.col("num_tokens").sum(),
+        pl.col("truncated").sum().alias("num_truncated"),
+        pl.col("device_ms").sum(),
+    ).collect()
+    found = sums.row(0, named=True)
+    return ScoreTotals(
+        stage=stage,
+        num_rewards=found["num_rewards"],
+        num_tokens=found["num_tokens"],
+        num_truncated=found["num_truncated"],
+        device_s=found["device_ms"] / 1000,
+    )
+
+
+def quarantine_lines(paths: RunPaths) -> Iterator[QuarantineLine]:
+    """Yields the quarantined records as they were written."""
+    for part in parts(paths.quarantine, "jsonl"):
+        with part.open("rb") as file:
+            for line in file:
+                yield orjson.loads(line)
+
+
+def run_events(paths: RunPaths) -> Iterator[dict[str, object]]:
+    """Yields the run's log; a last line that a kill cut short is left out."""
+    if not paths.events.is_file():
+        return
+    with paths.events.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield orjson.loads(line)

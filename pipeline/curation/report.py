@@ -1,0 +1,128 @@
+"""Writes a run's report: `report/index.html`, which needs nothing beside it, and `report/report.json`."""
+
+import logging
+from pathlib import Path
+
+import orjson
+import polars as pl
+
+from pipeline.curation.durable import write_durably
+from pipeline.curation.example_cards import example_cards
+from pipeline.curation.examples import choose_examples
+from pipeline.curation.finished_run import (
+    FinishedRun,
+    open_run,
+    quarantine_lines,
+    require_unchanged_inputs,
+    rewrite_ledger,
+    run_events,
+    score_totals,
+)
+from pipeline.curation.layout import Decision, Manifest
+from pipeline.curation.measures import read_texts
+from pipeline.curation.report_figures import (
+    Findings,
+    Provenance,
+    ReportFigures,
+    quarantine_groups,
+    report_figures,
+    stage_rules,
+    unfinished_inputs,
+)
+from pipeline.curation.report_page import render_page
+from pipeline.curation.rewrite_cards import RewriteCard, rewrite_cards
+from pipeline.curation.rewrite_figures import RewriteFigures, choose_turns, rewrite_figures, slim
+from pipeline.curation.set_figures import compared_sets, set_figures
+from pipeline.curation.spend import stage_times
+from pipeline.curation.truth import TruthTable, read_truth, truth_figures
+
+logger = logging.getLogger(__name__)
+
+
+def write_report(
+    run_dir: Path, *, truth: Path | None = None, manifest: Manifest | None = None
+) -> Path:
+    """Writes the report and returns the path of its page.
+
+    `manifest` None = as it stands in RUN; a driver that has not written it yet gives its own.
+    Streams the input once; holds lengths of all records, texts of the shown ones.
+
+    Raises:
+        RunError: RUN is no run, or has no decisions yet.
+        InputError: an input is gone or changed since the run, or the truth file is broken.
+        StoreError: the report cannot be written.
+    """
+    run = open_run(run_dir, manifest=manifest)
+    require_unchanged_inputs(run)
+    known = None if truth is None else read_truth(truth)
+    rows = choose_examples(run.decisions)
+    texts = read_texts(
+        run.corpus(), run.config.input, wanted=frozenset(row.position for row in rows)
+    )
+    table = run.decisions.join(texts.lengths, on="position", how="left", maintain_order="left")
+    rewrites, shown_turns = _rewrites(run, table)
+    figures = report_figures(table, _findings(run, table, truth=known, rewrites=rewrites))
+    cards = example_cards(rows, texts.records, config=run.config.input, truth=known)
+    page = render_page(figures, examples=cards, rewrites=shown_turns)
+    _write(run, figures, page)
+    return run.paths.report
+
+
+def _rewrites(
+    run: FinishedRun, table: pl.DataFrame
+) -> tuple[RewriteFigures | None, list[RewriteCard]]:
+    ledger = rewrite_ledger(run.paths)
+    if ledger is None:
+        return None, []
+    kept = table.filter(pl.col("decision") == Decision.KEPT)
+    of_kept = ledger.filter(pl.col("uid").is_in(kept["uid"].to_list()))
+    turns = slim(of_kept).collect()
+    figures = rewrite_figures(turns, num_kept_turns=_num_turns(kept))
+    return figures, rewrite_cards(of_kept, choose_turns(turns))
+
+
+def _num_turns(kept: pl.DataFrame) -> int:
+    # Records of equal content share their rows in the ledger.
+    return int(kept.unique("uid")["num_turns"].sum())
+
+
+def _findings(
+    run: FinishedRun,
+    table: pl.DataFrame,
+    *,
+    truth: TruthTable | None,
+    rewrites: RewriteFigures | None,
+) -> Findings:
+    sets = compared_sets(table, seed=run.seed)
+    return Findings(
+        sets=tuple(set_figures(sets)),
+        truth=None if truth is None else truth_figures(sets, truth),
+        rewrites=rewrites,
+        quarantine=tuple(quarantine_groups(run.decisions, quarantine_lines(run.paths))),
+        scores=tuple(score_totals(run.paths)),
+        times=tuple(stage_times(run_events(run.paths))),
+        provenance=_provenance(run),
+    )
+
+
+def _provenance(run: FinishedRun) -> Provenance:
+    manifest = run.manifest
+    inputs = run.corpus().paths
+    return Provenance(
+        run=run.paths.root.resolve().name,
+        seed=run.seed,
+        stratum=run.config.selection.stratum,
+        rules=stage_rules(run.config),
+        inputs=tuple(manifest["inputs"]) if manifest else unfinished_inputs(inputs),
+        identities=manifest["identities"] if manifest else {},
+        files=manifest["files"] if manifest else {},
+        config_yaml=run.paths.config.read_text(encoding="utf-8"),
+    )
+
+
+def _write(run: FinishedRun, figures: ReportFigures, page: str) -> None:
+    data = orjson.dumps(figures, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    write_durably(run.paths.report_json, data)
+    # A lone surrogate cannot be encoded; it can only come from a path.
+    write_durably(run.paths.report, page.encode("utf-8", errors="backslashreplace"))
+    logger.info("wrote %s (%d bytes)", run.paths.report, len(page))

@@ -1,0 +1,53 @@
+"""Small copies of images for the report, as data URIs: bounded in pixels, bytes and decoding."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MAX_SIDE = 256  # pixels
+MAX_SOURCE_PIXELS = 50_000_000
+QUALITY = 82
+LOSSLESS_SIDE = 128  # pixels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thumbnail:
+    """An image small enough to stand in the page."""
+
+    uri: str
+    width: int
+    height: int
+
+
+def thumbnail(data: bytes) -> Thumbnail | None:
+    """Returns a WebP copy of at most `MAX_SIDE` pixels a side, or None where it cannot be decoded.
+
+    Never enlarges. Transparent pixels become white; an image above `MAX_SOURCE_PIXELS` is not
+    decoded at all.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_SOURCE_PIXELS:
+                return None
+            image.draft("RGB", (MAX_SIDE, MAX_SIDE))
+            small = _flattened(ImageOps.exif_transpose(image))
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
+        return None  # Pillow raises each of these on broken files; the page says "no image"
+    small.thumbnail((MAX_SIDE, MAX_SIDE))
+    buffer = io.BytesIO()
+    # Small images are drawings as often as not, and would show the codec's blocks when enlarged.
+    small.save(buffer, "WEBP", quality=QUALITY, lossless=max(small.size) <= LOSSLESS_SIDE)
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return Thumbnail(
+        uri=f"data:image/webp;base64,{encoded}", width=small.width, height=small.height
+    )
+
+
+def _flattened(image: Image.Image) -> Image.Image:
+    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        canvas = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(canvas, rgba).convert("RGB")
+    return image.convert("RGB")
