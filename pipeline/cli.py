@@ -5,11 +5,23 @@ its limit, 4 endpoint, 5 budget reached, 75 checkpointed, 130 interrupted, 143 t
 """
 
 import logging
+from dataclasses import asdict
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated
 
+import orjson
 import typer
 from typer.core import TyperGroup
 
-from pipeline.errors import PipelineError
+from pipeline.config import api_key, load_config
+from pipeline.curation.curate import curate
+from pipeline.curation.endpoints import NetworkConnector
+from pipeline.curation.progress import progress_view
+from pipeline.curation.reselect import align, select
+from pipeline.curation.runs import Resume, default_run_dir
+from pipeline.curation.summary import Summary, summary_text
+from pipeline.errors import ConfigError, PipelineError, QuarantineError
 
 
 class _ExitCodes(TyperGroup):
@@ -39,3 +51,91 @@ app = typer.Typer(
 @app.callback()
 def _configure() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+
+ConfigPath = Annotated[Path, typer.Argument(help="The config, a YAML file.")]
+RunPath = Annotated[Path, typer.Argument(help="A run directory.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="a.b=value, over the config.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command("curate")
+def _curate(
+    config: ConfigPath,
+    *,
+    run_dir: Annotated[Path | None, typer.Option(help="Default: runs/NAME-TIME.")] = None,
+    resume: Annotated[Resume, typer.Option(help="Where the run exists.")] = Resume.NEVER,
+    sets: Sets = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Read N records only.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of ties and rewrites.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Curates a dataset. Example: `a2l curate examples/blocks/curate.yaml --run-dir runs/demo`."""
+    summary = curate(
+        load_config(config, sets=_all_sets(sets, limit=limit, seed=seed)),
+        run_dir=run_dir or default_run_dir(config),
+        resume=resume,
+        connector=NetworkConnector(),
+        api_key=api_key(),
+        progress=progress_view(),
+    )
+    _show(summary, as_json=as_json)
+
+
+@app.command("select")
+def _select(
+    run: RunPath,
+    *,
+    question_keep: Annotated[str | None, typer.Option(help="Share in [0, 1].")] = None,
+    answer_keep: Annotated[str | None, typer.Option(help="Share in [0, 1].")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decides again from stored rewards. Example: `a2l select runs/demo --answer-keep 0.2`."""
+    summary = select(
+        run,
+        question_keep=_share("--question-keep", question_keep),
+        answer_keep=_share("--answer-keep", answer_keep),
+        progress=progress_view(),
+    )
+    _show(summary, as_json=as_json)
+
+
+@app.command("align")
+def _align(run: RunPath, *, as_json: AsJson = False) -> None:
+    """Rewrites and reviews what is kept and has no verdict yet. Example: `a2l align runs/demo`."""
+    connector = NetworkConnector()
+    summary = align(run, connector=connector, api_key=api_key(), progress=progress_view())
+    _show(summary, as_json=as_json)
+
+
+def _all_sets(sets: list[str] | None, *, limit: int | None, seed: int | None) -> list[str]:
+    given = list(sets or [])
+    if limit is not None:
+        given.append(f"run.limit={limit}")
+    if seed is not None:
+        given.append(f"run.seed={seed}")
+    return given
+
+
+def _share(option: str, text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    try:
+        share = Decimal(text)
+    except InvalidOperation:
+        share = Decimal(-1)
+    if not 0 <= share <= 1:
+        raise ConfigError(f"{option} {text}: a number in [0, 1] is needed")
+    return share
+
+
+def _show(summary: Summary, *, as_json: bool) -> None:
+    if as_json:
+        print(orjson.dumps(asdict(summary), option=orjson.OPT_INDENT_2).decode())
+    else:
+        print(summary_text(summary))
+    if summary.is_over_quarantine_limit:
+        raise QuarantineError(
+            f"{summary.num_quarantined} of {summary.num_input} records are quarantined; "
+            f"the limit is {summary.quarantine_limit:g} (run.quarantine_limit)"
+        )

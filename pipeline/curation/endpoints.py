@@ -14,7 +14,7 @@ from clients.connect import connect_inner_llm, connect_reward
 from clients.endpoint import Endpoint
 from clients.errors import ClientError
 from clients.wire.schemas import ModelIdentity
-from pipeline.config import EndpointConfig
+from pipeline.config import Config, EndpointConfig
 from pipeline.errors import EndpointError
 
 IDENTITY_TIMEOUT_S = 10.0
@@ -160,3 +160,67 @@ async def _identity(
             )
         models.append(model)
     return models[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The services that the config's stages need; None = its stage is off."""
+
+    question: RewardService | None
+    answer: RewardService | None
+    inner_llm: InnerLLMService | None
+
+    def models(self) -> dict[str, ModelIdentity]:
+        """Returns who answered, by the endpoint's name in the config."""
+        named = {
+            "question_reward": self.question,
+            "answer_reward": self.answer,
+            "inner_llm": self.inner_llm,
+        }
+        return {name: service.model for name, service in named.items() if service is not None}
+
+
+async def open_services(
+    stack: AsyncExitStack, config: Config, *, connector: Connector, api_key: str | None
+) -> Services:
+    """Opens the services that the stages which are on need; `stack` closes them.
+
+    Raises:
+        EndpointError: one cannot be reached, refuses the key, or is of the wrong kind.
+    """
+    endpoints = config.endpoints
+
+    async def reward(wanted: EndpointConfig | None, kind: RewardKind) -> RewardService | None:
+        if wanted is None:
+            return None
+        service = reward_service(wanted, kind=kind, connector=connector, api_key=api_key)
+        return await stack.enter_async_context(service)
+
+    return Services(
+        question=await reward(
+            endpoints.question_reward if config.selection.question else None, "question-reward"
+        ),
+        answer=await reward(
+            endpoints.answer_reward if config.selection.answer else None, "answer-reward"
+        ),
+        inner_llm=await open_inner_llm(
+            stack,
+            endpoints.inner_llm if config.alignment.rewrite else None,
+            connector=connector,
+            api_key=api_key,
+        ),
+    )
+
+
+async def open_inner_llm(
+    stack: AsyncExitStack,
+    config: EndpointConfig | None,
+    *,
+    connector: Connector,
+    api_key: str | None,
+) -> InnerLLMService | None:
+    """Opens the inner LLM, None where it is not wanted; as `open_services`."""
+    if config is None:
+        return None
+    service = inner_llm_service(config, connector=connector, api_key=api_key)
+    return await stack.enter_async_context(service)

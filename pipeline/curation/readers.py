@@ -3,6 +3,7 @@
 Knows JSON arrays and JSON lines, plain, .gz and .zst; not what a record is.
 """
 
+import codecs
 import gzip
 import hashlib
 import io
@@ -126,11 +127,13 @@ def opened(path: Path) -> Generator[BinaryIO]:
 
 
 def _lines(stream: BinaryIO) -> Iterator[RawElement]:
+    is_first = True
     while line := stream.readline(MAX_ELEMENT_BYTES):
         too_long = len(line) == MAX_ELEMENT_BYTES and not line.endswith(b"\n")
         rest = line
         while too_long and rest and not rest.endswith(b"\n"):
             rest = stream.readline(MAX_ELEMENT_BYTES)
-        raw = line.strip(b" \t\r\n")
+        raw = line.removeprefix(codecs.BOM_UTF8 if is_first else b"").strip(b" \t\r\n")
+        is_first = False
         if raw:
             yield RawElement(raw=raw[:65536] if too_long else raw, too_long=too_long)

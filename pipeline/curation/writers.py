@@ -39,7 +39,7 @@ def write_dataset(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
-            num_changed = _write(file, records, dialect, style)
+            num_changed = _write(file, records, dialect=dialect, style=style)
             file.flush()
             os.fsync(file.fileno())
         publish(beside, path)
@@ -83,7 +83,7 @@ def with_image_token(before: str, question: str) -> str:
 
 
 def _write(
-    file: BinaryIO, records: Iterable[KeptRecord], dialect: Dialect, style: ArrayStyle
+    file: BinaryIO, records: Iterable[KeptRecord], *, dialect: Dialect, style: ArrayStyle
 ) -> int:
     num_changed = num_written = 0
     for kept in records:

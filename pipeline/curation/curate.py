@@ -1,0 +1,154 @@
+"""Curates: the whole of a run, from its config to its manifest. Reads like a table of contents."""
+
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from clients.wire.schemas import ModelIdentity
+from pipeline.config import Config
+from pipeline.curation.alignment import Aligner
+from pipeline.curation.asking import answer_slots, question_slots
+from pipeline.curation.endpoints import Connector, Services, open_services
+from pipeline.curation.interrupts import run_async, sigterm_raises
+from pipeline.curation.layout import RewardStage, RunPaths
+from pipeline.curation.lease import held
+from pipeline.curation.progress import ProgressView
+from pipeline.curation.publish import Publisher, Verdicts
+from pipeline.curation.rewarding import RewardStageRunner
+from pipeline.curation.runs import Resume, begin, check_resume
+from pipeline.curation.summary import Summary, summary_of
+from pipeline.curation.work import Decided, Work, scan_input
+
+
+def curate(
+    config: Config,
+    *,
+    run_dir: Path,
+    resume: Resume,
+    connector: Connector,
+    api_key: str | None,
+    progress: ProgressView,
+) -> Summary:
+    """Curates the input of a config into a run directory.
+
+    Quarantine above its limit is for the caller to judge, by the summary.
+
+    Raises:
+        PipelineError: as its classes say; whatever was answered before is stored.
+    """
+    started = time.monotonic()
+    paths = RunPaths(run_dir)
+    with sigterm_raises():
+        is_resumed = check_resume(paths, config, resume=resume)
+        scan = scan_input(config, progress)
+        run_async(_check_endpoints(config, connector=connector, api_key=api_key))
+        with held(paths):
+            begin(paths, config)
+            work = Work.open(paths, config=config, scan=scan, progress=progress)
+            work.events.write("run_started", resumed=is_resumed, num_records=len(scan.rows))
+            decided, models = run_async(_ask(work, connector=connector, api_key=api_key))
+            return publish(work, decided, models=models, started=started)
+
+
+def publish(
+    work: Work, decided: Decided, *, models: dict[str, ModelIdentity], started: float
+) -> Summary:
+    """Writes the results of a run and returns its summary; `started` is of the monotonic clock.
+
+    Raises:
+        StoreError: a write failed; the run has no manifest then.
+    """
+    publisher = Publisher(
+        work.paths,
+        config=work.config,
+        corpus=work.scan.corpus,
+        ledger=work.ledger,
+        quarantine=work.quarantine,
+    )
+    verdicts = Verdicts(
+        fates=decided.fates, chosen=decided.chosen, inputs=work.scan.inputs, models=models
+    )
+    published = publisher.publish(verdicts)
+    summary = summary_of(
+        str(work.paths.root),
+        fates=decided.fates,
+        published=published,
+        gaps=decided.gaps,
+        quarantine_limit=work.config.run.quarantine_limit,
+        seconds=time.monotonic() - started,
+    )
+    work.events.write(
+        "run_finished",
+        num_kept=summary.num_kept,
+        num_quarantined=summary.num_quarantined,
+        seconds=summary.seconds,
+    )
+    return summary
+
+
+async def align_kept(work: Work, decided: Decided, services: Services) -> None:
+    """Rewrites and reviews what is kept and has no verdict yet.
+
+    Raises:
+        EndpointError: the inner LLM cannot be used.
+    """
+    if services.inner_llm is None:
+        return
+    kept = decided.kept()
+    started = time.monotonic()
+    work.progress.start("align", total=len(kept))
+    aligner = Aligner(
+        service=services.inner_llm,
+        ledger=work.ledger,
+        config=work.config.alignment,
+        seed=work.config.run.seed,
+        progress=work.progress,
+    )
+    await aligner.run(work.scan.corpus, kept, decided.chosen)
+    work.progress.finish()
+    _log_stage(work, "align", num_records=len(kept), started=started)
+
+
+async def _check_endpoints(config: Config, *, connector: Connector, api_key: str | None) -> None:
+    # Before the run directory is made, so that the same command may be tried again.
+    async with AsyncExitStack() as stack:
+        await open_services(stack, config, connector=connector, api_key=api_key)
+
+
+async def _ask(
+    work: Work, *, connector: Connector, api_key: str | None
+) -> tuple[Decided, dict[str, ModelIdentity]]:
+    async with AsyncExitStack() as stack:
+        services = await open_services(stack, work.config, connector=connector, api_key=api_key)
+        await _score(work, services, RewardStage.QUESTION)
+        await _score(work, services, RewardStage.ANSWER)
+        decided = work.decide()
+        assert not any(decided.num_missing.values())  # all were asked for
+        await align_kept(work, decided, services)
+        return decided, services.models()
+
+
+async def _score(work: Work, services: Services, stage: RewardStage) -> None:
+    is_question = stage is RewardStage.QUESTION
+    service = services.question if is_question else services.answer
+    if service is None:
+        return
+    rows = work.scan.usable() if is_question else work.survivors()[1]
+    started = time.monotonic()
+    work.progress.start(stage.value, total=len(rows))
+    runner = RewardStageRunner(
+        stage,
+        service=service,
+        store=work.rewards[stage],
+        quarantine=work.quarantine,
+        slots=question_slots if is_question else answer_slots,
+        progress=work.progress,
+    )
+    await runner.run(work.scan.corpus, rows)
+    work.progress.finish()
+    _log_stage(work, stage.value, num_records=len(rows), started=started)
+
+
+def _log_stage(work: Work, stage: str, *, num_records: int, started: float) -> None:
+    seconds = round(time.monotonic() - started, 3)
+    work.events.write("stage_finished", stage=stage, num_records=num_records, seconds=seconds)

@@ -1,0 +1,64 @@
+"""SIGTERM and Ctrl-C: both end a run in order, with everything acknowledged stored."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn, TypeVar
+
+from pipeline.errors import TerminatedError
+
+T = TypeVar("T")
+_MESSAGE = "terminated; go on with --resume always"
+
+
+@contextmanager
+def sigterm_raises() -> Generator[None]:
+    """Makes SIGTERM a `TerminatedError` of the main thread; elsewhere it changes nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run_async(work: Coroutine[object, object, T]) -> T:
+    """Runs a coroutine to its end; SIGTERM cancels it, lets it clean up, and is a `TerminatedError`."""
+    if threading.current_thread() is not threading.main_thread():
+        return asyncio.run(work)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        return asyncio.run(_terminable(work))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+async def _terminable(work: Coroutine[object, object, T]) -> T:
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    was_terminated = asyncio.Event()
+
+    def terminate() -> None:
+        was_terminated.set()
+        task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if was_terminated.is_set():
+            raise TerminatedError(_MESSAGE) from None
+        raise
+    finally:
+        if not task.done():  # Ctrl-C cancelled us, not the task
+            task.cancel()
+            await asyncio.wait([task])
+
+
+def _raise_terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise TerminatedError(_MESSAGE)

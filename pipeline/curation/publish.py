@@ -1,0 +1,159 @@
+"""The end of a run: dataset, card, decisions, quarantine, report, and last the manifest."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from clients.wire.schemas import ModelIdentity, Turn
+from pipeline.config import Config
+from pipeline.curation.alignment import original_turns
+from pipeline.curation.card import dataset_card
+from pipeline.curation.cascade import Fate, decision_row
+from pipeline.curation.corpus import Corpus
+from pipeline.curation.durable import write_durably
+from pipeline.curation.layout import AlignStatus, Decision, InputEntry, Manifest, RunPaths, Stage
+from pipeline.curation.ledger import Entry, Ledger, LedgerRow
+from pipeline.curation.manifest import counts_of, manifest_of, write_manifest
+from pipeline.curation.quarantine import QuarantineStore, line_of
+from pipeline.curation.readers import ArrayStyle, read_array_style
+from pipeline.curation.report import write_report
+from pipeline.curation.rows import Loaded
+from pipeline.curation.tables import TableKind, write_table
+from pipeline.curation.writers import KeptRecord, write_dataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdicts:
+    """Everything decided about a run: each record's fate, and the candidates of the kept ones."""
+
+    fates: Sequence[Fate]  # in position order
+    chosen: Mapping[int, Sequence[int]]  # by position
+    inputs: Sequence[InputEntry]
+    models: Mapping[str, ModelIdentity]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What was written."""
+
+    manifest: Manifest
+    num_changed: int
+    num_turns_rewritten: int
+    num_turns_not_aligned: int
+
+
+class Publisher:
+    """Writes the results of one run; needs its lease."""
+
+    def __init__(
+        self,
+        paths: RunPaths,
+        *,
+        config: Config,
+        corpus: Corpus,
+        ledger: Ledger,
+        quarantine: QuarantineStore,
+    ) -> None:
+        self._paths = paths
+        self._config = config
+        self._corpus = corpus
+        self._ledger = ledger
+        self._quarantine = quarantine
+        self._num_rewritten = 0
+        self._num_not_aligned = 0
+
+    def publish(self, verdicts: Verdicts) -> Published:
+        """Writes everything; the manifest last, so that its presence says that all is there.
+
+        Raises:
+            StoreError: a write failed.
+        """
+        self._paths.manifest.unlink(missing_ok=True)
+        rows = [decision_row(fate) for fate in verdicts.fates]
+        write_table(self._paths.decisions, TableKind.DECISIONS, rows)
+        self._quarantine.commit()
+        self._write_quarantine(verdicts.fates)
+        num_changed = self._write_dataset(verdicts)
+        self._ledger.commit()
+        counts = counts_of(verdicts.fates)
+        card = dataset_card(
+            self._config,
+            inputs=verdicts.inputs,
+            counts=counts,
+            models=verdicts.models,
+            num_changed=num_changed,
+        )
+        write_durably(self._paths.card, card.encode())
+        manifest = manifest_of(
+            self._paths,
+            seed=self._config.run.seed,
+            inputs=verdicts.inputs,
+            counts=counts,
+            models=verdicts.models,
+        )
+        write_report(self._paths.root, manifest=manifest)
+        write_manifest(self._paths, manifest)
+        return Published(
+            manifest=manifest,
+            num_changed=num_changed,
+            num_turns_rewritten=self._num_rewritten,
+            num_turns_not_aligned=self._num_not_aligned,
+        )
+
+    def _write_quarantine(self, fates: Sequence[Fate]) -> None:
+        quarantined = {fate.row.position: fate for fate in fates if fate.fault is not None}
+        lines = (
+            line_of(
+                position=fate.row.position,
+                uid=fate.row.uid,
+                raw=positioned.element.raw,
+                stage=fate.stage,
+                fault=fate.fault,
+                attempts=self._attempts(fate),
+            )
+            for positioned in (self._corpus.elements() if quarantined else ())
+            if (fate := quarantined.get(positioned.position)) is not None and fate.fault is not None
+        )
+        self._quarantine.replace(lines)
+
+    def _attempts(self, fate: Fate) -> int:
+        if fate.stage is Stage.INPUT or fate.row.uid is None:
+            return 0
+        known = self._quarantine.find(fate.row.uid, fate.stage)
+        return 0 if known is None else known.attempts
+
+    def _write_dataset(self, verdicts: Verdicts) -> int:
+        path = self._paths.train(self._corpus.dialect)
+        style = ArrayStyle()
+        if self._corpus.dialect == "json":
+            style = read_array_style(self._corpus.paths[0])
+        records = self._kept_records(verdicts)
+        return write_dataset(path, records, dialect=self._corpus.dialect, style=style)
+
+    def _kept_records(self, verdicts: Verdicts) -> Iterator[KeptRecord]:
+        kept = {
+            fate.row.position: fate.row for fate in verdicts.fates if fate.decision is Decision.KEPT
+        }
+        for loaded in self._corpus.load(kept):
+            chosen = verdicts.chosen[loaded.row.position]
+            rewrites = self._rewrites(loaded, chosen) if self._config.alignment.rewrite else {}
+            yield KeptRecord(raw=loaded.raw, chosen=chosen, rewrites=rewrites)
+
+    def _lacks_review(self, entry: Entry) -> bool:
+        is_new = entry.status is AlignStatus.REWRITTEN and not entry.is_reviewed
+        return is_new and self._config.alignment.review
+
+    def _rewrites(self, loaded: Loaded, chosen: Sequence[int]) -> dict[int, Turn]:
+        rewrites: dict[int, Turn] = {}
+        for turn, original in enumerate(original_turns(loaded, chosen)):
+            entry = self._ledger.find(loaded.uid, turn)
+            if entry is None or entry.original != original or self._lacks_review(entry):
+                status = AlignStatus.NOT_ALIGNED
+                row = LedgerRow(uid=loaded.uid, turn=turn, original=original, status=status)
+                self._ledger.add(row)
+                self._num_not_aligned += 1
+            elif entry.status is AlignStatus.NOT_ALIGNED:
+                self._num_not_aligned += 1
+            elif entry.status is AlignStatus.REWRITTEN and entry.rewrite is not None:
+                rewrites[turn] = entry.rewrite
+                self._num_rewritten += 1
+        return rewrites

@@ -1,0 +1,98 @@
+"""The summary of a curation, for people and as one JSON object. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.curation.cascade import Fate
+from pipeline.curation.layout import TypeCounts
+from pipeline.curation.publish import Published
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeSummary:
+    """Quarantined records of one code, and the message of the first."""
+
+    num_records: int
+    first_message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a run did. `gaps`: stage -> stratum -> smallest reward gap at the cut."""
+
+    run_dir: str
+    num_input: int
+    num_kept: int
+    num_quarantined: int
+    quarantine_limit: float
+    counts: Mapping[str, TypeCounts]
+    quarantined: Mapping[str, CodeSummary]
+    gaps: Mapping[str, Mapping[str, float]]
+    num_changed: int
+    num_turns_rewritten: int
+    num_turns_not_aligned: int
+    seconds: float
+
+    @property
+    def is_over_quarantine_limit(self) -> bool:
+        """Returns whether a larger share of the input is quarantined than the limit allows."""
+        return self.num_quarantined > self.quarantine_limit * self.num_input
+
+
+def summary_of(
+    run_dir: str,
+    *,
+    fates: Sequence[Fate],
+    published: Published,
+    gaps: Mapping[str, Mapping[str, float]],
+    quarantine_limit: float,
+    seconds: float,
+) -> Summary:
+    """Returns the summary of a published run."""
+    counts = published.manifest["counts"]
+    faults = [fate.fault for fate in fates if fate.fault is not None]
+    by_code = Counter(str(fault.code) for fault in faults)
+    first = {str(fault.code): fault.message for fault in reversed(faults)}
+    return Summary(
+        run_dir=run_dir,
+        num_input=sum(of_type["input"] for of_type in counts.values()),
+        num_kept=sum(of_type["kept"] for of_type in counts.values()),
+        num_quarantined=len(faults),
+        quarantine_limit=quarantine_limit,
+        counts=counts,
+        quarantined={
+            code: CodeSummary(num_records=number, first_message=first[code])
+            for code, number in by_code.most_common()
+        },
+        gaps=gaps,
+        num_changed=published.num_changed,
+        num_turns_rewritten=published.num_turns_rewritten,
+        num_turns_not_aligned=published.num_turns_not_aligned,
+        seconds=seconds,
+    )
+
+
+def summary_text(summary: Summary) -> str:
+    """Returns the summary as lines for a terminal."""
+    share = summary.num_kept / summary.num_input if summary.num_input else 0.0
+    width = max((len(name) for name in summary.counts), default=4)
+    lines = [
+        f"{summary.num_kept} of {summary.num_input} records kept ({share:.1%}) in {summary.run_dir}",
+        f"  {'type':<{width}}  {'input':>8} {'kept':>8} {'dropped':>8} {'quarantined':>11}",
+        *(
+            f"  {name:<{width}}  {one['input']:>8} {one['kept']:>8} {one['dropped']:>8} "
+            f"{one['quarantined']:>11}"
+            for name, one in summary.counts.items()
+        ),
+        f"changed records: {summary.num_changed}",
+        f"rewritten turns: {summary.num_turns_rewritten}",
+        f"turns without a verdict: {summary.num_turns_not_aligned}",
+    ]
+    for code, one in summary.quarantined.items():
+        lines.append(f"quarantined: {one.num_records} x {code} (first: {one.first_message})")
+    for stage, gaps in summary.gaps.items():
+        shown = ", ".join(f"{stratum} {gap:.3g}" for stratum, gap in sorted(gaps.items()))
+        lines.append(f"smallest reward gap at the {stage} cut: {shown}")
+    lines.append(f"took {summary.seconds:.1f} s; report: {summary.run_dir}/report/index.html")
+    return "\n".join(lines)
