@@ -29,7 +29,7 @@ $(VENV)/.installed: $(LOCK) pyproject.toml
 	touch $@
 
 demo: install ## Three services on CPU curate the blocks world into runs/demo, with a report
-	$(BIN)/python examples/blocks/demo.py
+	$(BIN)/python -m examples.blocks.demo
 
 test: install ## All tests, slow ones too
 	$(BIN)/ruff check .
