@@ -1,0 +1,50 @@
+"""The verb `a2l serve`."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import TerminatedError
+from pipeline.serving import GRPC_PORT, HTTP_PORT, Served, serving
+
+
+def serve(
+    *,
+    models: Annotated[
+        Path,
+        typer.Option(help="Folder of the checkpoints question-reward, answer-reward, inner-llm."),
+    ] = Path("examples/blocks/models"),
+    only: Annotated[
+        list[str] | None, typer.Option(help="Serve only this one; may be given again.")
+    ] = None,
+    http_port: Annotated[
+        int, typer.Option(help="Of the first service; the others follow.")
+    ] = HTTP_PORT,
+    grpc_port: Annotated[
+        int, typer.Option(help="Of the first service; the others follow.")
+    ] = GRPC_PORT,
+) -> None:
+    """Runs the three services here until Ctrl-C. Example: a2l serve --only question-reward.
+
+    Prints `ready NAME http://... grpc://...` for each as it answers. Exits 4 when one cannot start
+    or ends. Settings of the services are the A2L_ variables of the environment.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with serving(
+            models, only=only or (), http_port=http_port, grpc_port=grpc_port, on_ready=_print_ready
+        ) as running:
+            running.watch()
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _print_ready(served: Served) -> None:
+    typer.echo(f"ready {served.name} {served.http_url} {served.grpc_url}")
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise TerminatedError("terminated")

@@ -1,0 +1,24 @@
+"""What every test needs: quiet libraries, and no settings from the machine it runs on."""
+
+import os
+
+import pytest
+
+# Two BentoML apps in one process register the same metrics; must be set before its import.
+os.environ["BENTOML_CONFIG_OVERRIDES"] = '{"services":{"metrics":{"enabled":false}}}'
+os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+for _name in [name for name in os.environ if name.startswith("A2L_")]:
+    del os.environ[_name]
+
+_IGNORED_WARNINGS = (
+    # bentoml 1.4.39 asks pathspec 1.0 for patterns by their old name, at import.
+    "ignore:GitWildMatchPattern:DeprecationWarning",
+    # bentoml 1.4.39 overrides a hook that pydantic 2.11 deprecates, at import.
+    "ignore:The `__get_pydantic_core_schema__` method:DeprecationWarning",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for warning in _IGNORED_WARNINGS:
+        config.addinivalue_line("filterwarnings", warning)
