@@ -47,6 +47,9 @@ COUNTED_PATHS = frozenset(
     {"/v1/score", "/v1/rewrite", "/v1/review", "/v1/likelihood", "/v1/model", *OPENAI_PATHS}
 )
 
+# No route, or not for this method: outside the table, worded as `invalid_request`.
+_ROUTING_STATUSES = frozenset({404, 405})
+
 C = TypeVar("C", bound=Core)
 
 
@@ -299,8 +302,10 @@ class _Exchange:
         body = bytes(self._failed_body)
         status: int = start["status"]
         if not is_table_body(body, Headers(raw=start["headers"]).get("content-type", "")):
-            error = error_of(status, body)
-            await self._respond(error_response(error, wants_msgpack=self._wants_msgpack))
+            response = error_response(error_of(status, body), wants_msgpack=self._wants_msgpack)
+            if status in _ROUTING_STATUSES:
+                response.status_code = status
+            await self._respond(response)
             return
         await self._send(start)
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
