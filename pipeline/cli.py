@@ -14,6 +14,8 @@ import orjson
 import typer
 from typer.core import TyperGroup
 
+from pipeline.cli_serve import serve
+from pipeline import cli_results
 from pipeline.config import api_key, load_config
 from pipeline.curation.curate import curate
 from pipeline.curation.endpoints import NetworkConnector
@@ -46,6 +48,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Curates visual instruction data. Example: a2l curate examples/blocks/curate.yaml",
 )
+
+
+app.add_typer(cli_results.verbs)
 
 
 @app.callback()
@@ -139,3 +144,6 @@ def _show(summary: Summary, *, as_json: bool) -> None:
             f"{summary.num_quarantined} of {summary.num_input} records are quarantined; "
             f"the limit is {summary.quarantine_limit:g} (run.quarantine_limit)"
         )
+
+
+app.command()(serve)

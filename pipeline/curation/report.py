@@ -1,6 +1,7 @@
 """Writes a run's report: `report/index.html`, which needs nothing beside it, and `report/report.json`."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -39,10 +40,18 @@ from pipeline.curation.truth import TruthTable, read_truth, truth_figures
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenReport:
+    """The path of the page, and what it and `report.json` hold."""
+
+    page: Path
+    figures: ReportFigures
+
+
 def write_report(
     run_dir: Path, *, truth: Path | None = None, manifest: Manifest | None = None
-) -> Path:
-    """Writes the report and returns the path of its page.
+) -> WrittenReport:
+    """Writes the report.
 
     `manifest` None = as it stands in RUN; a driver that has not written it yet gives its own.
     Streams the input once; holds lengths of all records, texts of the shown ones.
@@ -65,7 +74,7 @@ def write_report(
     cards = example_cards(rows, texts.records, config=run.config.input, truth=known)
     page = render_page(figures, examples=cards, rewrites=shown_turns)
     _write(run, figures, page)
-    return run.paths.report
+    return WrittenReport(page=run.paths.report, figures=figures)
 
 
 def _rewrites(

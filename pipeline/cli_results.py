@@ -1,0 +1,90 @@
+"""The verbs of `a2l` that look at a finished run: report, explain, export."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from pipeline.curation.baselines import Baseline
+from pipeline.curation.explain import explain
+from pipeline.curation.explanation import explanation_text
+from pipeline.curation.export import export_baseline, export_dataset
+from pipeline.curation.report import write_report
+from pipeline.curation.report_text import exported_text, report_text
+from pipeline.errors import ConfigError
+
+verbs = typer.Typer()
+
+RunPath = Annotated[Path, typer.Argument(help="A run directory.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+class Switch(StrEnum):
+    """An option that is on or off."""
+
+    ON = "on"
+    OFF = "off"
+
+
+@verbs.command("report")
+def _report(
+    run: RunPath,
+    *,
+    truth: Annotated[
+        Path | None, typer.Option(help="Known truth: JSONL of id, type, good, defects.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Writes the report. Example: `a2l report runs/demo --truth examples/blocks/truth.jsonl`."""
+    written = write_report(run, truth=truth)
+    if as_json:
+        _print_json(written.figures)
+        return
+    print(report_text(written.figures))
+    print(f"report: {written.page}")
+
+
+@verbs.command("explain")
+def _explain(
+    run: RunPath,
+    uid: Annotated[str, typer.Argument(help="A uid, the start of one, or a position.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Tells all that is known of one record. Example: `a2l explain runs/demo 17`."""
+    explanation = explain(run, uid)
+    if as_json:
+        _print_json(explanation)
+    else:
+        print(explanation_text(explanation))
+
+
+@verbs.command("export")
+def _export(
+    run: RunPath,
+    *,
+    rewrites: Annotated[
+        Switch | None, typer.Option(help="Texts as rewritten (the default), or as they were.")
+    ] = None,
+    baseline: Annotated[
+        Baseline | None, typer.Option(help="Write a null baseline of the same size instead.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Writes the dataset again, or a null baseline. Example: `a2l export runs/demo --baseline random`."""
+    if baseline is not None and rewrites is not None:
+        raise ConfigError("--baseline and --rewrites: a baseline has the original texts")
+    if baseline is None:
+        exported = export_dataset(run, with_rewrites=rewrites is not Switch.OFF)
+    else:
+        exported = export_baseline(run, baseline)
+    if as_json:
+        _print_json(exported)
+    else:
+        print(exported_text(exported))
+
+
+def _print_json(value: object) -> None:
+    print(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2).decode())

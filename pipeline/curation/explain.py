@@ -1,0 +1,178 @@
+"""Gathers everything that a run knows of one record. Writes nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from pipeline.curation.corpus import Positioned
+from pipeline.curation.explanation import (
+    MAX_RAW_CHARS,
+    ExplainedFault,
+    ExplainedRewrite,
+    ExplainedTurn,
+    Explanation,
+    Standing,
+    StoredReward,
+    why,
+)
+from pipeline.curation.figures import passed_at
+from pipeline.curation.finished_run import (
+    FinishedRun,
+    open_run,
+    quarantine_lines,
+    rewrite_ledger,
+    score_rows,
+)
+from pipeline.curation.layout import Decision, Gate, RewardStage
+from pipeline.curation.records import Record, read_record
+from pipeline.errors import RunError
+
+MIN_PREFIX_CHARS = 4
+
+
+def explain(run_dir: Path, key: str) -> Explanation:
+    """Returns what is known of a record, by uid, by an unambiguous start of it, or by position.
+
+    A key of digits that is a position of the run is taken as one.
+
+    Raises:
+        RunError: RUN is no run with decisions, or the key fits no record or several.
+        InputError: an input cannot be read.
+    """
+    run = open_run(run_dir)
+    row = run.decisions.row(_index(run.decisions, key), named=True)
+    position, uid = int(row["position"]), row["uid"]
+    same = run.decisions.filter(pl.col("uid") == uid)["position"].to_list() if uid else []
+    standings = tuple(_standings(run, row))
+    fault = _fault(run, position) if row["decision"] == Decision.QUARANTINED else None
+    outcome, raw = _text(run, position)
+    return Explanation(
+        position=position,
+        also_at=tuple(other for other in same if other != position),
+        uid=uid,
+        id=row["id"],
+        type=row["type"],
+        image=outcome.image if outcome else None,
+        turns=tuple(_turns(outcome)),
+        raw=None if outcome else raw,
+        stage=row["stage"],
+        decision=row["decision"],
+        reason=row["reason"],
+        why=why(row["decision"], row["reason"], standings=standings, fault=fault),
+        standings=standings,
+        rewards=tuple(_rewards(run, uid)) if uid else (),
+        rewrites=tuple(_rewrites(run, uid)) if uid else (),
+        fault=fault,
+    )
+
+
+def _index(decisions: pl.DataFrame, key: str) -> int:
+    if key.isascii() and key.isdigit() and int(key) < decisions.height:
+        return int(key)
+    wanted = key.lower()
+    if len(wanted) < MIN_PREFIX_CHARS:
+        raise RunError(
+            f"{key}: give a position, or {MIN_PREFIX_CHARS} characters of a uid at least"
+        )
+    uids = decisions["uid"]
+    found = uids.str.starts_with(wanted).fill_null(value=False).arg_true().to_list()
+    num_uids = uids.gather(found).n_unique()
+    if num_uids != 1:
+        raise RunError(f"{key}: {num_uids} records of the run have such a uid; one is needed")
+    return found[0]
+
+
+def _standings(run: FinishedRun, row: dict[str, object]) -> Iterator[Standing]:
+    of_stratum = run.decisions
+    if run.config.selection.stratum == "type":
+        of_stratum = of_stratum.filter(pl.col("type") == row["type"])
+    for stage in RewardStage:
+        if row[f"{stage}_rank"] is None:
+            continue
+        ranked = of_stratum.filter(pl.col(f"{stage}_rank").is_not_null())
+        passed = ranked.filter(passed_at(stage))[f"{stage}_reward"].to_list()
+        yield Standing(
+            stage=stage,
+            reward=float(str(row[f"{stage}_reward"])),
+            rank=int(str(row[f"{stage}_rank"])),
+            cut=int(str(row[f"{stage}_cut"])),
+            num_scored=ranked.height,
+            lowest_passed=min(passed, default=None),
+        )
+
+
+def _fault(run: FinishedRun, position: int) -> ExplainedFault | None:
+    lines = [line for line in quarantine_lines(run.paths) if line["position"] == position]
+    if not lines:
+        return None
+    last = lines[-1]
+    return ExplainedFault(
+        stage=last["stage"],
+        code=last["code"],
+        message=last["message"],
+        attempts=last["attempts"],
+    )
+
+
+def _text(run: FinishedRun, position: int) -> tuple[Record | None, str]:
+    positioned = next(one for one in run.corpus().elements() if one.position == position)
+    outcome = _reading(run, positioned)
+    shown = positioned.element.raw[: 4 * MAX_RAW_CHARS].decode(errors="replace")
+    return outcome, shown[:MAX_RAW_CHARS]
+
+
+def _reading(run: FinishedRun, positioned: Positioned) -> Record | None:
+    outcome = read_record(
+        positioned.element.raw,
+        configured_type=positioned.configured_type,
+        max_text_chars=run.config.input.max_text_chars,
+    ).outcome
+    return outcome if isinstance(outcome, Record) else None
+
+
+def _turns(record: Record | None) -> Iterator[ExplainedTurn]:
+    for turn in record.turns if record else ():
+        yield ExplainedTurn(question=turn.question, answers=turn.answers)
+
+
+def _rewards(run: FinishedRun, uid: str) -> Iterator[StoredReward]:
+    for stage in RewardStage:
+        rows = score_rows(run.paths, stage)
+        if rows is None:
+            continue
+        of_uid = rows.filter(pl.col("uid") == uid).collect()
+        stored = of_uid.unique(["turn", "candidate"], keep="first").sort("turn", "candidate")
+        for row in stored.iter_rows(named=True):
+            yield StoredReward(
+                stage=stage,
+                turn=row["turn"],
+                candidate=row["candidate"],
+                reward=row["reward"],
+                num_tokens=row["num_tokens"],
+                truncated=row["truncated"],
+                identity=row["identity"],
+            )
+
+
+def _rewrites(run: FinishedRun, uid: str) -> Iterator[ExplainedRewrite]:
+    ledger = rewrite_ledger(run.paths)
+    if ledger is None:
+        return
+    of_uid = ledger.filter(pl.col("uid") == uid).collect()
+    last = of_uid.unique("turn", keep="last", maintain_order=True).sort("turn")
+    for row in last.iter_rows(named=True):
+        yield ExplainedRewrite(
+            turn=row["turn"],
+            status=row["status"],
+            rewrite_question=row["rewrite_question"],
+            rewrite_answer=row["rewrite_answer"],
+            unparsed=row["unparsed"],
+            gates={gate.value: row[gate.column] for gate in Gate},
+            original_first=row["original_first"],
+            rewrite_first=row["rewrite_first"],
+            verdict=row["verdict"],
+            error_code=row["error_code"],
+            identity=row["identity"],
+            prompt_version=row["prompt_version"],
+        )
