@@ -163,7 +163,7 @@ def test_rest_body_outside_the_contract_is_invalid(
     assert response.json()["error"]["code"] == "invalid_request"
 
 
-def test_unknown_route_is_an_invalid_request(question_server: Server):
+def test_unknown_route_answers_in_the_same_form(question_server: Server):
     response = httpx.get(f"{question_server.url('rest')}/v1/nothing")
-    assert response.status_code == 400
+    assert response.status_code == 404
     assert response.json()["error"]["code"] == "invalid_request"
