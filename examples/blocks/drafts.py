@@ -115,8 +115,8 @@ def draft_description(makeup: Makeup, *, scene: Scene, rng: Random) -> Draft:
 def draw_falsehood(makeup: Makeup, rng: Random) -> int:
     """Returns how many things a scene to be misdescribed has: as many, one more or one less."""
     num_things = makeup.num_blocks + makeup.num_signs
-    able = (num_things - 1, num_things, num_things + 1)
-    return rng.choice([num for num in able if num in SIZE_SHARES])
+    able = [num for num in (num_things - 1, num_things, num_things + 1) if num in SIZE_SHARES]
+    return rng.choices(able, [SIZE_SHARES[num] for num in able])[0]
 
 
 def draw_misdescription(scene: Scene, *, rng: Random) -> Draft:

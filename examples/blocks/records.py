@@ -100,7 +100,6 @@ _DETAIL_FLAWS: dict[Flaw, float] = {
 }
 _FALSE_TOO_SHARE = 0.25
 _TEXT_FLAWS = (Flaw.RAMBLING, Flaw.FOREIGN)
-_MAX_TRIES = 200
 
 
 def draw_records(
@@ -197,14 +196,14 @@ def rambling(text: str, rng: Random) -> str:
 
 
 def _take(plan: Plan, *, unused: list[Picture], rng: Random) -> Labelled:
-    for picture in unused[:_MAX_TRIES]:
+    for picture in unused:
         try:
             record = carried_out(plan, picture, rng=rng)
         except NoSuchFactError:
             continue
         unused.remove(picture)
         return record
-    raise NoSuchFactError(f"none of {min(len(unused), _MAX_TRIES)} pictures fits {plan}")
+    raise NoSuchFactError(f"none of {len(unused)} pictures fits {plan}")
 
 
 def _truths(plan: Plan, rng: Random) -> tuple[Truth, ...]:

@@ -12,7 +12,6 @@ from examples.blocks.records import Picture
 from examples.blocks.sampling import NoSuchFactError, draw_fact, draw_topic
 
 ITEMS_PER_SKILL = 40
-_MAX_TRIES = 100
 
 
 class Skill(StrEnum):
@@ -68,7 +67,7 @@ def _take(skill: Skill, *, unused: list[Picture], rng: Random) -> tuple[Picture,
         picture = unused.pop()
         return picture, true_description(picture.scene).fact
     topic = draw_topic(_KINDS[skill], rng)
-    for picture in unused[:_MAX_TRIES]:
+    for picture in unused:
         try:
             fact = draw_fact(topic, picture.scene, truth=Truth.TRUE, rng=rng)
         except NoSuchFactError:

@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from examples.blocks.defects import IMAGE_DEPENDENT, Defect, is_image_dependent_only
 
 _NUM_FOLDS = 5
+_WORD_OR_MARK = r"\w+|[^\w\s]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +81,8 @@ def _balanced_accuracy(good: Sequence[LabelledText], bad: Sequence[LabelledText]
     rows = [*good, *bad]
     labels = [1] * len(good) + [0] * len(bad)
     classifier = make_pipeline(
-        CountVectorizer(ngram_range=(1, 2), token_pattern=r"\w+|[^\w\s]", lowercase=False),
-        LogisticRegression(class_weight="balanced", max_iter=1000),
+        CountVectorizer(ngram_range=(1, 2), token_pattern=_WORD_OR_MARK, lowercase=False),
+        LogisticRegression(class_weight="balanced", solver="liblinear"),
     )
     predicted = cross_val_predict(
         classifier,
