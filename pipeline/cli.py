@@ -5,17 +5,17 @@ its limit, 4 endpoint, 5 budget reached, 75 checkpointed, 130 interrupted, 143 t
 """
 
 import logging
-from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
 
 import orjson
 import typer
+from pydantic import BaseModel
 from typer.core import TyperGroup
 
-from pipeline.cli_serve import serve
 from pipeline import cli_results
+from pipeline.cli_serve import serve
 from pipeline.config import api_key, load_config
 from pipeline.curation.curate import curate
 from pipeline.curation.endpoints import NetworkConnector
@@ -23,7 +23,8 @@ from pipeline.curation.progress import progress_view
 from pipeline.curation.reselect import align, select
 from pipeline.curation.runs import Resume, default_run_dir
 from pipeline.curation.summary import Summary, summary_text
-from pipeline.errors import ConfigError, PipelineError, QuarantineError
+from pipeline.curation.validate import Validation, validate, validation_text
+from pipeline.errors import ConfigError, EndpointError, PipelineError, QuarantineError
 
 
 class _ExitCodes(TyperGroup):
@@ -62,6 +63,19 @@ ConfigPath = Annotated[Path, typer.Argument(help="The config, a YAML file.")]
 RunPath = Annotated[Path, typer.Argument(help="A run directory.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="a.b=value, over the config.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command("validate")
+def _validate(config: ConfigPath, *, sets: Sets = None, as_json: AsJson = False) -> None:
+    """Checks config, data and endpoints, spends nothing. Example: `a2l validate curate.yaml`."""
+    loaded = load_config(config, sets=sets or ())
+    connector = NetworkConnector()
+    found = validate(loaded, connector=connector, api_key=api_key(), progress=progress_view())
+    print(_as_json(found) if as_json else validation_text(found))
+    if found.endpoint_error is not None:
+        raise EndpointError(found.endpoint_error)
+    limit = loaded.run.quarantine_limit
+    _check_quarantine(found.lint.num_dirty, of=found.lint.num_records, limit=limit)
 
 
 @app.command("curate")
@@ -135,14 +149,32 @@ def _share(option: str, text: str | None) -> Decimal | None:
 
 
 def _show(summary: Summary, *, as_json: bool) -> None:
-    if as_json:
-        print(orjson.dumps(asdict(summary), option=orjson.OPT_INDENT_2).decode())
-    else:
-        print(summary_text(summary))
-    if summary.is_over_quarantine_limit:
+    print(_as_json(summary) if as_json else summary_text(summary))
+    limit = summary.quarantine_limit
+    _check_quarantine(summary.num_quarantined, of=summary.num_input, limit=limit)
+
+
+def _as_json(found: Summary | Validation) -> str:
+    """Returns what a verb found as one JSON object."""
+    return orjson.dumps(found, option=orjson.OPT_INDENT_2, default=_plain).decode()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    raise TypeError(f"a {type(value).__name__} is no part of an answer")
+
+
+def _check_quarantine(num_quarantined: int, *, of: int, limit: float) -> None:
+    """Refuses more quarantined records than the limit allows.
+
+    Raises:
+        QuarantineError: the share is above the limit.
+    """
+    if num_quarantined > limit * of:
         raise QuarantineError(
-            f"{summary.num_quarantined} of {summary.num_input} records are quarantined; "
-            f"the limit is {summary.quarantine_limit:g} (run.quarantine_limit)"
+            f"{num_quarantined} of {of} records are quarantined; the limit is {limit:g} "
+            f"(run.quarantine_limit)"
         )
 
 

@@ -34,11 +34,6 @@ class Summary:
     num_turns_not_aligned: int
     seconds: float
 
-    @property
-    def is_over_quarantine_limit(self) -> bool:
-        """Returns whether a larger share of the input is quarantined than the limit allows."""
-        return self.num_quarantined > self.quarantine_limit * self.num_input
-
 
 def summary_of(
     run_dir: str,

@@ -1,0 +1,125 @@
+"""Validates: what a curation would find before it spends anything. Writes nothing."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from clients.wire.schemas import ModelIdentity
+from pipeline.config import Config
+from pipeline.curation.endpoints import Connector, open_services
+from pipeline.curation.interrupts import run_async, sigterm_raises
+from pipeline.curation.layout import InputEntry
+from pipeline.curation.progress import ProgressView
+from pipeline.curation.work import scan_input
+from pipeline.errors import EndpointError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dirt:
+    """Records that would be quarantined under one code; `positions` are the first few."""
+
+    num_records: int
+    positions: Sequence[int]
+    first_message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lint:
+    """What stands in the input."""
+
+    inputs: Sequence[InputEntry]
+    num_records: int
+    num_usable: int
+    num_text_only: int
+    num_images: int
+    num_repeated: int  # records equal to an earlier one, image and all
+    by_type: Mapping[str, int]
+    dirt: Mapping[str, Dirt]
+
+    @property
+    def num_dirty(self) -> int:
+        """Returns how many records would be quarantined unseen."""
+        return sum(dirt.num_records for dirt in self.dirt.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """The input's lint, and who answers at the endpoints, or why none does."""
+
+    lint: Lint
+    models: Mapping[str, ModelIdentity]
+    endpoint_error: str | None
+
+
+def validate(
+    config: Config, *, connector: Connector, api_key: str | None, progress: ProgressView
+) -> Validation:
+    """Reads the whole input and asks the endpoints who they are.
+
+    Raises:
+        InputError: a file is missing or no JSON array; it says the byte.
+        ConfigError: several dialects, or a stratum without a keep.
+    """
+    with sigterm_raises():
+        lint = _lint(config, progress)
+        try:
+            models = run_async(_models(config, connector=connector, api_key=api_key))
+        except EndpointError as error:
+            return Validation(lint=lint, models={}, endpoint_error=str(error))
+        return Validation(lint=lint, models=models, endpoint_error=None)
+
+
+def validation_text(validation: Validation) -> str:
+    """Returns the validation as lines for a terminal."""
+    lint = validation.lint
+    lines = [
+        f"{entry['path']}: {entry['num_records']} records, sha256 {entry['sha256']}"
+        for entry in lint.inputs
+    ]
+    lines += [f"  {name}: {number}" for name, number in sorted(lint.by_type.items())]
+    lines.append(
+        f"{lint.num_usable} of {lint.num_records} records can be scored; "
+        f"{lint.num_images} images, {lint.num_text_only} records of text only, "
+        f"{lint.num_repeated} equal to an earlier one"
+    )
+    for code, dirt in lint.dirt.items():
+        where = ", ".join(map(str, dirt.positions))
+        lines.append(f"{code}: {dirt.num_records} (at {where}; first: {dirt.first_message})")
+    for name, model in validation.models.items():
+        lines.append(f"{name}: {model.name}, identity {model.identity}, {model.dtype}")
+    return "\n".join(lines)
+
+
+async def _models(
+    config: Config, *, connector: Connector, api_key: str | None
+) -> dict[str, ModelIdentity]:
+    async with AsyncExitStack() as stack:
+        services = await open_services(stack, config, connector=connector, api_key=api_key)
+        return services.models()
+
+
+def _lint(config: Config, progress: ProgressView) -> Lint:
+    scan = scan_input(config, progress)
+    rows = [row for _, row in sorted(scan.rows.items())]
+    faulty = [(row, row.fault) for row in rows if row.fault is not None]
+    codes = Counter(str(fault.code) for _, fault in faulty)
+    dirt = {
+        code: Dirt(
+            num_records=number,
+            positions=[row.position for row, fault in faulty if fault.code == code][:5],
+            first_message=next(fault.message for _, fault in faulty if fault.code == code),
+        )
+        for code, number in codes.most_common()
+    }
+    uids = [row.uid for row in rows if row.uid is not None]
+    return Lint(
+        inputs=scan.inputs,
+        num_records=len(rows),
+        num_usable=len(scan.usable()),
+        num_text_only=sum(row.is_text_only for row in rows),
+        num_images=len({row.image.sha256 for row in rows if row.image is not None}),
+        num_repeated=len(uids) - len(set(uids)),
+        by_type=dict(sorted(Counter(row.type for row in rows).items())),
+        dirt=dirt,
+    )
