@@ -68,7 +68,7 @@ class TorchRewardEngine:
         checkpoint = read_reward(model_dir, device=device, dtype=dtype)
         if checkpoint.file.kind != kind:
             raise CheckpointError(
-                f"{model_dir} holds a {checkpoint.file.kind} model; this service needs {kind}"
+                f"{model_dir} holds the model of {checkpoint.file.kind}; this service needs {kind}"
             )
         rows = ROWS_PER_FORWARD[torch.device(device).type]
         return cls(checkpoint, device=device, dtype=dtype, rows_per_forward=rows)

@@ -112,8 +112,7 @@ def read_config(folder: Path) -> LlavaConfig:
 def read_encoder(folder: Path, config: LlavaConfig, limits: TextLimits) -> RowEncoder:
     """Returns the row encoder of a folder's tokenizer."""
     path = folder / TOKENIZER_FILE
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing")
+    _read_json(path)  # the library's own error for a broken file has no type
     return RowEncoder(
         Tokenizer.from_file(str(path)),
         special=special_ids(config),
