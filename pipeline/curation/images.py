@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from pipeline.curation.layout import DriverCode
 from pipeline.curation.records import Fault
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP")  # what the services decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
