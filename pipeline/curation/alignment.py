@@ -4,7 +4,6 @@ Pair-atomic: a turn's question and answer are replaced together or not at all. W
 original stands, so nothing is dropped here.
 """
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +19,7 @@ from clients.wire.schemas import (
 from clients.wire.schemas import Sampling as WireSampling
 from pipeline.config import AlignmentConfig
 from pipeline.curation.calls import FaultCounter, call_bounded
+from pipeline.curation.committing import GroupCommit
 from pipeline.curation.corpus import Corpus
 from pipeline.curation.endpoints import InnerLLMService
 from pipeline.curation.gates import gated, is_hard_format
@@ -28,8 +28,6 @@ from pipeline.curation.ledger import Entry, Ledger, LedgerRow, Sampling
 from pipeline.curation.progress import ProgressView
 from pipeline.curation.rows import Loaded, Row
 from pipeline.errors import EndpointError
-
-COMMIT_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +72,7 @@ class Aligner:
         self._progress = progress
         self._sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
         self._faults = FaultCounter(service.name)
-        self._committing = asyncio.Lock()
+        self._commits = GroupCommit(ledger.commit, num_pending=lambda: ledger.num_pending)
 
     async def run(
         self, corpus: Corpus, rows: Mapping[int, Row], chosen: Mapping[int, Sequence[int]]
@@ -140,9 +138,7 @@ class Aligner:
         self._faults.succeeded()
         for row in rows:
             self._ledger.add(row)
-        if self._ledger.num_pending >= COMMIT_ROWS:
-            async with self._committing:
-                await asyncio.to_thread(self._ledger.commit)
+        await self._commits.if_due()
 
     async def _one_by_one(self, asks: tuple[TurnAsk, ...], error: ClientError) -> None:
         first, *others = asks

@@ -3,14 +3,13 @@
 Every record ends with all its rewards stored or with a fault in quarantine.
 """
 
-import asyncio
-import time
 from collections.abc import Iterator, Mapping
 
 from clients.errors import ClientError
 from clients.wire.schemas import Image
 from pipeline.curation.asking import Answered, Ask, Slots, answers_of, batches, groups_of, item_of
 from pipeline.curation.calls import FaultCounter, call_bounded
+from pipeline.curation.committing import GroupCommit
 from pipeline.curation.corpus import Corpus
 from pipeline.curation.endpoints import RewardService
 from pipeline.curation.layout import RewardStage
@@ -20,9 +19,6 @@ from pipeline.curation.records import Fault
 from pipeline.curation.rows import Loaded, Row
 from pipeline.curation.store import RewardStore
 from pipeline.errors import EndpointError, InputError
-
-COMMIT_ROWS = 256
-COMMIT_SECONDS = 2.0
 
 
 class RewardStageRunner:
@@ -46,8 +42,7 @@ class RewardStageRunner:
         self._slots = slots
         self._progress = progress
         self._faults = FaultCounter(service.name)
-        self._committing = asyncio.Lock()
-        self._committed = time.monotonic()
+        self._commits = GroupCommit(self._commit, num_pending=lambda: store.num_pending)
 
     async def run(self, corpus: Corpus, rows: Mapping[int, Row]) -> None:
         """Asks for every reward of `rows` that is not stored; what came is stored whatever happens.
@@ -60,8 +55,7 @@ class RewardStageRunner:
         try:
             await call_bounded(source, self._call, max_in_flight=self._service.config.max_in_flight)
         finally:
-            self._store.commit()
-            self._quarantine.commit()
+            self._commit()
 
     def _asks(self, corpus: Corpus, rows: Mapping[int, Row]) -> Iterator[Ask]:
         asked: set[str] = set()  # equal records are asked for once
@@ -105,7 +99,7 @@ class RewardStageRunner:
             )
         for answered in answers_of(asks, response):
             self._take(answered)
-        await self._commit_if_due()
+        await self._commits.if_due()
 
     async def _one_by_one(self, asks: tuple[Ask, ...], error: ClientError) -> None:
         first, *others = asks
@@ -128,14 +122,6 @@ class RewardStageRunner:
                 fault=answered.fault,
             )
         self._progress.advance(1)
-
-    async def _commit_if_due(self) -> None:
-        is_old = time.monotonic() - self._committed > COMMIT_SECONDS
-        if self._store.num_pending < COMMIT_ROWS and not is_old:
-            return
-        async with self._committing:
-            self._committed = time.monotonic()
-            await asyncio.to_thread(self._commit)
 
     def _commit(self) -> None:
         self._store.commit()

@@ -1,0 +1,40 @@
+"""Group commits: when results are written to disk, off the event loop. Knows not what is written."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+COMMIT_ROWS = 256
+COMMIT_SECONDS = 2.0
+
+
+class GroupCommit:
+    """Commits once enough rows wait or the last commit is old; one commit at a time."""
+
+    def __init__(
+        self,
+        commit: Callable[[], None],
+        *,
+        num_pending: Callable[[], int],
+        max_rows: int = COMMIT_ROWS,
+        max_seconds: float = COMMIT_SECONDS,
+    ) -> None:
+        self._commit = commit
+        self._num_pending = num_pending
+        self._max_rows = max_rows
+        self._max_seconds = max_seconds
+        self._one_at_a_time = asyncio.Lock()
+        self._last = time.monotonic()
+
+    async def if_due(self) -> None:
+        """Commits where it is time to; waits until it is done.
+
+        Raises:
+            StoreError: the write failed.
+        """
+        is_old = time.monotonic() - self._last > self._max_seconds
+        if self._num_pending() < self._max_rows and not is_old:
+            return
+        async with self._one_at_a_time:
+            self._last = time.monotonic()
+            await asyncio.to_thread(self._commit)
