@@ -39,9 +39,10 @@ def render_page(
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS)
+    environment.filters["percent"] = _page_percent
     return environment.get_template("report.html.j2").render(
         figures=figures,
-        summary=summary(figures),
+        summary=_unbroken(summary(figures)),
         tiles=tiles(figures),
         outcomes=OUTCOMES,
         types=[row.type for row in figures.counts],
@@ -62,6 +63,15 @@ def render_page(
         ],
         rewrites=rewrites,
     )
+
+
+def _page_percent(share: float | None, digits: int = 1) -> str:
+    return _unbroken(percent(share, digits))
+
+
+def _unbroken(text: str) -> str:
+    # A line must not end between a number and its per cent sign.
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _truth_types(figures: ReportFigures) -> list[str]:

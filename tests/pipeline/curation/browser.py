@@ -1,5 +1,7 @@
 """A headless Chromium driven over its own pipe (no driver, no port): enough to look at one page."""
 
+import fcntl
+import io
 import json
 import os
 import shutil
@@ -30,9 +32,9 @@ def chromium_path() -> str | None:
 class Browser:
     """One page of one browser; `events` holds what it reported, in order."""
 
-    def __init__(self, reads: int, writes: int) -> None:
-        self._reads = os.fdopen(reads, "rb", buffering=0)
-        self._writes = os.fdopen(writes, "wb", buffering=0)
+    def __init__(self, answers: io.FileIO, calls: io.FileIO) -> None:
+        self._reads = answers
+        self._writes = calls
         self._number = 0
         self._left = b""
         self._session: str | None = None
@@ -94,20 +96,32 @@ def open_browser() -> Iterator[Browser]:
     """Starts Chromium with its pipe on descriptors 3 (it reads) and 4 (it writes)."""
     path = chromium_path()
     assert path is not None
-    to_browser, our_writes = os.pipe()
-    our_reads, from_browser = os.pipe()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        # Above 9 first: a descriptor of ours may be 3 or 4 itself.
-        script = f'exec 13<&{to_browser} 14>&{from_browser}; exec "$@" 3<&13 4>&14'
+    for_browser, writes = _pipe()
+    reads, by_browser = _pipe()
+    with (
+        os.fdopen(reads, "rb", buffering=0) as answers,
+        os.fdopen(writes, "wb", buffering=0) as calls,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+    ):
+        script = f'exec "$@" 3<&{for_browser} 4>&{by_browser}'
         process = subprocess.Popen(
             ["bash", "-c", script, "bash", path, *FLAGS, f"--user-data-dir={profile}"],
-            pass_fds=(to_browser, from_browser),
+            pass_fds=(for_browser, by_browser),
             stderr=subprocess.DEVNULL,
         )
-        os.close(to_browser)
-        os.close(from_browser)
+        os.close(for_browser)
+        os.close(by_browser)
         try:
-            yield Browser(our_reads, our_writes)
+            yield Browser(answers, calls)
         finally:
             process.terminate()
             process.wait(timeout=20)
+
+
+def _pipe() -> tuple[int, int]:
+    """Returns the reading and the writing end of a pipe, both far above 3 and 4."""
+    low = os.pipe()
+    reading, writing = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 100) for end in low)
+    for end in low:
+        os.close(end)
+    return reading, writing

@@ -48,12 +48,17 @@ class _Draft:
     row: dict[str, object] = field(default_factory=dict)
 
 
-def make_run(folder: Path, *, num_records: int = 240, hostile: str = "") -> RunFixture:
+def make_run(
+    folder: Path, *, num_records: int = 240, hostile: str = "", type_suffix: str = ""
+) -> RunFixture:
     """Writes raw.json, images, truth.jsonl and RUN under `folder`; `hostile` goes into texts."""
     rng = random.Random(SEED)
     images = folder / "images"
     images.mkdir(parents=True)
     drafts = [_draft(rng, index, images, hostile) for index in range(num_records)]
+    for draft in drafts:
+        draft.type += type_suffix
+        draft.record |= {"type": draft.type}
     raw = folder / "raw.json"
     raw.write_bytes(orjson.dumps([draft.record for draft in drafts]))
     truth = folder / "truth.jsonl"
@@ -157,7 +162,7 @@ def _decide(drafts: list[_Draft], rng: random.Random) -> None:
             "reason": draft.fault[0] if draft.fault else "text_only",
         }
     able = [draft for draft in drafts if draft.fault is None and "image" in draft.record]
-    for kind in TYPES:
+    for kind in dict.fromkeys(draft.type for draft in drafts):
         members = [draft for draft in able if draft.type == kind]
         survivors = _cut(members, RewardStage.QUESTION, rng)
         for draft in _cut(survivors, RewardStage.ANSWER, rng):

@@ -1,0 +1,197 @@
+import base64
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import orjson
+import pytest
+
+from pipeline.curation.layout import RunPaths
+from pipeline.curation.report import write_report
+from pipeline.errors import InputError, RunError
+from tests.pipeline.curation.browser import chromium_path, open_browser
+from tests.pipeline.curation.run_fixture import RunFixture, make_run
+
+HOSTILE = (
+    "<script>document.title = 'taken'</script><img src=x onerror=alert(1)>"
+    "</textarea></style>{{ 7 * 7 }}<a href='javascript:alert(1)'>\u202e&amp;"
+)
+
+
+class Page(HTMLParser):
+    """Every element of a page with its attributes; the texts between them."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.html = path.read_text(encoding="utf-8")
+        self.feed(self.html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def attributes(self, *names: str) -> list[str]:
+        return [attrs[name] or "" for _, attrs in self.elements for name in names if name in attrs]
+
+    def tags(self, name: str) -> list[dict[str, str | None]]:
+        return [attrs for tag, attrs in self.elements if tag == name]
+
+
+def figures_of(run: Path) -> dict:
+    return orjson.loads(RunPaths(run).report_json.read_bytes())
+
+
+def test_figures_add_up_to_the_decisions(own_run: RunFixture):
+    write_report(own_run.run)
+    figures = figures_of(own_run.run)
+    decisions = Counter(row["decision"] for row in own_run.rows)
+    assert figures["input"] == len(own_run.rows)
+    assert {key: figures[key] for key in decisions} == dict(decisions)
+    assert sum(row["kept"] for row in figures["counts"]) == decisions["kept"]
+    manifest = orjson.loads(RunPaths(own_run.run).manifest.read_bytes())
+    for row in figures["counts"]:
+        assert manifest["counts"][row["type"]]["input"] == row["input"]
+        assert manifest["counts"][row["type"]]["quarantined"] == sum(row["quarantined"].values())
+    assert figures["truth"] is None
+    assert figures["provenance"]["inputs"] == manifest["inputs"]
+
+
+def test_truth_is_shown_for_the_selection_and_for_random_sets(own_run: RunFixture):
+    written = write_report(own_run.run, truth=own_run.truth)
+    shares = {
+        row["set"]: row for row in figures_of(own_run.run)["truth"]["shares"] if row["type"] is None
+    }
+    assert shares["kept"]["share"] > shares["random"]["share"] + 0.2
+    assert shares["random"]["num_records"] == shares["kept"]["num_records"]
+    assert shares["length-matched"]["num_records"] == shares["kept"]["num_records"]
+    assert f"{shares['kept']['share'] * 100:.1f}\u00a0%" in written.page.read_text("utf-8")
+
+
+def test_page_asks_for_nothing_outside_of_itself(own_run: RunFixture):
+    page = Page(write_report(own_run.run).page)
+    assert all(value.startswith(("data:", "#")) for value in page.attributes("src", "href"))
+    assert not page.tags("script")
+    assert not re.search(r"url\(|@import", page.html)
+    policy = page.tags("meta")[1]["content"] or ""
+    assert policy.startswith("default-src 'none'; img-src data:")
+
+
+def test_every_picture_has_words_and_every_table_has_headers(own_run: RunFixture):
+    page = Page(write_report(own_run.run, truth=own_run.truth).page)
+    images = page.tags("img")
+    assert len(images) > 20
+    assert all(image["alt"] for image in images)
+    assert all(drawing["role"] == "img" and drawing["aria-label"] for drawing in page.tags("svg"))
+    assert all(cell["scope"] in {"col", "row"} for cell in page.tags("th"))
+    names = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert len(names) == len(set(names))
+    labels = page.attributes("aria-labelledby")
+    assert labels
+    assert set(labels) <= set(names)
+
+
+def test_hostile_text_stays_text(tmp_path: Path):
+    fixture = make_run(tmp_path, num_records=120, hostile=HOSTILE)
+    page = Page(write_report(fixture.run, truth=fixture.truth).page)
+    assert not page.tags("script")
+    assert not page.attributes("onerror")
+    assert all(value.startswith(("data:", "#")) for value in page.attributes("src", "href"))
+    assert any("<script>document.title" in text for text in page.texts)
+    assert not any(text.strip() == "49" for text in page.texts)
+
+
+def test_hostile_type_and_id_stay_text(tmp_path: Path):
+    fixture = make_run(tmp_path, num_records=60, type_suffix=HOSTILE)
+    page = Page(write_report(fixture.run, truth=fixture.truth).page)
+    assert not page.tags("script")
+    assert not page.attributes("onerror")
+    assert any(HOSTILE in text for text in page.texts)
+
+
+def test_page_says_what_it_does_not_show(own_run: RunFixture):
+    html = write_report(own_run.run).page.read_text(encoding="utf-8")
+    assert "What this report does not show" in html
+    for figure in ("95.7", "90.3", "91.9", "91.8"):
+        assert figure in html
+    assert html.count('class="measured"') >= 6
+
+
+def test_same_run_gives_the_same_page(own_run: RunFixture):
+    first = write_report(own_run.run).page.read_bytes()
+    assert write_report(own_run.run).page.read_bytes() == first
+
+
+def test_driver_may_give_the_manifest_before_it_is_written(own_run: RunFixture):
+    paths = RunPaths(own_run.run)
+    manifest = orjson.loads(paths.manifest.read_bytes())
+    with_file = write_report(own_run.run).page.read_bytes()
+    paths.manifest.unlink()
+    assert write_report(own_run.run, manifest=manifest).page.read_bytes() == with_file
+    assert not paths.manifest.exists()
+
+
+def test_records_whose_images_are_gone_are_shown_without(tmp_path: Path):
+    fixture = make_run(tmp_path, num_records=60)
+    for path in (tmp_path / "images").iterdir():
+        path.write_bytes(b"broken")
+    page = Page(write_report(fixture.run).page)
+    assert not page.tags("img")
+    assert any("cannot be opened" in text for text in page.texts)
+
+
+def test_run_without_rewrites_or_quarantine_leaves_them_out(own_run: RunFixture):
+    paths = RunPaths(own_run.run)
+    for part in [*paths.rewrites.iterdir(), *paths.quarantine.iterdir()]:
+        part.unlink()
+    figures = write_report(own_run.run).figures
+    assert figures.rewrites is None
+    assert all(group.message == "" for group in figures.quarantine)
+
+
+def test_folder_that_is_no_run_is_refused(tmp_path: Path):
+    with pytest.raises(RunError, match="is no run directory"):
+        write_report(tmp_path)
+
+
+def test_missing_truth_file_is_refused_before_anything_is_written(own_run: RunFixture):
+    with pytest.raises(InputError, match="cannot be read"):
+        write_report(own_run.run, truth=own_run.run / "none.jsonl")
+    assert not RunPaths(own_run.run).report.exists()
+
+
+def test_embedded_images_are_small(own_run: RunFixture):
+    page = Page(write_report(own_run.run).page)
+    sizes = [
+        len(base64.b64decode((image["src"] or "").split(",")[1])) for image in page.tags("img")
+    ]
+    assert max(sizes) < 20_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(chromium_path() is None, reason="Chromium is not installed")
+@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
+def test_browser_shows_the_page_without_requests_or_errors(tmp_path: Path, width: int):
+    fixture = make_run(tmp_path, hostile=HOSTILE)
+    page = write_report(fixture.run, truth=fixture.truth).page
+    with open_browser() as browser:
+        browser.open(page, width=width)
+        decoded = browser.evaluate(
+            "[...document.images].filter(i => i.complete && i.naturalWidth > 0).length"
+        )
+        assert decoded == browser.evaluate("document.images.length") > 20
+        assert "records kept" in str(browser.evaluate("document.title"))
+        assert browser.evaluate("document.documentElement.scrollWidth") == width
+        asked = [
+            event["params"]["request"]["url"]
+            for event in browser.events
+            if event.get("method") == "Network.requestWillBeSent"
+        ]
+        assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+        complaints = {"Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown"}
+        assert not [event for event in browser.events if event.get("method") in complaints]
