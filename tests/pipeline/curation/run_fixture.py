@@ -44,12 +44,19 @@ class _Draft:
     type: str
     good: bool
     defects: list[str]
+    uid_start: str = ""
     fault: tuple[str, str] | None = None
     row: dict[str, object] = field(default_factory=dict)
 
 
 def make_run(
-    folder: Path, *, num_records: int = 240, hostile: str = "", type_suffix: str = ""
+    folder: Path,
+    *,
+    num_records: int = 240,
+    hostile: str = "",
+    type_suffix: str = "",
+    uid_start: str = "",
+    candidates: int = 1,
 ) -> RunFixture:
     """Writes raw.json, images, truth.jsonl and RUN under `folder`; `hostile` goes into texts."""
     rng = random.Random(SEED)
@@ -59,6 +66,9 @@ def make_run(
     for draft in drafts:
         draft.type += type_suffix
         draft.record |= {"type": draft.type}
+        draft.uid_start = uid_start
+        if candidates > 1:
+            _offer_candidates(draft)
     raw = folder / "raw.json"
     raw.write_bytes(orjson.dumps([draft.record for draft in drafts]))
     truth = folder / "truth.jsonl"
@@ -149,12 +159,24 @@ def _truth_line(draft: _Draft) -> bytes:
     )
 
 
+def _uid(content: bytes, position: int) -> str:
+    # The position keeps equal records apart, which a test of equal content would not want.
+    return hashlib.blake2b(content + bytes([position % 256]), digest_size=16).hexdigest()
+
+
+def _offer_candidates(draft: _Draft) -> None:
+    conversations = draft.record["conversations"]
+    assert isinstance(conversations, list)
+    for message in conversations[1::2]:
+        message["value"] = [message["value"], message["value"] + " (second)"]
+
+
 def _decide(drafts: list[_Draft], rng: random.Random) -> None:
     for position, draft in enumerate(drafts):
         content = orjson.dumps(draft.record, option=orjson.OPT_SORT_KEYS)
         draft.row = dict.fromkeys(DECISIONS.names) | {
             "position": position,
-            "uid": hashlib.blake2b(content + bytes([position % 256]), digest_size=16).hexdigest(),
+            "uid": draft.uid_start + _uid(content, position)[len(draft.uid_start) :],
             "id": orjson.dumps(draft.record["id"]).decode(),
             "type": draft.type,
             "stage": "input",
@@ -187,7 +209,7 @@ def _write_scores(run: RunPaths, drafts: list[_Draft]) -> None:
             {
                 "uid": draft.row["uid"],
                 "turn": turn,
-                "candidate": 0,
+                "candidate": candidate,
                 "reward": draft.row[f"{stage}_reward"],
                 "identity": f"{stage}-tiny",
                 "num_tokens": 40,
@@ -197,9 +219,16 @@ def _write_scores(run: RunPaths, drafts: list[_Draft]) -> None:
             for draft in drafts
             if draft.row[f"{stage}_reward"] is not None
             for turn in ([-1] if stage is RewardStage.QUESTION else range(_num_turns(draft)))
+            for candidate in range(1 if stage is RewardStage.QUESTION else _num_candidates(draft))
         ]
         table = pa.Table.from_pylist(rows, schema=SCORES)
         pq.write_table(table, run.scores(stage) / "part-000000.parquet")
+
+
+def _num_candidates(draft: _Draft) -> int:
+    conversations = draft.record["conversations"]
+    assert isinstance(conversations, list)
+    return len(conversations[1]["value"]) if isinstance(conversations[1]["value"], list) else 1
 
 
 def _num_turns(draft: _Draft) -> int:
@@ -227,7 +256,8 @@ def _rewrite(draft: _Draft, turn: int, status: str) -> dict[str, object]:
     conversations = draft.record["conversations"]
     assert isinstance(conversations, list)
     question = conversations[2 * turn]["value"].removeprefix("<image>\n")
-    answer = conversations[2 * turn + 1]["value"]
+    value = conversations[2 * turn + 1]["value"]
+    answer = value[0] if isinstance(value, list) else value
     gates = {gate.column: True for gate in Gate}
     if status == "gated":
         gates[Gate.NUMBERS.column] = False

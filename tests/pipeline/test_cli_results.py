@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from tests.pipeline.curation.run_fixture import RunFixture, make_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFixture:
+    return make_run(tmp_path_factory.mktemp("cli"), num_records=120)
+
+
+def a2l(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_report_prints_shares_and_the_page(run: RunFixture):
+    result = a2l("report", run.run, "--truth", run.truth)
+    assert result.exit_code == 0
+    assert "Length-matched random" in result.stdout
+    assert result.stdout.splitlines()[-1] == f"report: {run.run}/report/index.html"
+
+
+def test_report_as_json_is_what_the_file_holds(run: RunFixture):
+    result = a2l("report", run.run, "--json")
+    assert result.exit_code == 0
+    assert orjson.loads(result.stdout) == orjson.loads(
+        (run.run / "report" / "report.json").read_bytes()
+    )
+
+
+def test_explain_takes_a_uid(run: RunFixture):
+    result = a2l("explain", run.run, run.rows[0]["uid"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("position 0  uid ")
+
+
+def test_explain_as_json_has_every_part(run: RunFixture):
+    explained = orjson.loads(a2l("explain", run.run, 0, "--json").stdout)
+    assert explained["uid"] == run.rows[0]["uid"]
+    assert {"why", "standings", "rewards", "rewrites", "fault", "turns"} <= explained.keys()
+
+
+def test_export_writes_a_baseline(run: RunFixture):
+    result = a2l("export", run.run, "--baseline", "length-matched", "--json")
+    exported = orjson.loads(result.stdout)
+    assert Path(exported["path"]) == run.run / "baselines" / "length-matched.json"
+    assert exported["figures"]["num_records"] == len(run.of_decision("kept"))
+
+
+def test_export_writes_originals(run: RunFixture):
+    result = a2l("export", run.run, "--rewrites", "off")
+    assert result.exit_code == 0
+    assert "0 of them differ from the input" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report", "RUN", "--truth", "none.jsonl"),
+        ("explain", "RUN", "zz"),
+        ("export", "RUN", "--baseline", "random", "--rewrites", "on"),
+        ("export", "RUN", "--baseline", "best"),
+        ("report", "none"),
+        ("explain", "none", "0"),
+        ("export", "none"),
+    ],
+    ids=[
+        "missing truth",
+        "no such uid",
+        "baseline with rewrites",
+        "unknown baseline",
+        "report of no run",
+        "explain of no run",
+        "export of no run",
+    ],
+)
+def test_wrong_use_exits_2_with_one_line(run: RunFixture, arguments: tuple[str, ...]):
+    result = a2l(*(run.run if word == "RUN" else word for word in arguments))
+    assert result.exit_code == 2
+    assert result.stdout == ""
