@@ -105,7 +105,9 @@ class _Splitter:
             self._fail("the element is nested too deeply")
         except _ConstantError as error:
             self._fail(f"{error} is no JSON value (in the element that starts here)")
-        return end if end < len(self._text) or self._is_ended else None
+        # A number may go on behind what looks like its end: 1.5 of 1.5e+3, cut off after the e.
+        may_go_on = self._text[end - 1] not in '}]"' and end > len(self._text) - _SLACK_BYTES
+        return None if may_go_on and not self._is_ended else end
 
     def _peek(self) -> str:
         """Moves over blanks and returns the character there, empty at the end of the stream."""

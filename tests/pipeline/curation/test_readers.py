@@ -1,0 +1,83 @@
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline.config import InputPath
+from pipeline.curation.readers import dialect_of, read_array_style, read_elements
+from pipeline.errors import InputError
+
+
+def raws(path: Path, dialect: str) -> list[bytes]:
+    return [element.raw for element in read_elements(path, dialect)]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "dialect"),
+    [
+        ("a.json", b"[]", "json"),
+        ("a.jsonl", b"{}", "jsonl"),
+        ("a.JSONL", b"{}", "jsonl"),
+        ("a.ndjson", b"{}", "jsonl"),
+        ("a.txt", b" \n[1]", "json"),
+        ("a", b"{}\n{}", "jsonl"),
+        ("a.json", b"{}", "json"),  # its name says so: a syntax error, not a guess
+    ],
+)
+def test_dialect_is_told_by_suffix_then_by_content(
+    tmp_path: Path, name: str, data: bytes, dialect: str
+):
+    path = tmp_path / name
+    path.write_bytes(data)
+    assert dialect_of(InputPath(path=path), input_format="auto") == dialect
+    assert dialect_of(InputPath(path=path), input_format="jsonl") == "jsonl"
+
+
+def test_lines_come_as_they_are_without_their_ends(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\n  \n{"b":  "\xff"}\n{"c"')
+    assert raws(path, "jsonl") == [b'{"a": 1}', b'{"b":  "\xff"}', b'{"c"']
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_compressed_files_are_read_as_plain_ones(tmp_path: Path, suffix: str):
+    data = b'{"a": 1}\n{"b": 2}\n'
+    path = tmp_path / f"a.jsonl{suffix}"
+    if suffix == ".gz":
+        path.write_bytes(gzip.compress(data))
+    else:
+        with pa.CompressedOutputStream(str(path), "zstd") as stream:
+            stream.write(data)
+    assert dialect_of(InputPath(path=path), input_format="auto") == "jsonl"
+    assert raws(path, "jsonl") == [b'{"a": 1}', b'{"b": 2}']
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_broken_compression_names_the_file(tmp_path: Path, suffix: str):
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(gzip.compress(b'{"a": 1}\n' * 1000)[:-20])
+    with pytest.raises(InputError, match=r"a\.jsonl"):
+        raws(path, "jsonl")
+
+
+def test_missing_file_is_one_line(tmp_path: Path):
+    with pytest.raises(InputError, match="No such file"):
+        raws(tmp_path / "a.json", "json")
+
+
+def test_syntax_error_names_file_and_byte(tmp_path: Path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b'[{"a": 1} {"b": 2}]')
+    with pytest.raises(InputError, match=r"a\.json: byte 10: ") as caught:
+        raws(path, "json")
+    assert caught.value.offset == 10
+
+
+def test_style_is_what_stands_around_the_elements(tmp_path: Path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b"[\n  1 ,\n  2,\n  3\n]")
+    style = read_array_style(path)
+    assert style.opening == b"[\n  "
+    assert style.between == b" ,\n  "
+    assert style.closing == b"\n]"
