@@ -5,7 +5,7 @@ transport and no engine.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from services.errors import OverloadedError, TooLargeError, UnavailableError
@@ -37,7 +37,7 @@ class Admission:
         return self._num_items
 
     @contextmanager
-    def admit(self, *, num_items: int, num_bytes: int) -> Iterator[None]:
+    def admit(self, *, num_items: int, num_bytes: int) -> Generator[None]:
         """Holds room for a request while it is worked on.
 
         Raises:

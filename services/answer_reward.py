@@ -23,13 +23,12 @@ RUNTIME: Runtime[ScoreCore] = Runtime(
     name="answer-reward",
     workers=1,
     traffic={"timeout": 86_400},  # deadlines are ours, per request
-    http={"host": "127.0.0.1", "port": 3002},
+    logging={"access": {"enabled": False}},  # requests are counted in /metrics
+    http={"host": "127.0.0.1", "port": 3002},  # pyright: ignore[reportArgumentType]  (it takes text too)
 )
 @bentoml.asgi_app(model_app(RUNTIME), path="/")
 class AnswerReward:
-    """Scores answers to questions about images; one request holds groups of one image and many
-    candidates.
-    """
+    """Scores answers to questions; one request holds groups of one image and many candidates."""
 
     @bentoml.on_deployment
     @staticmethod
@@ -53,10 +52,10 @@ class AnswerReward:
     async def __is_alive__(self) -> bool:
         return RUNTIME.is_alive
 
-    @bentoml.api(route="/v1/score", output_spec=ScoreResponse)
+    @bentoml.api(route="/v1/score", output_spec=ScoreResponse)  # pyright: ignore[reportArgumentType]  (any pydantic model will do)
     async def score(self, request: ScoreRequest, /) -> Response:
         """Returns a reward, higher is better, or an error for each item, in order."""
         return await answer(lambda deadline: RUNTIME.core.score(request, deadline=deadline))
 
 
-AnswerReward.add_asgi_middleware(RestSurface, runtime=RUNTIME)
+AnswerReward.add_asgi_middleware(RestSurface, runtime=RUNTIME)  # pyright: ignore[reportArgumentType]  (its protocol is of functions)

@@ -30,7 +30,8 @@ RUNTIME: Runtime[AlignCore] = Runtime(
     name="inner-llm",
     workers=1,
     traffic={"timeout": 86_400},  # deadlines are ours, per request
-    http={"host": "127.0.0.1", "port": 3003},
+    logging={"access": {"enabled": False}},  # requests are counted in /metrics
+    http={"host": "127.0.0.1", "port": 3003},  # pyright: ignore[reportArgumentType]  (it takes text too)
 )
 @bentoml.asgi_app(chat_mount(RUNTIME), path="/")
 class InnerLLM:
@@ -58,20 +59,20 @@ class InnerLLM:
     async def __is_alive__(self) -> bool:
         return RUNTIME.is_alive
 
-    @bentoml.api(route="/v1/rewrite", output_spec=RewriteResponse)
+    @bentoml.api(route="/v1/rewrite", output_spec=RewriteResponse)  # pyright: ignore[reportArgumentType]  (any pydantic model will do)
     async def rewrite(self, request: RewriteRequest, /) -> Response:
         """Returns one rewrite, unparsed completion or error for each item, in order."""
         return await answer(lambda deadline: RUNTIME.core.rewrite(request, deadline=deadline))
 
-    @bentoml.api(route="/v1/review", output_spec=ReviewResponse)
+    @bentoml.api(route="/v1/review", output_spec=ReviewResponse)  # pyright: ignore[reportArgumentType]  (any pydantic model will do)
     async def review(self, request: ReviewRequest, /) -> Response:
         """Returns one verdict, taken in both orders, or error for each item, in order."""
         return await answer(lambda deadline: RUNTIME.core.review(request, deadline=deadline))
 
-    @bentoml.api(route="/v1/likelihood", output_spec=LikelihoodResponse)
+    @bentoml.api(route="/v1/likelihood", output_spec=LikelihoodResponse)  # pyright: ignore[reportArgumentType]  (any pydantic model will do)
     async def likelihood(self, request: LikelihoodRequest, /) -> Response:
         """Returns a negative log-likelihood, in nats, or an error for each item, in order."""
         return await answer(lambda deadline: RUNTIME.core.likelihood(request, deadline=deadline))
 
 
-InnerLLM.add_asgi_middleware(RestSurface, runtime=RUNTIME)
+InnerLLM.add_asgi_middleware(RestSurface, runtime=RUNTIME)  # pyright: ignore[reportArgumentType]  (its protocol is of functions)

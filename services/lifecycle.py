@@ -122,6 +122,7 @@ class Runtime(Generic[C]):
         Raises:
             SettingsError: the settings do not allow this process to serve.
         """
+        logging.getLogger("services").setLevel(logging.INFO)  # BentoML shows what reaches the root
         settings = load_settings(self.kind)
         keys = _keys(settings)
         hosts = listening_hosts()
@@ -258,7 +259,7 @@ class Runtime(Generic[C]):
             async with asyncio.timeout(started.parts.settings.drain_ms / 1e3):
                 await started.parts.admission.drained()
         except TimeoutError:
-            logger.error(
+            logger.exception(
                 "%s: %d items unanswered after %d ms",
                 self.kind,
                 started.parts.admission.num_items,
@@ -281,6 +282,8 @@ class Runtime(Generic[C]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
+    """What a process that has started consists of, beside its model."""
+
     parts: Parts
     keys: KeyRing
     surface: GrpcSurface

@@ -23,7 +23,8 @@ RUNTIME: Runtime[ScoreCore] = Runtime(
     name="question-reward",
     workers=1,
     traffic={"timeout": 86_400},  # deadlines are ours, per request
-    http={"host": "127.0.0.1", "port": 3001},
+    logging={"access": {"enabled": False}},  # requests are counted in /metrics
+    http={"host": "127.0.0.1", "port": 3001},  # pyright: ignore[reportArgumentType]  (it takes text too)
 )
 @bentoml.asgi_app(model_app(RUNTIME), path="/")
 class QuestionReward:
@@ -51,10 +52,10 @@ class QuestionReward:
     async def __is_alive__(self) -> bool:
         return RUNTIME.is_alive
 
-    @bentoml.api(route="/v1/score", output_spec=ScoreResponse)
+    @bentoml.api(route="/v1/score", output_spec=ScoreResponse)  # pyright: ignore[reportArgumentType]  (any pydantic model will do)
     async def score(self, request: ScoreRequest, /) -> Response:
         """Returns a reward, higher is better, or an error for each item, in order."""
         return await answer(lambda deadline: RUNTIME.core.score(request, deadline=deadline))
 
 
-QuestionReward.add_asgi_middleware(RestSurface, runtime=RUNTIME)
+QuestionReward.add_asgi_middleware(RestSurface, runtime=RUNTIME)  # pyright: ignore[reportArgumentType]  (its protocol is of functions)

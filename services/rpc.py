@@ -9,13 +9,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.message import Message as ProtoMessage
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
+from grpc_health.v1.health import aio as health_aio  # pyright: ignore[reportAttributeAccessIssue]  (its stubs lack it)
 from grpc_reflection.v1alpha import reflection
 from pydantic import ValidationError
 
@@ -39,7 +39,8 @@ _HEALTH_PREFIX = "/grpc.health.v1.Health/"
 _STOP_GRACE_S = 5.0
 _MIN_PING_INTERVAL_MS = 10_000
 
-Context = grpc.aio.ServicerContext
+Context = grpc.aio.ServicerContext[ProtoMessage, ProtoMessage]
+Handler: TypeAlias = "grpc.RpcMethodHandler[ProtoMessage, ProtoMessage]"
 S = TypeVar("S", bound=Message)
 A = TypeVar("A", bound=Message)
 P = TypeVar("P", bound=ProtoMessage)
@@ -110,11 +111,11 @@ class _KeyInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
 
-    async def intercept_service(
+    async def intercept_service(  # pyright: ignore[reportIncompatibleMethodOverride]  (ours are never generic)
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        continuation: Callable[[grpc.HandlerCallDetails], "Awaitable[Handler | None]"],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
+    ) -> "Handler | None":
         handler = await continuation(handler_call_details)
         if handler_call_details.method.startswith(_HEALTH_PREFIX):
             return handler
@@ -126,7 +127,7 @@ class _KeyInterceptor(grpc.aio.ServerInterceptor):
         return handler
 
 
-def _refusing(handler: grpc.RpcMethodHandler | None, error: ServiceError) -> grpc.RpcMethodHandler:
+def _refusing(handler: "Handler | None", error: ServiceError) -> Handler:
     """Returns a handler of the same shape that only answers `error`."""
 
     async def refuse(_request: object, context: Context) -> None:
@@ -224,9 +225,11 @@ def described(error: ValidationError) -> str:
 
 def deadline_of(context: Context, default_ms: int) -> float:
     """Returns when a call must be done, on the event loop's clock."""
-    remaining_s = context.time_remaining()
+    remaining_s: float | None = context.time_remaining()
     loop = asyncio.get_running_loop()
-    return loop.time() + (default_ms / 1e3 if remaining_s is None else max(0.0, remaining_s))
+    if remaining_s is None:  # pyright: ignore[reportUnnecessaryComparison]  (its stub forgets None)
+        remaining_s = default_ms / 1e3
+    return loop.time() + max(0.0, remaining_s)
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-
-import grpc.aio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import TypeVar
 
 from clients.wire import align2llava_pb2 as pb
 from clients.wire import align2llava_pb2_grpc as pb_grpc
@@ -35,6 +36,8 @@ MAX_STREAM_REQUESTS = 64
 _SURFACE = "grpc"
 _METHOD = "score_stream"
 
+T = TypeVar("T")
+
 
 class RewardServicer(pb_grpc.QuestionRewardServicer, pb_grpc.AnswerRewardServicer):
     """Serves either reward service: their methods and messages are the same."""
@@ -63,11 +66,15 @@ class RewardServicer(pb_grpc.QuestionRewardServicer, pb_grpc.AnswerRewardService
         """Answers which model this is."""
         return await model_answered(lambda: self._runtime.core.identity, context)
 
-    async def ScoreStream(self, request_iterator: object, context: Context) -> None:  # noqa: ARG002, N802  (read by `context`; gRPC's name)
+    async def ScoreStream(  # noqa: N802  (gRPC's name)
+        self, request_iterator: AsyncIterator[pb.ScoreStreamRequest], context: Context
+    ) -> None:
         """Answers each request of a stream as soon as it is done."""
         stream = _Stream(self._runtime, context)
         try:
-            await stream.read_all(self._draining)
+            async with aclosing(until_set(self._draining, request_iterator)) as requests:
+                async for request in requests:
+                    await stream.accept(request)
             await stream.finish()
         finally:
             await stream.cancel()
@@ -84,24 +91,8 @@ class _Stream:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._write = asyncio.Lock()  # one message at a time per call
 
-    async def read_all(self, draining: asyncio.Event) -> None:
-        """Reads and starts requests until the caller has no more or the service drains."""
-        drain = asyncio.create_task(draining.wait())
-        try:
-            while not draining.is_set():
-                read = asyncio.create_task(self._context.read())
-                try:
-                    await asyncio.wait({read, drain}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    if not read.done():
-                        read.cancel()
-                if not read.done() or read.result() is grpc.aio.EOF:
-                    return
-                await self._accept(read.result())
-        finally:
-            drain.cancel()
-
-    async def _accept(self, request: pb.ScoreStreamRequest) -> None:
+    async def accept(self, request: pb.ScoreStreamRequest) -> None:
+        """Starts on a request, or refuses it."""
         request_id = request.request_id
         if not request_id or request_id in self._tasks:
             await self._refuse(
@@ -139,7 +130,7 @@ class _Stream:
             )
             code = OK
         # An error of any kind ends its request and not the stream.
-        except Exception as raised:
+        except Exception as raised:  # noqa: BLE001  (logged by `service_error`)
             error = service_error(raised)
             answer = _failed(request.request_id, error)
             code = error.code.value
@@ -168,6 +159,26 @@ class _Stream:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+async def until_set(event: asyncio.Event, source: AsyncIterator[T]) -> AsyncGenerator[T]:
+    """Yields from `source` until it ends or the event is set, even while it waits for more."""
+    waiting = asyncio.ensure_future(event.wait())
+    following: asyncio.Future[T] | None = None
+    try:
+        while not event.is_set():
+            following = asyncio.ensure_future(anext(source))
+            await asyncio.wait({following, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                return
+            try:
+                yield following.result()
+            except StopAsyncIteration:
+                return
+    finally:
+        waiting.cancel()
+        if following is not None:
+            following.cancel()
 
 
 def _failed(request_id: str, error: ServiceError) -> pb.ScoreStreamResponse:

@@ -6,6 +6,7 @@ Scenes are split by a hash of what they hold: a sixteenth of all is held out for
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -44,11 +45,14 @@ from examples.blocks.scene import (
 from services.engines.api import ChatMessage
 from services.prompts import CHOICES, ReviewOrder, review_messages, rewrite_messages, tagged
 
-_KINDS = tuple(Kind)
-_KIND_WEIGHTS = {Kind.DESCRIPTION: 3.0, Kind.RELATION: 2.0, Kind.SAME_COLOR: 1.5}
+_SIMPLE_KINDS = tuple(kind for kind in Kind if kind is not Kind.DESCRIPTION)
+_SIMPLE_WEIGHTS = [
+    2.0 if kind in (Kind.RELATION, Kind.SAME_COLOR) else 1.0 for kind in _SIMPLE_KINDS
+]
+DESCRIPTION_SHARE = 0.2
 _SIGN_SHARE = 0.3
 _GENERIC_SHARE, _REFUSAL_SHARE = 0.04, 0.03
-_RAMBLING_SHARE = 0.12
+_RAMBLING_SHARE = 0.1
 _MIXED_SHARE = 0.4  # of the turns whose answer is in another style than the question
 
 
@@ -119,20 +123,22 @@ def training_scene(rng: Random) -> Scene:
     return scene
 
 
-def rewrite_example(rng: Random) -> Example:
+def rewrite_example(rng: Random, *, description_share: float = DESCRIPTION_SHARE) -> Example:
     """Returns a random turn and its native rewrite; a turn that states no fact stays unchanged."""
     if rng.random() < _GENERIC_SHARE + _REFUSAL_SHARE:
         original = _unreadable(rng)
         rewrite = original
     else:
-        fact = draw_fact(training_scene(rng), rng)
+        fact = draw_fact(rng, description_share=description_share)
         original, rewrite = said_somehow(fact, rng), native(fact)
     return Example(messages=rewrite_messages(original), completion=tagged(rewrite))
 
 
-def review_example(rng: Random) -> Example:
+def review_example(rng: Random, *, description_share: float = DESCRIPTION_SHARE) -> Example:
     """Returns a random pair, shown in a random order, and the letter to answer."""
-    pair = draw_pair(training_scene(rng), rng)
+    change = rng.choices(list(_CHANGE_WEIGHTS), weights=list(_CHANGE_WEIGHTS.values()))[0]
+    fact = draw_fact(rng, description_share=description_share)
+    pair = pair_of(fact, change=change, rng=rng)
     order = rng.choice(list(ReviewOrder))
     messages = review_messages(pair.original, pair.rewrite, order=order)
     return Example(messages=messages, completion=letter_of(pair.verdict, order=order))
@@ -142,13 +148,6 @@ def letter_of(verdict: Verdict, *, order: ReviewOrder) -> str:
     """Returns the letter that means `verdict` in a prompt shown in `order`."""
     is_first = (verdict is Verdict.ORIGINAL) is (order is ReviewOrder.ORIGINAL_FIRST)
     return CHOICES[0 if is_first else 1]
-
-
-def draw_pair(scene: Scene, rng: Random) -> Pair:
-    """Returns an original and a rewrite, in one of the ways they can relate."""
-    weights = list(_CHANGE_WEIGHTS.values())
-    change = rng.choices(list(_CHANGE_WEIGHTS), weights=weights)[0]
-    return pair_of(draw_fact(scene, rng), change=change, rng=rng)
 
 
 def pair_of(fact: Fact, *, change: Change, rng: Random) -> Pair:
@@ -187,11 +186,11 @@ def said_somehow(fact: Fact, rng: Random) -> Turn:
     return Turn(question=language.question(fact, style), answer=answer)
 
 
-def draw_fact(scene: Scene, rng: Random) -> Fact:
-    """Returns a random fact of a random kind: of `scene` if a description, else of any scene."""
-    weights = [_KIND_WEIGHTS.get(kind, 1.0) for kind in _KINDS]
-    kind = rng.choices(_KINDS, weights=weights)[0]
-    return Description(scene.contents) if kind is Kind.DESCRIPTION else _simple_fact(kind, rng)
+def draw_fact(rng: Random, *, description_share: float = DESCRIPTION_SHARE) -> Fact:
+    """Returns the description of a random scene that is not held out, or another random fact."""
+    if rng.random() < description_share:
+        return Description(training_scene(rng).contents)
+    return _simple_fact(rng.choices(_SIMPLE_KINDS, weights=_SIMPLE_WEIGHTS)[0], rng)
 
 
 def changed(fact: Fact, rng: Random) -> Fact:
@@ -222,7 +221,7 @@ def _unreadable(rng: Random) -> Turn:
     if rng.random() < _GENERIC_SHARE / (_GENERIC_SHARE + _REFUSAL_SHARE):
         phrase = rng.choice(GENERIC)
         return Turn(question=phrase.question, answer=phrase.answer)
-    question = language.question(draw_fact(training_scene(rng), rng), rng.choice(list(Style)))
+    question = language.question(draw_fact(rng, description_share=0.0), rng.choice(list(Style)))
     return Turn(question=question, answer=rng.choice(REFUSALS))
 
 
@@ -262,18 +261,15 @@ def _position_of(rng: Random) -> PositionOf:
 
 def _simple_fact(kind: Kind, rng: Random) -> SimpleFact:
     """Returns a random fact of a kind that is no description, of any scene."""
-    match kind:
-        case Kind.COLOR:
-            return _color_of(rng)
-        case Kind.COUNT:
-            return CountOf(rng.choice(SHAPES), rng.randint(1, MAX_COUNT))
-        case Kind.EXISTENCE:
-            return Existence(_thing(rng), rng.random() < 0.5)
-        case Kind.POSITION:
-            return _position_of(rng)
-        case Kind.WORD:
-            return WordOnSign(rng.choice(WORDS))
-        case Kind.SAME_COLOR:
-            return SameColor(_color_of(rng), _color_of(rng))
-        case _:
-            return RelationOf(_position_of(rng), rng.choice(RELATIONS), _position_of(rng))
+    draw: dict[Kind, Callable[[], SimpleFact]] = {
+        Kind.COLOR: lambda: _color_of(rng),
+        Kind.COUNT: lambda: CountOf(rng.choice(SHAPES), rng.randint(1, MAX_COUNT)),
+        Kind.EXISTENCE: lambda: Existence(_thing(rng), rng.random() < 0.5),
+        Kind.POSITION: lambda: _position_of(rng),
+        Kind.WORD: lambda: WordOnSign(rng.choice(WORDS)),
+        Kind.SAME_COLOR: lambda: SameColor(_color_of(rng), _color_of(rng)),
+        Kind.RELATION: lambda: RelationOf(
+            _position_of(rng), rng.choice(RELATIONS), _position_of(rng)
+        ),
+    }
+    return draw[kind]()

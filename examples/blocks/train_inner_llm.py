@@ -1,0 +1,195 @@
+"""Trains the inner LLM of the blocks world from scratch: `python -m examples.blocks.train_inner_llm`.
+
+A small Llama learns, under the prompts of `services.prompts`, to rewrite turns into native style
+and to review rewrites. Every batch is drawn from the seed and the step, so a run that is
+interrupted goes on from its last checkpoint as if it had not been. CPU, float32.
+"""
+
+import argparse
+import json
+import logging
+import math
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from examples.blocks.alignment_examples import DESCRIPTION_SHARE, review_example, rewrite_example
+from examples.blocks.train_inner_batches import IGNORED, by_length, encode
+from examples.blocks.train_inner_tokenizer import BOS_ID, EOS_ID, PAD_ID, build_tokenizer
+
+# Shapes: B examples, T tokens, V vocabulary.
+
+logger = logging.getLogger(__name__)
+
+MODEL_DIR = Path(__file__).parent / "models" / "inner-llm"
+MAX_LENGTH = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What decides the weights."""
+
+    seed: int = 0
+    steps: int = 2500
+    simple_steps: int = 1500  # before descriptions, which are long, are learnt too
+    batch_size: int = 16  # of rewrites, and again of reviews
+    learning_rate: float = 2e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.02
+    version_loss: float = 0.5  # weight of predicting the second version of a review
+    hidden_size: int = 128
+    num_layers: int = 4
+
+
+def train(recipe: Recipe, *, out: Path, num_threads: int, checkpoint_every: int) -> Path:
+    """Trains, or goes on training, and returns `out` with the finished checkpoint."""
+    torch.set_num_threads(num_threads)
+    torch.manual_seed(recipe.seed)
+    tokenizer = build_tokenizer(max_length=MAX_LENGTH)
+    model = LlamaForCausalLM(_config(recipe, tokenizer))
+    optimizer = torch.optim.AdamW(
+        model.parameters(), betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+    )
+    state_path = out.with_name(out.name + ".training")
+    first = _resumed(state_path, model, optimizer)
+    logger.info("training from step %d of %d", first, recipe.steps)
+    started_s = time.monotonic()
+    for step in range(first, recipe.steps):
+        losses = _step(step, recipe=recipe, model=model, optimizer=optimizer, tokenizer=tokenizer)
+        if (step + 1) % 50 == 0:
+            rate = (step + 1 - first) / (time.monotonic() - started_s)
+            named = " ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+            logger.info("step %d %s %.2f steps/s", step + 1, named, rate)
+        if (step + 1) % checkpoint_every == 0:
+            _save_state(state_path, model=model, optimizer=optimizer, step=step + 1)
+    _export(model, tokenizer, recipe=recipe, out=out)
+    state_path.unlink(missing_ok=True)
+    return out
+
+
+def _step(
+    step: int,
+    *,
+    recipe: Recipe,
+    model: LlamaForCausalLM,
+    optimizer: torch.optim.Optimizer,
+    tokenizer: PreTrainedTokenizerFast,
+) -> dict[str, float]:
+    """Takes one optimiser step and returns the losses, in nats a token."""
+    rng = Random(f"{recipe.seed}/{step}")
+    share = 0.0 if step < recipe.simple_steps else DESCRIPTION_SHARE
+    rewrites = [rewrite_example(rng, description_share=share) for _ in range(recipe.batch_size)]
+    reviews = [review_example(rng, description_share=share) for _ in range(recipe.batch_size)]
+    optimizer.param_groups[0]["lr"] = _learning_rate(step, recipe)
+    optimizer.zero_grad(set_to_none=True)
+    rewrite_batches = [encode(group, tokenizer) for group in by_length(rewrites)]
+    review_batches = [encode(group, tokenizer) for group in by_length(reviews)]
+    num_rewrite = sum(_num_targets(batch.targets_BT) for batch in rewrite_batches)
+    num_version = sum(_num_targets(batch.version_targets_BT) for batch in review_batches)
+    losses = {"rewrite": 0.0, "review": 0.0, "version": 0.0}
+    for batch in rewrite_batches:
+        rewrite = _loss(model(input_ids=batch.ids_BT).logits, batch.targets_BT) / num_rewrite
+        losses["rewrite"] += rewrite.item()
+        rewrite.backward()
+    for batch in review_batches:
+        logits_BTV = model(input_ids=batch.ids_BT).logits
+        review = _loss(logits_BTV, batch.targets_BT) / recipe.batch_size
+        version = _loss(logits_BTV, batch.version_targets_BT) / num_version
+        losses["review"] += review.item()
+        losses["version"] += version.item()
+        (review + recipe.version_loss * version).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return losses
+
+
+def _loss(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
+    return functional.cross_entropy(
+        logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+
+
+def _num_targets(targets_BT: Tensor) -> int:
+    return int((targets_BT != IGNORED).sum())
+
+
+def _learning_rate(step: int, recipe: Recipe) -> float:
+    """Returns the rate of a step: linear warm-up, then a cosine down to nothing."""
+    warm = min(1.0, (step + 1) / recipe.warmup_steps)
+    return recipe.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+
+
+def _config(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.hidden_size,
+        intermediate_size=3 * recipe.hidden_size,
+        num_hidden_layers=recipe.num_layers,
+        num_attention_heads=recipe.hidden_size // 32,  # a head size that vLLM takes on CPUs
+        num_key_value_heads=recipe.hidden_size // 32,
+        max_position_embeddings=MAX_LENGTH,
+        tie_word_embeddings=True,
+        bos_token_id=BOS_ID,
+        eos_token_id=EOS_ID,
+        pad_token_id=PAD_ID,
+    )
+
+
+def _resumed(state_path: Path, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer) -> int:
+    """Restores the last checkpoint, if there is one, and returns the step to go on from."""
+    if not state_path.exists():
+        return 0
+    state = torch.load(state_path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+def _save_state(
+    state_path: Path, *, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, step: int
+) -> None:
+    partial = state_path.with_name(state_path.name + ".partial")
+    state_path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(
+        {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, partial
+    )
+    partial.replace(state_path)
+
+
+def _export(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, recipe: Recipe, out: Path
+) -> None:
+    """Writes the checkpoint in bfloat16, and puts it in place of an older one when complete."""
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.bfloat16().save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    (partial / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    for path in partial.iterdir():
+        path.chmod(0o644)
+    shutil.rmtree(out, ignore_errors=True)
+    partial.rename(out)
+
+
+def main() -> None:
+    """Runs the recipe from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=MODEL_DIR)
+    parser.add_argument("--seed", type=int, default=Recipe().seed)
+    parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    recipe = Recipe(seed=arguments.seed, steps=arguments.steps)
+    train(recipe, out=arguments.out, num_threads=arguments.threads, checkpoint_every=250)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""What the slow tests of the inner LLM share: one real engine, since each start takes 30 s."""
+
+import importlib
+import warnings
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest_asyncio
+
+if TYPE_CHECKING:
+    from services.engines.llm import VllmEngine
+
+MODEL_DIR = Path("examples/blocks/models/inner-llm")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def vllm_engine() -> AsyncIterator["VllmEngine"]:
+    with warnings.catch_warnings():
+        # vLLM 0.32 uses names that torch 2.13 deprecates, at import and while it starts.
+        warnings.simplefilter("ignore")
+        importlib.import_module("services.chat")  # its imports warn as well
+        from services.engines.llm import VllmEngine
+
+        engine = await VllmEngine.load(MODEL_DIR, device="cpu", dtype="float32", num_threads=1)
+    try:
+        yield engine
+    finally:
+        await engine.close()
