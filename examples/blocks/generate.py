@@ -13,7 +13,7 @@ from random import Random
 
 from examples.blocks.preferences import PreferenceFile, answer_preferences, question_preferences
 from examples.blocks.records import Picture, RecordType, draw_records, llava_record, truth_line
-from examples.blocks.render import ImageFormat, encoded
+from examples.blocks.render import ImageFormat, contact_sheet, encoded
 from examples.blocks.scene import draw_scenes
 from examples.blocks.skills import Skill, skill_items
 
@@ -22,8 +22,8 @@ RECORD_COUNTS: dict[RecordType, int] = {
     RecordType.DETAIL: 560,
     RecordType.COMPLEX_REASONING: 740,
 }
-_FIRST_IDS = {"raw": 100001, "train": 200001, "test": 300001, "eval": 400001}
-_NUM_PICTURES = {"raw": 900, "train": 3000, "test": 300, "eval": 160}
+FIRST_IDS = {"raw": 100001, "train": 200001, "test": 300001, "eval": 400001}
+NUM_PICTURES = {"raw": 900, "train": 3000, "test": 300, "eval": 160}
 _JPEG_EVERY = 8  # real data holds both formats
 
 
@@ -40,7 +40,7 @@ def main() -> None:
 
 def generate(out: Path, *, seed: int) -> None:
     """Writes raw data, preferences and evaluation items under `out`, over what is there."""
-    groups = _draw_pictures(seed)
+    groups = draw_pictures(seed)
     write_raw(out, groups["raw"], rng=Random(f"{seed}/records"))
     for split in ("train", "test"):
         write_preferences(
@@ -50,8 +50,10 @@ def generate(out: Path, *, seed: int) -> None:
 
 
 def write_raw(out: Path, pictures: Sequence[Picture], *, rng: Random) -> None:
-    """Writes `raw.json`, `truth.jsonl` and `images`."""
+    """Writes `raw.json`, `truth.jsonl`, `images` and a contact sheet of some."""
     _write_images(out / "images", pictures)
+    scenes = [picture.scene for picture in pictures[:10]]
+    contact_sheet(scenes, columns=5).save(out / "contact_sheet.png")
     records = draw_records(pictures, RECORD_COUNTS, rng=rng)
     _write_array(out / "raw.json", [llava_record(record, rng) for record in records])
     _write_lines(out / "truth.jsonl", [truth_line(record) for record in records])
@@ -71,15 +73,15 @@ def write_skills(out: Path, pictures: Sequence[Picture], *, rng: Random) -> None
         _write_array(out / f"{skill}.json", skill_items(skill, pictures, rng=rng))
 
 
-def _draw_pictures(seed: int) -> dict[str, list[Picture]]:
+def draw_pictures(seed: int) -> dict[str, list[Picture]]:
     """Returns the pictures of every purpose; no contents occur twice."""
     scenes = draw_scenes(seed, "pictures")
     return {
         purpose: [
             Picture(file_name=f"{first_id + index:012d}.{_image_format(index)}", scene=scene)
-            for index, scene in enumerate(itertools.islice(scenes, _NUM_PICTURES[purpose]))
+            for index, scene in enumerate(itertools.islice(scenes, NUM_PICTURES[purpose]))
         ]
-        for purpose, first_id in _FIRST_IDS.items()
+        for purpose, first_id in FIRST_IDS.items()
     }
 
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from PIL import Image, ImageDraw
@@ -10,6 +11,7 @@ from examples.blocks.scene import Block, Color, Look, Scene, Shape, Sign, Thing,
 
 CELL_PX = 48
 IMAGE_PX = 3 * CELL_PX
+_GAP_PX = 8  # between the pictures of a contact sheet
 _OVERSAMPLE = 3  # drawn larger, then averaged down: smooth edges
 
 Point = tuple[float, float]
@@ -71,6 +73,17 @@ def encoded(scene: Scene, image_format: ImageFormat) -> bytes:
     else:
         render(scene).save(buffer, "JPEG", quality=92, subsampling=0)
     return buffer.getvalue()
+
+
+def contact_sheet(scenes: Sequence[Scene], *, columns: int) -> Image.Image:
+    """Returns the pictures of all scenes on one white page, row by row."""
+    pitch = IMAGE_PX + _GAP_PX
+    rows = math.ceil(len(scenes) / columns)
+    sheet = Image.new("RGB", (columns * pitch + _GAP_PX, rows * pitch + _GAP_PX), _BOARD)
+    for index, scene in enumerate(scenes):
+        row, column = divmod(index, columns)
+        sheet.paste(render(scene), (_GAP_PX + column * pitch, _GAP_PX + row * pitch))
+    return sheet
 
 
 def _background(scene: Scene, side: int) -> Image.Image:
