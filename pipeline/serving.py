@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +101,7 @@ def serving(
     environ: Mapping[str, str] = os.environ,
     timeout_s: float = 300.0,
     on_ready: Callable[[Served], None] = lambda _: None,
-) -> Iterator[Serving]:
+) -> Generator[Serving]:
     """Runs the services on loopback with the checkpoints `models_dir`/NAME, and stops them at exit.
 
     Ports count up from `http_port` and `grpc_port`, a fixed place for each name. `environ` is
