@@ -4,6 +4,7 @@ Words in a text ask for faults: `[[item CODE]]` fails its item, `[[call]]` every
 `[[unparsed]]`, `[[long]]`, `[[leak]]` spoil a rewrite, `[[reject]]` prefers the original.
 """
 
+import asyncio
 import hashlib
 import os
 import re
@@ -59,6 +60,7 @@ class Calls:
     batches: list[int] = field(default_factory=list)  # items of each call
     log: Path | None = None
     kill_after: int | None = None
+    delay_s: float = 0.0
     fail_after: int | None = None
     error: Callable[[], ClientError] = lambda: ServerFaultError("down")
 
@@ -95,6 +97,7 @@ class FakeReward:
     async def score(self, groups: Sequence[Group], *, timeout_s: float) -> ScoreResponse:
         items = [item for group in groups for item in group.items]
         self._calls.begin([text for item in items for text in _texts(item)], len(items))
+        await asyncio.sleep(self._calls.delay_s)
         answers = tuple(
             GroupRewards(
                 items=tuple(self._outcome(group, item) for item in group.items),

@@ -1,0 +1,17 @@
+"""A driver process that is killed in mid-run: `python killed_driver.py CONFIG RUN LOG KILL_AFTER`.
+
+KILL_AFTER 0 = runs to its end. Every answered item is noted in LOG. Resumes where RUN exists.
+"""
+
+import sys
+from pathlib import Path
+
+from pipeline.curation.runs import Resume
+from tests.pipeline.curation.fake_clients import Calls, FakeConnector
+from tests.pipeline.curation.small_world import run
+
+if __name__ == "__main__":
+    config, run_dir, log, kill_after = sys.argv[1:]
+    calls = Calls(log=Path(log), kill_after=int(kill_after) or None, delay_s=0.02)
+    resume = Resume.ALWAYS if Path(run_dir).exists() else Resume.NEVER
+    run(Path(config), Path(run_dir), connector=FakeConnector(calls=calls), resume=resume)
