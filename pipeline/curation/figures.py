@@ -241,11 +241,14 @@ def kept_by_length(table: pl.DataFrame) -> list[KeptByLength]:
     """Returns, per type, the share kept in each tenth of the records by words of their answers.
 
     Counts records that had a chance: all but the quarantined and the text-only that were dropped.
+    Leaves out a type whose answers are all of one length.
     """
     able = eligible(table)
+    by_type = [(name, able.filter(pl.col("type") == name)) for name in types_of(able)]
     return [
-        KeptByLength(type=name, deciles=tuple(_deciles(able.filter(pl.col("type") == name))))
-        for name in types_of(able)
+        KeptByLength(type=name, deciles=tuple(_deciles(rows)))
+        for name, rows in by_type
+        if rows["answer_words"].n_unique() > 1
     ]
 
 

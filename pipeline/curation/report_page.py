@@ -88,9 +88,10 @@ def summary(figures: ReportFigures) -> str:
     strata = "within each type" if figures.provenance.stratum == "type" else "over all types"
     chosen = f"{' and '.join(steps).capitalize()}, {strata}." if steps else "No stage selected."
     share = figures.kept / figures.input if figures.input else None
+    quarantined = count(figures.quarantined) if figures.quarantined else "none"
     return (
         f"{chosen} That leaves {percent(share)} of the input; {count(figures.dropped)} records "
-        f"were dropped and {count(figures.quarantined)} could not be judged."
+        f"were dropped, {quarantined} quarantined."
     )
 
 

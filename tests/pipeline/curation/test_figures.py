@@ -114,3 +114,7 @@ def test_deciles_hold_every_record_that_could_be_kept_shortest_first():
     assert [decile.num_kept for decile in found.deciles[:2]] == [2, 1]
     assert found.deciles[0].lowest_words == 0
     assert found.deciles[-1].highest_words == 22
+
+
+def test_type_with_answers_of_one_length_has_no_deciles():
+    assert kept_by_length(with_lengths([{"reason": "kept"}] * 3, [7, 7, 7])) == []
