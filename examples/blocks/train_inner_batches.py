@@ -57,7 +57,7 @@ def prompt_ids(messages: Sequence[ChatMessage], tokenizer: PreTrainedTokenizerFa
 
 def text_ids(text: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Returns the ids of a text as it stands."""
-    return tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+    return list(tokenizer.encode(text, add_special_tokens=False))
 
 
 def by_length(examples: Sequence[Example]) -> list[list[Example]]:
