@@ -87,9 +87,13 @@ def read_array_style(path: Path) -> ArrayStyle:
                 closing = piece.before
             elif len(befores) < 2:
                 befores.append(piece.before)
-    if len(befores) < 2:
-        return ArrayStyle()
-    return ArrayStyle(opening=befores[0], between=befores[1], closing=closing)
+    match befores:
+        case [opening, between]:
+            return ArrayStyle(opening=opening, between=between, closing=closing)
+        case [opening]:
+            return ArrayStyle(opening=opening, closing=closing)
+        case _:
+            return ArrayStyle()
 
 
 def sha256_of(path: Path) -> str:

@@ -417,7 +417,8 @@ def driver(config: Path, run_dir: Path, log: Path, *, kill_after: int) -> int:
     return done.returncode
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_killed_run_resumes_to_the_same_bytes_and_asks_nothing_stored_again(tmp_path: Path):
     config = write_world(tmp_path, records(400))
     log = tmp_path / "log"
