@@ -16,6 +16,8 @@ _IGNORED_WARNINGS = (
     "ignore:GitWildMatchPattern:DeprecationWarning",
     # bentoml 1.4.39 overrides a hook that pydantic 2.11 deprecates, at import.
     "ignore:The `__get_pydantic_core_schema__` method:DeprecationWarning",
+    # bentoml 1.4.39: its client leaves its folder to the garbage collector.
+    "ignore:Implicitly cleaning up .*bentoml-client:ResourceWarning",
 )
 
 
