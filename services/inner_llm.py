@@ -15,6 +15,7 @@ from clients.wire.schemas import (
     RewriteResponse,
 )
 from services.aligning import AlignCore
+from services.encryption import EncryptedService
 from services.lifecycle import Runtime
 from services.loading import load_inner_llm
 from services.rest import RestSurface, answer
@@ -28,6 +29,7 @@ RUNTIME: Runtime[AlignCore] = Runtime(
 
 @bentoml.service(
     name="inner-llm",
+    service_class=EncryptedService,
     workers=1,
     traffic={"timeout": 86_400},  # deadlines are ours, per request
     logging={"access": {"enabled": False}},  # requests are counted in /metrics

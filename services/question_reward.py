@@ -7,6 +7,7 @@ import bentoml
 from starlette.responses import Response
 
 from clients.wire.schemas import ScoreRequest, ScoreResponse
+from services.encryption import EncryptedService
 from services.lifecycle import Runtime
 from services.loading import load_question_reward
 from services.rest import RestSurface, answer
@@ -21,6 +22,7 @@ RUNTIME: Runtime[ScoreCore] = Runtime(
 
 @bentoml.service(
     name="question-reward",
+    service_class=EncryptedService,
     workers=1,
     traffic={"timeout": 86_400},  # deadlines are ours, per request
     logging={"access": {"enabled": False}},  # requests are counted in /metrics
