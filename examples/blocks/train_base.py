@@ -1,8 +1,10 @@
 """Trains the middle model of blocks world: `python -m examples.blocks.train_base [--out DIR]`.
 
 First the vision tower and the projector learn to name what each cell shows (LLaVA starts from
-CLIP, which knows words), then the whole learns to say what is true of a picture. It is the base of
-both reward models. Scenes are drawn for this purpose alone; no file is read. Resumable.
+CLIP, which knows words); then, with both frozen, the language model learns to say what is true of a
+picture. Were they not frozen, the first large gradients would drive all image features to one
+constant (seen: their length grew 400-fold and the picture was never looked at again). It is the
+base of both reward models. Scenes are drawn for this purpose alone; no file is read. Resumable.
 Shapes: G images, P image tokens, C H W pixels, B rows, T tokens, K words.
 """
 
@@ -23,21 +25,22 @@ from examples.blocks.render import render
 from examples.blocks.scene import CELLS, COLORS, SHAPES, WORDS, Block, Scene, Sign, draw_scenes
 from examples.blocks.train_shape import MAX_LENGTH, PIXELS, llava_config
 from examples.blocks.train_tokenizer import build_tokenizer
-from examples.blocks.train_truths import Form, true_text
+from examples.blocks.train_truths import Length, true_turn
 from pipeline.training.language import LlavaLanguageModel
 from pipeline.training.schedule import learning_rate
 from pipeline.training.snapshots import captured, newest_snapshot, restore, write_snapshot
 from pipeline.training.termination import CheckpointedError, noted_sigterm
 from services.reward_model.batches import padded_rows
 from services.reward_model.export import write_language_model
-from services.reward_model.inputs import RowEncoder, TextLimits
+from services.reward_model.inputs import RowEncoder, TextLimits, TokenRow, answer_prompt
 from services.reward_model.model import image_geometry, special_ids
 from services.reward_model.pixels import pixels_CHW
 
 NAMES = (*COLORS, *SHAPES, *WORDS, "sign", "nothing")
 PLACES = ("top", "bottom", "left", "right", "center")
 LABEL_SCALE = 10.0  # of a feature's product with a word: keeps features as short as embeddings
-FORMS = {Form.DESCRIPTION: 0.4, Form.DIALOGUE: 0.4, Form.QUESTIONS: 0.2}
+FROZEN_CHUNK = 256  # pictures at once
+LENGTHS = {Length.SHORT: 0.5, Length.MIDDLE: 0.2, Length.LONG: 0.3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +54,7 @@ class Recipe:
     language_steps: int = 1800
     language_rows: int = 32  # per step
     vision_rate: float = 2e-3
-    language_rate: float = 2e-3
+    language_rate: float = 1.5e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +115,7 @@ class Trainer:
             num_image_tokens=image_geometry(config)[1],
         )
         self._pictures = draw_pictures(recipe)
+        self._features_GPD: Tensor | None = None
         self._word_ids = torch.tensor([_word_id(self.tokenizer, w) for w in (*NAMES, *PLACES)])
 
     def vision_loss(self, rng: Random) -> Tensor:
@@ -125,15 +129,32 @@ class Trainer:
         )
 
     def language_loss(self, rng: Random) -> Tensor:
-        """Returns the loss of truthful texts about pictures, in nats a token."""
-        form = rng.choices(list(FORMS), list(FORMS.values()))[0]
+        """Returns the loss of true answers to questions about pictures, in nats a token."""
+        length = rng.choices(list(LENGTHS), list(LENGTHS.values()))[0]
         places = self._sample(self.recipe.language_rows, rng)
-        texts = [true_text(form, self._pictures.scenes[place], rng) for place in places.tolist()]
-        rows = [self.encoder.encode(text, has_image=True) for text in texts]
+        rows: list[TokenRow] = []
+        num_prompt: list[int] = []
+        for place in places.tolist():
+            turn = true_turn(length, self._pictures.scenes[place], rng)
+            whole = answer_prompt(turn.question, turn.answer)
+            rows.append(self.encoder.encode(whole, has_image=True))
+            prompt = whole.removesuffix(turn.answer)
+            num_prompt.append(len(self.encoder.encode(prompt.rstrip(), has_image=True).ids))
         ids_BT, mask_BT = padded_rows(rows, pad=self.encoder.special.pad)
-        features_BPD = self.model.image_features(self._pictures.pixels_GCHW[places])
-        loss: Tensor = self.model(ids_BT, mask_BT, features_BPD)
+        features_BPD = self._frozen_features()[places]
+        loss: Tensor = self.model(
+            ids_BT, mask_BT, features_BPD, num_prompt_B=torch.tensor(num_prompt)
+        )
         return loss
+
+    def _frozen_features(self) -> Tensor:
+        """Returns all pictures' features; call it only once the vision steps are over."""
+        if self._features_GPD is None:
+            chunks = self._pictures.pixels_GCHW.split(FROZEN_CHUNK)
+            with torch.no_grad():
+                features = [self.model.image_features(pixels) for pixels in chunks]
+            self._features_GPD = torch.cat(features)
+        return self._features_GPD
 
     def update(self, loss: Tensor, rate: float) -> None:
         """Takes one step down the loss."""
@@ -169,7 +190,7 @@ def train_base(recipe: Recipe, *, work: Path, out: Path, snapshot_every: int = 1
         for step in range(start, num_steps):
             loss = _step(trainer, step)
             done = step + 1
-            if done % 25 == 0:
+            if done % 5 == 0 and step > 298:
                 print(f"step {done} loss {loss:.4f} after {time.monotonic() - started:.0f} s")
             if termination.requested or done % snapshot_every == 0 or done == num_steps:
                 state = captured(

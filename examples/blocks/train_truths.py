@@ -22,9 +22,6 @@ from examples.blocks.language import Turn, said
 from examples.blocks.phrases import Style
 from examples.blocks.sampling import NoSuchFactError, described
 from examples.blocks.scene import COLORS, SHAPES, WORDS, Block, Cell, Scene, Sign, Thing
-from services.reward_model.inputs import answer_prompt, question_prompt
-
-DIALOGUE_KINDS = tuple(kind for kind in Kind if kind is not Kind.DESCRIPTION)
 
 
 def unique_things(scene: Scene) -> list[tuple[Cell, Thing]]:
@@ -56,36 +53,30 @@ def true_fact(kind: Kind, scene: Scene, rng: Random) -> Fact:
             return described(scene)
 
 
-def true_turns(scene: Scene, num_turns: int, rng: Random) -> list[Turn]:
-    """Returns a true dialogue; no question comes twice."""
-    turns: dict[str, Turn] = {}
+class Length(StrEnum):
+    """How long a turn is; the turns of one batch are of one length, so that little is padding."""
+
+    SHORT = "short"
+    MIDDLE = "middle"
+    LONG = "long"
+
+
+KINDS: dict[Length, tuple[Kind, ...]] = {
+    Length.SHORT: (Kind.COLOR, Kind.COUNT, Kind.EXISTENCE, Kind.POSITION, Kind.WORD),
+    Length.MIDDLE: (Kind.SAME_COLOR, Kind.RELATION),
+    Length.LONG: (Kind.DESCRIPTION,),
+}
+
+
+def true_turn(length: Length, scene: Scene, rng: Random) -> Turn:
+    """Returns a question and its true answer in a random style."""
     style = rng.choice(list(Style))
-    while len(turns) < num_turns:
+    while True:
         try:
-            turn = said(true_fact(rng.choice(DIALOGUE_KINDS), scene, rng), style)
+            return said(true_fact(rng.choice(KINDS[length]), scene, rng), style)
         except NoSuchFactError:
-            continue
-        turns.setdefault(turn.question, turn)
-    return list(turns.values())
-
-
-class Form(StrEnum):
-    """The forms of texts the middle model learns; those of one batch are of like length."""
-
-    DESCRIPTION = "description"
-    DIALOGUE = "dialogue"
-    QUESTIONS = "questions"
-
-
-def true_text(form: Form, scene: Scene, rng: Random) -> str:
-    """Returns a truthful text in a prompt form of the reward models."""
-    if form is Form.DESCRIPTION:
-        turns = [said(described(scene), rng.choice(list(Style)))]
-    else:
-        turns = true_turns(scene, 2 if form is Form.DIALOGUE else 4, rng)
-    if form is Form.QUESTIONS:
-        return question_prompt([turn.question for turn in turns])
-    return "\n".join(answer_prompt(turn.question, turn.answer) for turn in turns)
+            if length is Length.MIDDLE:
+                return said(_existence(scene, rng), style)
 
 
 def _color_fact(kind: Kind, scene: Scene, rng: Random) -> Fact:

@@ -38,7 +38,10 @@ class ModelConfig(_Section):
 
 
 class OptimiserConfig(_Section):
-    """AdamW with a warmed-up cosine; one step sees `groups_per_step` groups of candidates."""
+    """AdamW with a warmed-up cosine; one step sees `groups_per_step` groups of candidates.
+
+    The vision tower is never trained, the language model and the head always.
+    """
 
     steps: Positive
     groups_per_step: Positive = 16
@@ -46,6 +49,7 @@ class OptimiserConfig(_Section):
     warmup: Share = 0.03
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    train_projector: bool = True
     cross_image: Share = 0.0  # weight of a pair of two images; 0 = METHOD's loss
 
 

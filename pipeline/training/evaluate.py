@@ -10,18 +10,30 @@ from pipeline.training.batches import BatchMaker, GroupBatch
 from pipeline.training.loss import pair_weights, pairwise_accuracy
 from services.reward_model.model import LlavaRewardModel
 
-GROUPS_PER_FORWARD = 16
+GROUPS_PER_BATCH = 16
+ROWS_PER_FORWARD = 24
 
 
 def rewards_of_batch(model: LlavaRewardModel, batch: GroupBatch) -> Tensor:
-    """Returns the rewards of a batch's candidates, [B]; each image is encoded once."""
+    """Returns the rewards of a batch's candidates, [B]; each image is encoded once.
+
+    Rows of like length share a forward, so that little of it is padding.
+    """
     device = model.score.weight.device
     features_GPD = model.image_features(batch.pixels_GCHW.to(device))
-    features_BPD = features_GPD[batch.group_B.to(device)]
-    reward_B: Tensor = model(
-        batch.ids_BT.to(device), batch.attention_mask_BT.to(device), features_BPD
-    )
-    return reward_B
+    length_B = batch.attention_mask_BT.sum(dim=1)
+    order_B = length_B.argsort(stable=True)
+    rewards: list[Tensor] = []
+    for rows in order_B.split(ROWS_PER_FORWARD):
+        longest = int(length_B[rows].max())
+        rewards.append(
+            model(
+                batch.ids_BT[rows, :longest].to(device),
+                batch.attention_mask_BT[rows, :longest].to(device),
+                features_GPD[batch.group_B[rows].to(device)],
+            )
+        )
+    return torch.cat(rewards)[order_B.argsort().to(device)]
 
 
 def rewards_of_groups(
@@ -30,8 +42,8 @@ def rewards_of_groups(
     """Returns each group's rewards, in order."""
     rewards: list[Tensor] = []
     with torch.inference_mode():
-        for start in range(0, len(groups), GROUPS_PER_FORWARD):
-            chunk = groups[start : start + GROUPS_PER_FORWARD]
+        for start in range(0, len(groups), GROUPS_PER_BATCH):
+            chunk = groups[start : start + GROUPS_PER_BATCH]
             reward_B = rewards_of_batch(model, maker.batch(chunk))
             rewards += reward_B.cpu().split([len(group.candidates) for group in chunk])
     return rewards

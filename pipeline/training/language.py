@@ -1,8 +1,9 @@
-"""LLaVA as a language model, and its loss on texts about images. Starts reward and MLLM training.
+"""LLaVA as a language model, and its loss on completions about images. Starts reward and MLLM training.
 
 Shapes: B rows, T tokens, D hidden size, V vocabulary, P image tokens.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlavaConfig
@@ -19,13 +20,20 @@ class LlavaLanguageModel(LlavaBackbone):
         self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
         nn.init.normal_(self.lm_head.weight, std=text.initializer_range)
 
-    def forward(self, ids_BT: Tensor, attention_mask_BT: Tensor, features_BPD: Tensor) -> Tensor:
-        """Returns the mean loss in nats of predicting every text token; shape [].
+    def forward(
+        self,
+        ids_BT: Tensor,
+        attention_mask_BT: Tensor,
+        features_BPD: Tensor,
+        *,
+        num_prompt_B: Tensor,
+    ) -> Tensor:
+        """Returns the mean loss in nats of predicting the completions' tokens; shape [].
 
-        Image positions and padding are not predicted.
+        The first `num_prompt_B` tokens of a row (image and prompt) are read and not predicted.
         """
         hidden_BTD = self.hidden(ids_BT, attention_mask_BT, features_BPD)
-        target_BT = ids_BT[:, 1:]
-        is_text_BT = (attention_mask_BT[:, 1:] == 1) & (target_BT != self.config.image_token_id)
-        logits_NV = self.lm_head(hidden_BTD[:, :-1][is_text_BT])
-        return functional.cross_entropy(logits_NV.float(), target_BT[is_text_BT])
+        places_T = torch.arange(1, ids_BT.shape[1], device=ids_BT.device)
+        is_target_BT = (attention_mask_BT[:, 1:] == 1) & (places_T >= num_prompt_B.unsqueeze(1))
+        logits_NV = self.lm_head(hidden_BTD[:, :-1][is_target_BT])
+        return functional.cross_entropy(logits_NV.float(), ids_BT[:, 1:][is_target_BT])

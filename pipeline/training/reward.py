@@ -79,7 +79,7 @@ def train_reward(kind: RewardKind, config: RewardTrainingConfig, *, resume: bool
     torch.manual_seed(config.run.seed)
     materials = _prepared(kind, config)
     optimiser = optim.AdamW(
-        materials.model.parameters(),
+        _trained(materials.model, projector=config.optimiser.train_projector),
         lr=config.optimiser.learning_rate,
         weight_decay=config.optimiser.weight_decay,
         betas=(0.9, 0.95),
@@ -124,6 +124,13 @@ def _prepared(kind: RewardKind, config: RewardTrainingConfig) -> _Materials:
         test_maker=maker(config.test),
         fingerprint=fingerprint(config, kind, files),
     )
+
+
+def _trained(model: LlavaRewardModel, *, projector: bool) -> list[nn.Parameter]:
+    """Returns the parameters to train, and freezes the others."""
+    model.llava.vision_tower.requires_grad_(requires_grad=False)
+    model.llava.multi_modal_projector.requires_grad_(requires_grad=projector)
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def _comparable(path: Path, kind: RewardKind) -> list[PreferenceGroup]:

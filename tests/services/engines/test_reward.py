@@ -131,7 +131,7 @@ def test_a_reward_that_is_not_finite_is_the_models_fault(folder):
 
 
 def test_a_checkpoint_of_the_other_kind_is_refused_at_load(folder):
-    with pytest.raises(CheckpointError, match="the model of answer-reward; .* question-reward"):
+    with pytest.raises(CheckpointError, match=r"the model of answer-reward; .* question-reward"):
         TorchRewardEngine.load(
             folder, kind="question-reward", device="cpu", dtype="float32", num_threads=1
         )
