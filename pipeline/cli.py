@@ -143,7 +143,7 @@ def _share(option: str, text: str | None) -> Decimal | None:
         share = Decimal(text)
     except InvalidOperation:
         share = Decimal(-1)
-    if not 0 <= share <= 1:
+    if not share.is_finite() or not 0 <= share <= 1:
         raise ConfigError(f"{option} {text}: a number in [0, 1] is needed")
     return share
 

@@ -1,0 +1,90 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from tests.contract.servers import free_port
+from tests.pipeline.curation.small_world import records, run, write_world
+
+VERBS = ("validate", "curate", "select", "align", "report", "explain", "export", "serve")
+
+
+def called(*words: object) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_each_verb_has_an_example(verb: str):
+    code, out, _ = called(verb, "--help")
+    assert code == 0
+    words = re.sub(r"[\s\u2502]+", " ", out)
+    assert f"a2l {verb}" in words.split("Example:")[1]
+
+
+def test_unknown_option_exits_2():
+    assert called("curate", "a.yaml", "--nope")[0] == 2
+    assert called("nope")[0] == 2
+
+
+def test_missing_config_exits_2_with_one_line(tmp_path: Path):
+    code, _, err = called("curate", tmp_path / "a.yaml")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "a.yaml" in err
+
+
+def test_syntax_error_exits_2_with_file_and_byte(tmp_path: Path):
+    config = write_world(tmp_path, [])
+    (tmp_path / "raw.json").write_text('[{"a": 1} 2]')
+    for verb in ("validate", "curate"):
+        code, _, err = called(verb, config)
+        assert code == 2
+        assert f"{tmp_path}/raw.json: byte 10: " in err
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+@pytest.mark.parametrize("verb", ["validate", "curate"])
+@pytest.mark.timeout(40)
+def test_unreachable_endpoint_exits_4_with_one_line(tmp_path: Path, scheme: str, verb: str):
+    config = write_world(tmp_path, records(3))
+    url = f"{scheme}://127.0.0.1:{free_port()}"
+    sets = ("--set", f"endpoints.question_reward.url={url}")
+    where = ("--run-dir", tmp_path / "run") if verb == "curate" else ()
+    code, _, err = called(verb, config, *sets, *where)
+    assert code == 4
+    (line,) = [one for one in err.splitlines() if one.startswith("a2l: ")]
+    assert url in line
+    assert "unavailable" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_select_prints_one_json_object(tmp_path: Path):
+    run(write_world(tmp_path, records(30)), tmp_path / "run")
+    code, out, _ = called("select", tmp_path / "run", "--answer-keep", "0.1", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["num_input"] == 30
+    assert set(found["counts"]) == {"conversation", "complex_reasoning"}
+
+
+def test_quarantine_above_its_limit_exits_3_with_everything_written(tmp_path: Path):
+    data = [*records(30), {"id": 1}, {"id": 2}]
+    run(write_world(tmp_path, data), tmp_path / "run", sets=("run.quarantine_limit=0.05",))
+    code, out, err = called("select", tmp_path / "run", "--answer-keep", "0.2")
+    assert code == 3
+    assert "2 x invalid_record" in out
+    assert "2 of 32 records are quarantined; the limit is 0.05" in err
+    assert (tmp_path / "run" / "manifest.json").exists()
+    assert (tmp_path / "run" / "dataset" / "train.json").exists()
+
+
+@pytest.mark.parametrize("keep", ["1.5", "-1", "many", "nan"])
+def test_keep_outside_of_its_range_exits_2(tmp_path: Path, keep: str):
+    code, _, err = called("select", tmp_path, "--question-keep", keep)
+    assert code == 2
+    assert "a number in [0, 1] is needed" in err

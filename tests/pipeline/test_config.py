@@ -1,0 +1,150 @@
+import ast
+import re
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from pipeline import config as config_module
+from pipeline.config import Config, InputPath, api_key, dump_config, load_config
+from pipeline.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = """
+input: {path: raw.json, images_root: images}
+endpoints:
+  question_reward: {url: "grpc://a:1"}
+  answer_reward: {url: ["http://a:2", "https://b:2"], ca_file: ca.pem}
+  inner_llm: {url: "dns:///c:3"}
+selection: {question: on, answer: off, question_keep: 0.3}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "curate.yaml"
+    file.write_text(TEXT)
+    return file
+
+
+def load(path: Path, *sets: str, **environ: str) -> Config:
+    return load_config(path, sets=sets, environ=environ)
+
+
+def message(path: Path, *sets: str, **environ: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(path, *sets, **environ)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_set_is_over_environment_is_over_file_is_over_default(path: Path):
+    assert load(path).selection.answer_keep == Decimal("0.3")  # the default
+    path.write_text(TEXT.replace("question_keep: 0.3", "question_keep: 0.1"))
+    assert load(path).selection.question_keep == Decimal("0.1")
+    environ = {"A2L__SELECTION__QUESTION_KEEP": "0.2"}
+    assert load(path, **environ).selection.question_keep == Decimal("0.2")
+    found = load(path, "selection.question_keep=0.4", **environ)
+    assert found.selection.question_keep == Decimal("0.4")
+
+
+def test_keeps_are_decimals_as_written(path: Path):
+    found = load(path, "selection.question_keep=0.1000000000000000055511151231257827")
+    assert str(found.selection.question_keep) == "0.1000000000000000055511151231257827"
+    found = load(path, "selection.question_keep={conversation: 0.25, detail: 1}")
+    assert found.selection.question_keep == {"conversation": Decimal("0.25"), "detail": 1}
+    found = load(path, A2L__SELECTION__QUESTION_KEEP__DETAIL="0.5")
+    assert found.selection.question_keep == {"detail": Decimal("0.5")}
+
+
+def test_paths_are_relative_to_the_file(path: Path):
+    found = load(path, "input.path=[sub/../a.json, {path: /abs/b.json, type: detail}]")
+    assert found.input.files() == (
+        InputPath(path=path.parent / "a.json"),
+        InputPath(path=Path("/abs/b.json"), type="detail"),
+    )
+    assert found.input.images_root == path.parent / "images"
+    assert found.endpoints.answer_reward is not None
+    assert found.endpoints.answer_reward.ca_file == path.parent / "ca.pem"
+
+
+def test_resolved_config_reads_back_the_same(path: Path, tmp_path: Path):
+    found = load(path, "selection.answer_keep={detail: 0.05}", "run.seed=18446744073709551615")
+    elsewhere = tmp_path / "elsewhere" / "config.resolved.yaml"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(dump_config(found))
+    assert load(elsewhere) == found
+
+
+def test_key_is_of_the_environment_only(path: Path, monkeypatch: pytest.MonkeyPatch):
+    found = load(path, A2L__API_KEY="sesame")
+    assert "sesame" not in dump_config(found)
+    assert api_key() is None
+    monkeypatch.setenv("A2L__API_KEY", "sesame")
+    assert api_key() == "sesame"
+
+
+def test_variables_of_the_services_are_not_ours(path: Path):
+    assert load(path, A2L_MODEL_DIR="x", HOME="y") == load(path)
+
+
+@pytest.mark.parametrize(
+    ("sets", "expected"),
+    [
+        ("input.pth=a", "--set input.pth=a: input.pth: unknown key"),
+        ("foo=1", "--set foo=1: foo: unknown key"),
+        ("selection.question_keep=1.1", "less than or equal to 1"),
+        ("selection.question_keep=.nan", "finite"),
+        ("selection.question_keep=[", "no YAML value"),
+        ("selection.stratum=image", "selection.stratum"),
+        ("run.seed=-1", "run.seed"),
+        ("run.seed=0.5", "run.seed"),
+        ("run", "write it as a.b=value"),
+        ("endpoints.inner_llm.url=ftp://a", "must start with one of grpc://"),
+        ("endpoints.inner_llm.cert_file=a", "go together"),
+        ("endpoints.inner_llm=null", "endpoints.inner_llm is missing"),
+    ],
+)
+def test_wrong_setting_is_one_line(path: Path, sets: str, expected: str):
+    assert expected in message(path, sets)
+
+
+def test_unknown_variable_is_named(path: Path):
+    assert message(path, A2L__FOO="1") == "A2L__FOO: foo: unknown key"
+    assert message(path, A2L__RUN__SED="1") == "A2L__RUN__SED: run.sed: unknown key"
+
+
+def test_unknown_key_of_the_file_names_the_file(path: Path):
+    path.write_text(TEXT + "\nspeed: 9\n")
+    assert message(path) == f"{path}: speed: unknown key"
+
+
+@pytest.mark.parametrize("text", ["", "- a", "a: [", "\x00"])
+def test_file_that_is_no_mapping_is_one_line(path: Path, text: str):
+    path.write_text(text)
+    assert str(path) in message(path)
+
+
+def test_missing_file_is_one_line(tmp_path: Path):
+    assert "No such file" in message(tmp_path / "nowhere.yaml")
+
+
+def test_every_setting_is_read_by_code_that_is_not_the_config():
+    tree = ast.parse(Path(config_module.__file__).read_text())
+    fields = {
+        statement.target.id
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    }
+    assert len(fields) > 20
+    # The two that `files()` and `urls()` hand on are read through them.
+    fields -= {"path", "url"}
+    code = "\n".join(
+        source.read_text()
+        for source in (ROOT / "pipeline").rglob("*.py")
+        if source != Path(config_module.__file__)
+    )
+    unread = {name for name in fields if not re.search(rf"\.{name}\b", code)}
+    assert not unread
