@@ -11,6 +11,7 @@ from pipeline.curation.export import export_baseline, export_dataset
 from pipeline.curation.layout import SCORES, RewardStage, RunPaths
 from pipeline.errors import InputError, RunError
 from tests.pipeline.curation.run_fixture import RunFixture, make_run
+from tests.pipeline.curation.small_world import record, records, run, write_world
 
 
 def kept_records(fixture: RunFixture) -> list[dict]:
@@ -31,9 +32,9 @@ def test_without_rewrites_the_kept_records_are_the_inputs_own(own_run: RunFixtur
 def test_untouched_records_are_byte_identical(own_run: RunFixture):
     raw = own_run.raw.read_bytes()
     exported = export_dataset(own_run.run, with_rewrites=False)
-    for record in written(exported.path):
-        assert orjson.dumps(record) in raw
-        assert orjson.dumps(record) in exported.path.read_bytes()
+    for one in written(exported.path):
+        assert orjson.dumps(one) in raw
+        assert orjson.dumps(one) in exported.path.read_bytes()
 
 
 def test_with_rewrites_exactly_the_rewritten_turns_change(own_run: RunFixture):
@@ -124,3 +125,21 @@ def test_changed_input_is_refused_and_the_run_left_as_it_is(tmp_path: Path):
     with pytest.raises(InputError, match="changed since the run"):
         export_dataset(fixture.run, with_rewrites=False)
     assert RunPaths(fixture.run).manifest.read_bytes() == manifest
+
+
+@pytest.mark.parametrize("dialect", ["json", "jsonl"])
+def test_export_writes_what_the_driver_wrote(tmp_path: Path, dialect: str):
+    """Several candidates, several turns, text-only records, rewrites: byte for byte the same."""
+    data = [*records(40), *(record(number, answer=["Yes.", "It is so."]) for number in (70, 71))]
+    data.append({key: value for key, value in record(80).items() if key != "image"})
+    config = write_world(tmp_path, data, dialect=dialect)
+    run_dir = tmp_path / "run"
+    run(config, run_dir, sets=("input.text_only=keep", "selection.answer_keep=1"))
+    paths = RunPaths(run_dir)
+    manifest = paths.manifest.read_bytes()
+    dataset = paths.train(dialect).read_bytes()
+    assert export_dataset(run_dir, with_rewrites=False).path.read_bytes() != dataset
+    assert export_dataset(run_dir, with_rewrites=True).path.read_bytes() == dataset
+    assert paths.manifest.read_bytes() == manifest
+    baseline = export_baseline(run_dir, Baseline.RANDOM).path
+    assert baseline == run_dir / "baselines" / f"random.{dialect}"

@@ -7,11 +7,13 @@ from pathlib import Path
 import orjson
 import pytest
 
+from pipeline.curation.explain import explain
 from pipeline.curation.layout import RunPaths
 from pipeline.curation.report import write_report
 from pipeline.errors import InputError, RunError
 from tests.pipeline.curation.browser import chromium_path, open_browser
 from tests.pipeline.curation.run_fixture import RunFixture, make_run
+from tests.pipeline.curation.small_world import record, records, run, write_world
 
 HOSTILE = (
     "<script>document.title = 'taken'</script><img src=x onerror=alert(1)>"
@@ -170,6 +172,48 @@ def test_embedded_images_are_small(own_run: RunFixture):
         len(base64.b64decode((image["src"] or "").split(",")[1])) for image in page.tags("img")
     ]
     assert max(sizes) < 20_000
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        (),
+        ("selection.question=off",),
+        ("selection.answer=off", "alignment.rewrite=off"),
+        ("selection.question=off", "selection.answer=off", "alignment.rewrite=off"),
+        ("selection.stratum=none", "alignment.review=off"),
+        ("selection.question_keep=0",),
+        ("selection.question_keep=1", "selection.answer_keep=1"),
+        ("input.text_only=keep", "run.limit=20"),
+        ("run.limit=1",),
+    ],
+    ids=[
+        "as it comes",
+        "no question stage",
+        "no answer stage, no rewrite",
+        "no stage at all",
+        "one stratum, no review",
+        "nothing kept",
+        "everything kept",
+        "text-only kept, limited",
+        "one record",
+    ],
+)
+def test_run_of_any_shape_has_a_report_and_explains_each_record(
+    tmp_path: Path, sets: tuple[str, ...]
+):
+    data: list[object] = list(records(30))
+    data[3] = {key: value for key, value in record(3).items() if key != "image"}
+    data[7] = "no record"
+    data[8] = record(8, answer=["Yes.", "It is so."])
+    run_dir = tmp_path / "run"
+    run(write_world(tmp_path, data), run_dir, sets=sets)
+    by_driver = RunPaths(run_dir).report.read_bytes()
+    figures = write_report(run_dir).figures
+    assert RunPaths(run_dir).report.read_bytes() == by_driver
+    assert figures.input == figures.kept + figures.dropped + figures.quarantined
+    for position in range(figures.input):
+        assert explain(run_dir, str(position)).why
 
 
 @pytest.mark.slow
