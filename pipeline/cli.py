@@ -70,7 +70,8 @@ def _validate(config: ConfigPath, *, sets: Sets = None, as_json: AsJson = False)
     """Checks config, data and endpoints, spends nothing. Example: `a2l validate curate.yaml`."""
     loaded = load_config(config, sets=sets or ())
     connector = NetworkConnector()
-    found = validate(loaded, connector=connector, api_key=api_key(), progress=progress_view())
+    with progress_view() as progress:
+        found = validate(loaded, connector=connector, api_key=api_key(), progress=progress)
     print(_as_json(found) if as_json else validation_text(found))
     if found.endpoint_error is not None:
         raise EndpointError(found.endpoint_error)
@@ -90,14 +91,16 @@ def _curate(
     as_json: AsJson = False,
 ) -> None:
     """Curates a dataset. Example: `a2l curate examples/blocks/curate.yaml --run-dir runs/demo`."""
-    summary = curate(
-        load_config(config, sets=_all_sets(sets, limit=limit, seed=seed)),
-        run_dir=run_dir or default_run_dir(config),
-        resume=resume,
-        connector=NetworkConnector(),
-        api_key=api_key(),
-        progress=progress_view(),
-    )
+    loaded = load_config(config, sets=_all_sets(sets, limit=limit, seed=seed))
+    with progress_view() as progress:
+        summary = curate(
+            loaded,
+            run_dir=run_dir or default_run_dir(config),
+            resume=resume,
+            connector=NetworkConnector(),
+            api_key=api_key(),
+            progress=progress,
+        )
     _show(summary, as_json=as_json)
 
 
@@ -110,20 +113,18 @@ def _select(
     as_json: AsJson = False,
 ) -> None:
     """Decides again from stored rewards. Example: `a2l select runs/demo --answer-keep 0.2`."""
-    summary = select(
-        run,
-        question_keep=_share("--question-keep", question_keep),
-        answer_keep=_share("--answer-keep", answer_keep),
-        progress=progress_view(),
-    )
+    question = _share("--question-keep", question_keep)
+    answer = _share("--answer-keep", answer_keep)
+    with progress_view() as progress:
+        summary = select(run, question_keep=question, answer_keep=answer, progress=progress)
     _show(summary, as_json=as_json)
 
 
 @app.command("align")
 def _align(run: RunPath, *, as_json: AsJson = False) -> None:
     """Rewrites and reviews what is kept and has no verdict yet. Example: `a2l align runs/demo`."""
-    connector = NetworkConnector()
-    summary = align(run, connector=connector, api_key=api_key(), progress=progress_view())
+    with progress_view() as progress:
+        summary = align(run, connector=NetworkConnector(), api_key=api_key(), progress=progress)
     _show(summary, as_json=as_json)
 
 

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
@@ -94,10 +96,21 @@ class BarProgress:
         if self._task is not None:
             done = self._bars.tasks[self._task].completed
             self._bars.update(self._task, total=done)
-        self._bars.stop()
         self._task = None
 
+    def close(self) -> None:
+        """Gives the cursor back."""
+        self._bars.stop()
 
-def progress_view() -> ProgressView:
-    """Returns bars where stderr is a terminal, else lines."""
-    return BarProgress() if sys.stderr.isatty() else LineProgress()
+
+@contextmanager
+def progress_view() -> Generator[ProgressView]:
+    """Gives bars where stderr is a terminal, else lines; the terminal is left as it was."""
+    if not sys.stderr.isatty():
+        yield LineProgress()
+        return
+    bars = BarProgress()
+    try:
+        yield bars
+    finally:
+        bars.close()
