@@ -37,7 +37,7 @@ def explain(run_dir: Path, key: str) -> Explanation:
     A key of digits that is a position of the run is taken as one.
 
     Raises:
-        RunError: RUN is no run with decisions, or the key fits no record or several.
+        RunError: RUN is no finished run, or the key fits no record or several.
         InputError: an input cannot be read.
     """
     run = open_run(run_dir)

@@ -18,7 +18,7 @@ from pipeline.curation.finished_run import FinishedRun, open_run, require_unchan
 from pipeline.curation.layout import AlignStatus, Decision, Manifest, RewardStage
 from pipeline.curation.lease import held
 from pipeline.curation.ledger import Ledger
-from pipeline.curation.manifest import manifest_of, read_manifest, write_manifest
+from pipeline.curation.manifest import manifest_of, write_manifest
 from pipeline.curation.measures import read_texts
 from pipeline.curation.outcomes import answer_outcome, first_candidates
 from pipeline.curation.quarantine import QuarantineStore
@@ -57,13 +57,12 @@ def export_dataset(run_dir: Path, *, with_rewrites: bool) -> Exported:
         InputError: an input is gone or changed since the run.
         StoreError: a write failed.
     """
-    run = _opened(run_dir)
-    with held(run.paths):
-        manifest = read_manifest(run.paths)
+    with held(open_run(run_dir).paths):
+        run = _opened(run_dir)  # again, now that nobody else can change it
         run.paths.manifest.unlink()
         exported = _write_kept(run, with_rewrites=with_rewrites)
-        _write_card(run, manifest, exported=exported, with_rewrites=with_rewrites)
-        _write_manifest(run, manifest)
+        _write_card(run, exported=exported, with_rewrites=with_rewrites)
+        _write_manifest(run)
     logger.info("wrote %s: %d records", exported.path, exported.num_records)
     return exported
 
@@ -97,7 +96,6 @@ def export_baseline(run_dir: Path, name: Baseline) -> ExportedBaseline:
 
 def _opened(run_dir: Path) -> FinishedRun:
     run = open_run(run_dir)
-    read_manifest(run.paths)
     require_unchanged_inputs(run)
     return run
 
@@ -150,27 +148,25 @@ def _taken(
     }
 
 
-def _write_card(
-    run: FinishedRun, manifest: Manifest, *, exported: Exported, with_rewrites: bool
-) -> None:
+def _write_card(run: FinishedRun, *, exported: Exported, with_rewrites: bool) -> None:
     alignment = run.config.alignment.model_copy(update={"rewrite": with_rewrites})
     card = dataset_card(
         run.config.model_copy(update={"alignment": alignment}),
-        inputs=manifest["inputs"],
-        counts=manifest["counts"],
-        models=_models(manifest),
+        inputs=run.manifest["inputs"],
+        counts=run.manifest["counts"],
+        models=_models(run.manifest),
         num_changed=exported.num_changed,
     )
     write_durably(run.paths.card, card.encode())
 
 
-def _write_manifest(run: FinishedRun, before: Manifest) -> None:
+def _write_manifest(run: FinishedRun) -> None:
     manifest = manifest_of(
         run.paths,
-        seed=before["seed"],
-        inputs=before["inputs"],
-        counts=before["counts"],
-        models=_models(before),
+        seed=run.seed,
+        inputs=run.manifest["inputs"],
+        counts=run.manifest["counts"],
+        models=_models(run.manifest),
     )
     write_manifest(run.paths, manifest)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import polars as pl
 
-from pipeline.config import Config, load_config
+from pipeline.config import Config
 from pipeline.curation.corpus import Corpus
 from pipeline.curation.layout import (
     Manifest,
@@ -19,7 +19,9 @@ from pipeline.curation.layout import (
     RunPaths,
     parts,
 )
+from pipeline.curation.manifest import read_manifest
 from pipeline.curation.readers import sha256_of
+from pipeline.curation.runs import load_run_config
 from pipeline.curation.spend import ScoreTotals
 from pipeline.curation.tables import TableKind, read_table
 from pipeline.errors import InputError, RunError
@@ -27,17 +29,17 @@ from pipeline.errors import InputError, RunError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedRun:
-    """A run whose decisions are written; `manifest` is None only while `curate` still holds it."""
+    """A run whose decisions are written, and its manifest."""
 
     paths: RunPaths
     config: Config
     decisions: pl.DataFrame
-    manifest: Manifest | None
+    manifest: Manifest
 
     @property
     def seed(self) -> int:
         """Returns the seed that ties and baselines are drawn with."""
-        return self.config.run.seed if self.manifest is None else self.manifest["seed"]
+        return self.manifest["seed"]
 
     def corpus(self) -> Corpus:
         """Returns the run's input, for passes that read its texts again."""
@@ -48,20 +50,16 @@ def open_run(run_dir: Path, *, manifest: Manifest | None = None) -> FinishedRun:
     """Returns the run; `manifest` None = as it stands in RUN.
 
     Raises:
-        RunError: there is no run, it has no decisions yet, or they are of another version.
+        RunError: there is no run, it is not finished, or it is of another version.
     """
     paths = RunPaths(run_dir)
     if not paths.config.is_file():
         raise RunError(f"{run_dir} is no run directory: it has no {paths.config.name}")
-    if not paths.decisions.is_file():
-        raise RunError(f"{run_dir} is not finished: it has no {paths.decisions.name}")
-    if manifest is None and paths.manifest.is_file():
-        manifest = orjson.loads(paths.manifest.read_bytes())
     return FinishedRun(
         paths=paths,
-        config=load_config(paths.config, environ={}),
+        manifest=read_manifest(paths) if manifest is None else manifest,
+        config=load_run_config(paths),
         decisions=read_table(paths.decisions, TableKind.DECISIONS).sort("position"),
-        manifest=manifest,
     )
 
 
@@ -71,7 +69,7 @@ def require_unchanged_inputs(run: FinishedRun) -> None:
     Raises:
         InputError: a file is missing or its sha256 is not the manifest's.
     """
-    for entry in run.manifest["inputs"] if run.manifest else []:
+    for entry in run.manifest["inputs"]:
         path = Path(entry["path"])
         found = sha256_of(path)
         if found != entry["sha256"]:

@@ -28,7 +28,6 @@ from pipeline.curation.report_figures import (
     quarantine_groups,
     report_figures,
     stage_rules,
-    unfinished_inputs,
 )
 from pipeline.curation.report_page import render_page
 from pipeline.curation.rewrite_cards import RewriteCard, rewrite_cards
@@ -57,7 +56,7 @@ def write_report(
     Streams the input once; holds lengths of all records, texts of the shown ones.
 
     Raises:
-        RunError: RUN is no run, or has no decisions yet.
+        RunError: RUN is no run, or not finished.
         InputError: an input is gone or changed since the run, or the truth file is broken.
         StoreError: the report cannot be written.
     """
@@ -116,15 +115,14 @@ def _findings(
 
 def _provenance(run: FinishedRun) -> Provenance:
     manifest = run.manifest
-    inputs = run.corpus().paths
     return Provenance(
         run=run.paths.root.resolve().name,
         seed=run.seed,
         stratum=run.config.selection.stratum,
         rules=stage_rules(run.config),
-        inputs=tuple(manifest["inputs"]) if manifest else unfinished_inputs(inputs),
-        identities=manifest["identities"] if manifest else {},
-        files=manifest["files"] if manifest else {},
+        inputs=tuple(manifest["inputs"]),
+        identities=manifest["identities"],
+        files=manifest["files"],
         config_yaml=run.paths.config.read_text(encoding="utf-8"),
     )
 

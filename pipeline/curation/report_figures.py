@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
@@ -185,8 +184,3 @@ def _keep(keep: object) -> str | dict[str, str]:
     if isinstance(keep, dict):
         return {str(name): str(value) for name, value in keep.items()}
     return str(keep)
-
-
-def unfinished_inputs(inputs: Iterable[Path]) -> tuple[InputEntry, ...]:
-    """Returns inputs of which only the path is known: the run is not finished."""
-    return tuple(InputEntry(path=str(path), sha256="", num_records=0) for path in inputs)

@@ -20,7 +20,7 @@ def test_run_is_read_with_its_config_seed_and_decisions(finished_run: RunFixture
     run = open_run(finished_run.run)
     assert run.seed == SEED
     assert run.decisions["position"].to_list() == list(range(len(finished_run.rows)))
-    assert run.manifest is not None
+    assert sum(row["input"] for row in run.manifest["counts"].values()) == len(finished_run.rows)
 
 
 def test_folder_without_a_run_is_refused(tmp_path: Path):
@@ -28,9 +28,9 @@ def test_folder_without_a_run_is_refused(tmp_path: Path):
         open_run(tmp_path)
 
 
-def test_run_without_decisions_is_not_finished(own_run: RunFixture):
-    RunPaths(own_run.run).decisions.unlink()
-    with pytest.raises(RunError, match="not finished"):
+def test_run_without_a_manifest_is_not_finished(own_run: RunFixture):
+    RunPaths(own_run.run).manifest.unlink()
+    with pytest.raises(RunError, match="not a finished run"):
         open_run(own_run.run)
 
 

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 from pipeline.config import Config
 from pipeline.curation.layout import QuarantineLine
 from pipeline.curation.report_figures import (
@@ -9,7 +7,6 @@ from pipeline.curation.report_figures import (
     quarantine_groups,
     report_figures,
     stage_rules,
-    unfinished_inputs,
 )
 from tests.pipeline.curation.tables import decisions_table
 from tests.pipeline.curation.test_baselines import run_table
@@ -87,8 +84,3 @@ def test_rules_hold_keeps_as_they_were_written():
     assert rules["question"].keep == {"detail": "0.10"}
     assert rules["answer"].keep == "0.3"
     assert not rules["answer"].is_on
-
-
-def test_inputs_of_an_unfinished_run_have_a_path_only():
-    (entry,) = unfinished_inputs([Path("raw.json")])
-    assert entry == {"path": "raw.json", "sha256": "", "num_records": 0}
