@@ -24,21 +24,9 @@ def dataset_card(
         f"{num_kept} of {num_input} records, chosen by `a2l curate`.",
         f"{num_changed} of them differ from the input: a candidate answer chosen, or turns rewritten.",
         "",
-        "| type | input | kept | dropped | quarantined |",
-        "|---|---:|---:|---:|---:|",
-        *(
-            f"| {name} | {of_type['input']} | {of_type['kept']} | {of_type['dropped']} "
-            f"| {of_type['quarantined']} |"
-            for name, of_type in counts.items()
-        ),
+        *_counts(counts),
         "",
-        "## Selection",
-        "",
-        f"* question stage: {_keep(config.selection.question, config.selection.question_keep)}",
-        f"* answer stage: {_keep(config.selection.answer, config.selection.answer_keep)}",
-        f"* strata: {config.selection.stratum}; seed: {config.run.seed}",
-        f"* text-only records: {config.input.text_only}",
-        f"* rewrite: {_on(config.alignment.rewrite)}; review: {_on(config.alignment.review)}",
+        *_selection(config),
         "",
         "## Models",
         "",
@@ -53,6 +41,31 @@ def dataset_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _counts(counts: Mapping[str, TypeCounts]) -> list[str]:
+    return [
+        "| type | input | kept | dropped | quarantined |",
+        "|---|---:|---:|---:|---:|",
+        *(
+            f"| {name} | {of_type['input']} | {of_type['kept']} | {of_type['dropped']} "
+            f"| {of_type['quarantined']} |"
+            for name, of_type in counts.items()
+        ),
+    ]
+
+
+def _selection(config: Config) -> list[str]:
+    selection, alignment = config.selection, config.alignment
+    return [
+        "## Selection",
+        "",
+        f"* question stage: {_keep(selection.question, selection.question_keep)}",
+        f"* answer stage: {_keep(selection.answer, selection.answer_keep)}",
+        f"* strata: {selection.stratum}; seed: {config.run.seed}",
+        f"* text-only records: {config.input.text_only}",
+        f"* rewrite: {_on(alignment.rewrite)}; review: {_on(alignment.review)}",
+    ]
 
 
 def _keep(is_on: bool, keep: object) -> str:  # noqa: FBT001 (a setting, not a switch of behaviour)

@@ -1,0 +1,99 @@
+"""Faults of records, items, calls and services: what each costs."""
+
+import base64
+import json
+from collections import Counter
+from pathlib import Path
+
+import orjson
+import pytest
+
+from clients.errors import (
+    BadAnswerError,
+    DeadlineError,
+)
+from pipeline.errors import EndpointError
+from tests.dirty import write_dirty
+from tests.pipeline.curation.fake_clients import Calls, FakeConnector
+from tests.pipeline.curation.run_files import decisions, quarantine
+from tests.pipeline.curation.small_world import record, records, run, write_world
+
+ALL = ("selection.question_keep=1", "selection.answer_keep=1")
+
+
+def test_equal_records_are_asked_for_once_and_share_their_reward(tmp_path: Path):
+    data = [record(1), record(2), record(1)]
+    connector = FakeConnector()
+    run(write_world(tmp_path, data), tmp_path / "run", connector=connector, sets=ALL)
+    assert max(Counter(connector.calls.asked).values()) == 1
+    rows = decisions(tmp_path / "run")
+    assert rows[0]["uid"] == rows[2]["uid"]
+    assert rows[0]["question_reward"] == rows[2]["question_reward"] is not None
+    assert len(json.loads((tmp_path / "run" / "dataset" / "train.json").read_bytes())) == 3
+
+
+def test_every_fault_of_a_record_is_quarantined_with_its_code(tmp_path: Path):
+    dirty = write_dirty(tmp_path / "dirty")
+    config = write_world(tmp_path, [])
+    run_dir = tmp_path / "run"
+    sets = (f"input.path={dirty.path}", f"input.images_root={dirty.images_root}")
+    summary = run(config, run_dir, sets=sets)
+    lines = quarantine(run_dir)
+    assert {position: line["code"] for position, line in lines.items()} == dirty.codes
+    assert summary.num_quarantined == len(dirty.codes)
+    rows = decisions(run_dir)
+    assert len(rows) == dirty.num_records
+    for position, code in dirty.codes.items():
+        assert rows[position]["stage"] == "input"
+        assert rows[position]["decision"] == "quarantined"
+        assert rows[position]["reason"] == code
+        assert lines[position]["message"]
+    raw = dirty.path.read_bytes().splitlines()
+    for position, line in lines.items():
+        if line["code"] == "invalid_json":
+            assert base64.b64decode(line["raw_base64"]) == raw[position]
+            assert (line["uid"], rows[position]["type"]) == (None, "unknown")
+        else:
+            assert line["record"] == orjson.loads(raw[position])
+
+
+def test_one_bad_item_costs_one_record(tmp_path: Path):
+    data = [record(n, question="[[item internal]]" if n == 5 else "What is") for n in range(12)]
+    run(write_world(tmp_path, data), tmp_path / "run", sets=ALL)
+    rows = decisions(tmp_path / "run")
+    assert [row["position"] for row in rows if row["decision"] != "kept"] == [5]
+    assert (rows[5]["stage"], rows[5]["reason"]) == ("question", "internal")
+    assert quarantine(tmp_path / "run")[5]["attempts"] == 1
+
+
+@pytest.mark.parametrize("error", [BadAnswerError, DeadlineError])
+def test_one_record_that_fails_its_whole_call_costs_one_record(tmp_path: Path, error: type):
+    data = [record(n, question="[[call]]" if n == 5 else "What is") for n in range(12)]
+    connector = FakeConnector(calls=Calls(error=lambda: error("as asked")))
+    run(write_world(tmp_path, data), tmp_path / "run", connector=connector, sets=ALL)
+    rows = decisions(tmp_path / "run")
+    assert [row["position"] for row in rows if row["decision"] != "kept"] == [5]
+    assert rows[5]["reason"] == error.code
+
+
+def test_turn_without_a_reward_quarantines_its_record(tmp_path: Path):
+    data = [record(0), record(1, turns=2)]
+    data[1]["conversations"][3]["value"] = ["Well.", "[[item too_large]]"]
+    run(write_world(tmp_path, data), tmp_path / "run", sets=ALL)
+    row = decisions(tmp_path / "run")[1]
+    assert (row["stage"], row["decision"]) == ("answer", "quarantined")
+    assert row["reason"] == "too_large"
+    assert row["question_rank"] == 1
+    assert row["answer_reward"] is None
+
+
+def test_quarantined_records_do_not_count_for_the_quota(tmp_path: Path):
+    data = [record(n, question="[[item internal]]" if n < 4 else "What is") for n in range(14)]
+    run(write_world(tmp_path, data), tmp_path / "run")
+    assert {row["question_cut"] for row in decisions(tmp_path / "run")[4:]} == {3}
+
+
+def test_sick_service_does_not_quarantine_everything(tmp_path: Path):
+    config = write_world(tmp_path, records(60))
+    with pytest.raises(EndpointError, match="in a row"):
+        run(config, tmp_path / "run", connector=FakeConnector(calls=Calls(fail_after=0)))
