@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,12 +66,12 @@ class Serving:
     """Running services; `check` says when one of them has died."""
 
     def __init__(self, processes: Sequence[_Process]) -> None:
-        self._processes = processes
+        self.processes = processes
 
     @property
     def services(self) -> tuple[Served, ...]:
         """The services, in the order of `TARGETS`."""
-        return tuple(process.served for process in self._processes)
+        return tuple(process.served for process in self.processes)
 
     def check(self) -> None:
         """Does nothing while all services run.
@@ -79,7 +79,7 @@ class Serving:
         Raises:
             EndpointError: one has ended; the message holds the tail of its log.
         """
-        for process in self._processes:
+        for process in self.processes:
             failure = process.failure()
             if failure is not None:
                 raise EndpointError(failure)
@@ -99,7 +99,7 @@ def serving(
     http_port: int = HTTP_PORT,
     grpc_port: int = GRPC_PORT,
     environ: Mapping[str, str] = os.environ,
-    timeout_s: float = 300.0,
+    timeout_s: float = 600.0,
     on_ready: Callable[[Served], None] = lambda _: None,
 ) -> Generator[Serving]:
     """Runs the services on loopback with the checkpoints `models_dir`/NAME, and stops them at exit.
@@ -242,5 +242,8 @@ def _stop(processes: Sequence[_Process]) -> None:
         try:
             process.popen.wait(timeout=max(0.0, give_up - time.monotonic()))
         except subprocess.TimeoutExpired:
-            os.killpg(process.popen.pid, signal.SIGKILL)
+            process.popen.kill()
             process.popen.wait()
+        # A worker can outlive a parent that was killed; it shares the parent's group.
+        with suppress(ProcessLookupError):
+            os.killpg(process.popen.pid, signal.SIGKILL)

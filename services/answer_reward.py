@@ -7,7 +7,7 @@ import bentoml
 from starlette.responses import Response
 
 from clients.wire.schemas import ScoreRequest, ScoreResponse
-from services.encryption import EncryptedService
+from services.hosting import HostedService
 from services.lifecycle import Runtime
 from services.loading import load_answer_reward
 from services.rest import RestSurface, answer
@@ -22,9 +22,8 @@ RUNTIME: Runtime[ScoreCore] = Runtime(
 
 @bentoml.service(
     name="answer-reward",
-    service_class=EncryptedService,
+    service_class=HostedService,
     workers=1,
-    traffic={"timeout": 86_400},  # deadlines are ours, per request
     logging={"access": {"enabled": False}},  # requests are counted in /metrics
     http={"host": "127.0.0.1", "port": 3002},  # pyright: ignore[reportArgumentType]  (it takes text too)
 )

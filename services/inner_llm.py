@@ -15,7 +15,7 @@ from clients.wire.schemas import (
     RewriteResponse,
 )
 from services.aligning import AlignCore
-from services.encryption import EncryptedService
+from services.hosting import HostedService
 from services.lifecycle import Runtime
 from services.loading import load_inner_llm
 from services.rest import RestSurface, answer
@@ -29,9 +29,8 @@ RUNTIME: Runtime[AlignCore] = Runtime(
 
 @bentoml.service(
     name="inner-llm",
-    service_class=EncryptedService,
+    service_class=HostedService,
     workers=1,
-    traffic={"timeout": 86_400},  # deadlines are ours, per request
     logging={"access": {"enabled": False}},  # requests are counted in /metrics
     http={"host": "127.0.0.1", "port": 3003},  # pyright: ignore[reportArgumentType]  (it takes text too)
 )

@@ -282,6 +282,9 @@ class _Exchange:
             await asyncio.wait({work, watch})
         if not work.cancelled():
             work.result()
+        elif not self._is_started:
+            # Nobody reads it, but the middleware outside must see that the request has ended.
+            raise DeadlineError("the caller went away")
 
     async def _forward(self, message: Message) -> None:
         if message["type"] == "http.response.start" and not self._is_started:

@@ -1,21 +1,24 @@
-"""TLS of the REST surface: BentoML is told the same certificate files that gRPC uses.
+"""What we change in BentoML's own service: TLS from our settings, and no timer for each request.
 
-BentoML takes them from a service's configuration, which is made at import; ours come from the
-environment, which is read when the service is served.
+BentoML takes certificates from a service's configuration, which is made at import; ours come from
+the environment, which is read when the service is served. Its timeout middleware leaves a timer
+running for each request until it fires, and waits that long for a request whose caller has gone.
 """
 
 from typing import TypeVar
 
 import bentoml
+from starlette.applications import Starlette
 
 from services.settings import Settings, SettingsError, is_set, load_settings
 
 T = TypeVar("T")
 
 _CERT_REQUIRED = 2  # ssl.CERT_REQUIRED, as BentoML writes it
+_TIMEOUT_MIDDLEWARE = "TimeoutMiddleware"
 
 
-class EncryptedService(bentoml.Service[T]):
+class HostedService(bentoml.Service[T]):
     """A BentoML service that serves HTTPS where the settings name a certificate."""
 
     def inject_config(self) -> None:
@@ -28,6 +31,17 @@ class EncryptedService(bentoml.Service[T]):
             if is_set(settings.tls_cert_file):
                 self.config["ssl"] = ssl_section(settings)  # pyright: ignore[reportGeneralTypeIssues]
         super().inject_config()
+
+    def to_asgi(self, is_main: bool = True) -> Starlette:  # noqa: FBT001, FBT002  (BentoML's signature)
+        """Returns the app without the timeout middleware: deadlines are ours, per request."""
+        app = super().to_asgi(is_main)
+        assert isinstance(app, Starlette)
+        app.user_middleware = [
+            middleware
+            for middleware in app.user_middleware
+            if getattr(middleware.cls, "__name__", "") != _TIMEOUT_MIDDLEWARE
+        ]
+        return app
 
 
 def ssl_section(settings: Settings) -> dict[str, object]:

@@ -1,0 +1,30 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from services.admission import Admission
+from services.lifecycle import Parts
+from services.loading import load_answer_reward, load_inner_llm, load_question_reward
+from services.metrics import metrics
+from services.settings import ServiceKind, load_settings
+
+
+@pytest.mark.parametrize(
+    ("kind", "load"),
+    [
+        ("question-reward", load_question_reward),
+        ("answer-reward", load_answer_reward),
+        ("inner-llm", load_inner_llm),
+    ],
+)
+async def test_core_is_of_the_kind_that_was_asked_for(kind: ServiceKind, load):
+    with ThreadPoolExecutor(1) as executor:
+        parts = Parts(
+            settings=load_settings(kind, {"A2L_ENGINE": "fake"}),
+            executor=executor,
+            admission=Admission(max_items=1, max_bytes=1),
+            metrics=metrics(),
+        )
+        loaded = await load(parts)
+        assert loaded.core.identity.kind == kind
+        await loaded.core.aclose()

@@ -1,0 +1,46 @@
+from collections.abc import AsyncIterator
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from services import inner_llm
+from services.inner_llm import InnerLLM
+from services.lifecycle import Loaded
+from tests.services.in_process import InProcess, in_process
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[InProcess]:
+    async with in_process(InnerLLM, inner_llm.RUNTIME) as service:
+        yield service
+
+
+async def test_model_route_stands_beside_the_apis(running: InProcess):
+    assert (await running.http.get("/v1/model")).json()["kind"] == "inner-llm"
+
+
+async def test_engine_without_chat_says_so(running: InProcess):
+    response = await running.http.post("/v1/chat/completions", json={})
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "invalid_request"
+
+
+async def test_engine_routes_hold_their_place_at_the_door(running: InProcess):
+    seen: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(running.runtime.started.parts.admission.num_items)
+        await PlainTextResponse("of the engine")(scope, receive, send)
+
+    running.runtime._loaded = Loaded(core=running.runtime.core, app=app)
+    assert (await running.http.post("/v1/chat/completions", json={})).text == "of the engine"
+    assert (await running.http.get("/v1/models")).text == "of the engine"
+    assert seen == [1, 1]
+    assert running.runtime.started.parts.admission.num_items == 0
+
+
+async def test_loading_service_is_unavailable(running: InProcess):
+    running.runtime._loaded = None
+    assert (await running.http.get("/v1/model")).status_code == 503
+    assert (await running.http.get("/v1/models")).status_code == 503
