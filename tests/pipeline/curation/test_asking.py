@@ -1,0 +1,61 @@
+from pathlib import Path
+
+from clients.wire.schemas import Image, Item
+from pipeline.curation.asking import Ask, Slot, batches, groups_of
+from pipeline.curation.records import Record, RecordTurn
+from pipeline.curation.rows import ImageRef, Loaded, Row
+
+
+def ask(number: int, *, image: int = 0, num_items: int = 1, num_bytes: int = 10) -> Ask:
+    sha256 = f"{image:064x}"
+    row = Row(
+        position=number,
+        uid=f"{number:032x}",
+        id_json=None,
+        type="detail",
+        image=ImageRef(path=Path("a"), sha256=sha256),
+        fault=None,
+    )
+    turns = (RecordTurn(question="q", answers=("a",)),)
+    loaded = Loaded(row=row, uid=f"{number:032x}", record=Record(image="a", turns=turns), raw=b"")
+    return Ask(
+        loaded=loaded,
+        slots=tuple(Slot(turn=turn, candidate=0) for turn in range(num_items)),
+        items=tuple(Item(id=f"{number}/{turn}") for turn in range(num_items)),
+        image=Image(sha256=sha256, data=b"x" * num_bytes),
+    )
+
+
+def sizes(asks: list[Ask], **limits: int) -> list[int]:
+    return [len(batch) for batch in batches(asks, **limits)]
+
+
+def test_batches_are_filled_in_order_up_to_their_items():
+    asks = [ask(number, image=number) for number in range(7)]
+    assert sizes(asks, max_items=3) == [3, 3, 1]
+    flat = [one for batch in batches(asks, max_items=3) for one in batch]
+    assert flat == asks
+
+
+def test_record_is_never_split():
+    asks = [ask(0, num_items=2), ask(1, num_items=9), ask(2), ask(3)]
+    assert sizes(asks, max_items=4) == [1, 1, 2]
+
+
+def test_images_of_a_batch_are_bounded_by_bytes_and_counted_once():
+    other = [ask(number, image=number, num_bytes=40) for number in range(4)]
+    assert sizes(other, max_items=100, max_bytes=100) == [2, 2]
+    same = [ask(number, image=0, num_bytes=40) for number in range(4)]
+    assert sizes(same, max_items=100, max_bytes=100) == [4]
+    huge = [ask(number, image=number, num_bytes=400) for number in range(2)]
+    assert sizes(huge, max_items=100, max_bytes=100) == [1, 1]
+
+
+def test_neighbours_of_one_image_share_a_group():
+    asks = [ask(0, image=1), ask(1, image=1, num_items=2), ask(2, image=2), ask(3, image=1)]
+    groups = groups_of(asks)
+    assert [[item.id for item in group.items] for group in groups] == [
+        ["0/0", "1/0", "1/1"],
+        ["2/0"],
+        ["3/0"],
+    ]

@@ -1,0 +1,85 @@
+import asyncio
+
+import pytest
+
+from clients.errors import (
+    InvalidRequestError,
+    OverloadedError,
+    ServerFaultError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from pipeline.curation.calls import MAX_FAULTS_IN_A_ROW, FaultCounter, call_bounded
+from pipeline.errors import EndpointError, StoreError
+
+
+async def test_no_more_calls_run_at_once_than_allowed_and_all_are_made():
+    running = most = 0
+    done: list[int] = []
+
+    async def call(number: int) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.001)
+        running -= 1
+        done.append(number)
+
+    await call_bounded(iter(range(1, 30)), call, max_in_flight=4)
+    assert sorted(done) == list(range(1, 30))
+    assert most == 4
+
+
+async def test_source_is_read_no_further_than_needed():
+    read: list[int] = []
+    go_on = asyncio.Event()
+
+    def source():
+        for number in range(1, 20):
+            read.append(number)
+            yield number
+
+    async def call(_number: int) -> None:
+        await go_on.wait()
+
+    task = asyncio.create_task(call_bounded(source(), call, max_in_flight=3))
+    await asyncio.sleep(0.05)
+    assert len(read) == 3
+    go_on.set()
+    await task
+    assert len(read) == 19
+
+
+async def test_first_error_stops_the_rest_and_comes_out_as_it_is():
+    ended: list[str] = []
+
+    async def call(number: int) -> None:
+        if number == 2:
+            raise StoreError("full")
+        try:
+            await asyncio.sleep(5)
+        finally:
+            ended.append("cancelled")
+
+    with pytest.raises(StoreError, match="full"):
+        await call_bounded(iter((1, 2, 3)), call, max_in_flight=2)
+    assert ended
+
+
+@pytest.mark.parametrize("error", [UnavailableError, UnauthenticatedError, OverloadedError])
+def test_service_that_cannot_be_used_stops_at_once(error: type):
+    with pytest.raises(EndpointError, match="name: "):
+        FaultCounter("name").failed(error("x"))
+
+
+def test_only_faults_in_a_row_stop():
+    counter = FaultCounter("name")
+    for _ in range(3 * MAX_FAULTS_IN_A_ROW):
+        counter.failed(InvalidRequestError("the record's own fault"))
+    for _ in range(MAX_FAULTS_IN_A_ROW - 1):
+        counter.failed(ServerFaultError("x"))
+    counter.succeeded()
+    for _ in range(MAX_FAULTS_IN_A_ROW - 1):
+        counter.failed(ServerFaultError("x"))
+    with pytest.raises(EndpointError, match="20 calls failed in a row"):
+        counter.failed(ServerFaultError("x"))

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+from clients.errors import UnavailableError
+from pipeline.config import load_config
+from pipeline.curation.progress import LineProgress
+from pipeline.curation.validate import Validation, validate, validation_text
+from tests.dirty import write_dirty
+from tests.pipeline.curation.fake_clients import Calls, FakeConnector, FakeReward
+from tests.pipeline.curation.small_world import record, records, write_world
+
+
+def validated(config: Path, *sets: str, connector: FakeConnector | None = None) -> Validation:
+    return validate(
+        load_config(config, sets=sets),
+        connector=connector or FakeConnector(),
+        api_key=None,
+        progress=LineProgress(),
+    )
+
+
+def test_clean_input_is_counted_and_endpoints_say_who_they_are(tmp_path: Path):
+    data = [*records(6), record(0), {"conversations": record(1)["conversations"]}]
+    connector = FakeConnector()
+    found = validated(write_world(tmp_path, data), connector=connector)
+    assert found.lint.num_records == 8
+    assert (found.lint.num_usable, found.lint.num_text_only, found.lint.num_repeated) == (7, 1, 1)
+    assert found.lint.num_images == 3
+    assert found.lint.by_type == {"complex_reasoning": 4, "conversation": 4}
+    assert set(found.models) == {"question_reward", "answer_reward", "inner_llm"}
+    assert found.endpoint_error is None
+    assert not connector.calls.asked
+    assert "identity question-reward-a" in validation_text(found)
+
+
+def test_dirt_is_counted_by_code_with_its_places(tmp_path: Path):
+    dirty = write_dirty(tmp_path / "dirty")
+    config = write_world(tmp_path, [])
+    found = validated(config, f"input.path={dirty.path}", f"input.images_root={dirty.images_root}")
+    assert found.lint.num_dirty == len(dirty.codes)
+    for code, dirt in found.lint.dirt.items():
+        places = [position for position, one in dirty.codes.items() if one == code]
+        assert dirt.num_records == len(places)
+        assert list(dirt.positions) == places[:5]
+        assert f"{code}: {len(places)} (at {places[0]}" in validation_text(found)
+
+
+class DeafConnector(FakeConnector):
+    def reward(self, endpoint, *, kind):
+        class Deaf(FakeReward):
+            async def model(self, *, timeout_s: float):
+                raise UnavailableError("gone")
+
+        return Deaf(super().reward(endpoint, kind=kind)._model, Calls())
+
+
+def test_unreachable_endpoint_is_told_beside_the_lint(tmp_path: Path):
+    found = validated(write_world(tmp_path, records(3)), connector=DeafConnector())
+    assert found.lint.num_records == 3
+    assert found.endpoint_error == "question-reward at grpc://nowhere:1: unavailable: gone"
