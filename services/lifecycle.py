@@ -6,6 +6,7 @@ at once; what was accepted over either surface is answered before the process st
 
 import asyncio
 import logging
+import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,7 @@ from services.settings import ServiceKind, Settings, SettingsError, is_set, load
 
 logger = logging.getLogger(__name__)
 
+_PARENT_POLL_S = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -101,6 +103,7 @@ class Runtime(Generic[C]):
         self._loaded: Loaded[C] | None = None
         self._started: Started | None = None
         self._load_task: asyncio.Task[None] | None = None
+        self._watch_task: asyncio.Task[None] | None = None
         self._previous_handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
 
     def check_settings(self) -> None:
@@ -144,6 +147,8 @@ class Runtime(Generic[C]):
         self._started = Started(parts=parts, keys=keys, surface=surface, grpc_port=port)
         self._chain_signals()
         self._load_task = asyncio.create_task(self._load(parts, surface))
+        if hosts:  # the socket was handed over by a supervisor
+            self._watch_task = asyncio.create_task(stop_without(os.getppid()))
         logger.info("%s: gRPC on port %d; loading %s", self.kind, port, settings.engine)
 
     @property
@@ -266,9 +271,10 @@ class Runtime(Generic[C]):
                 started.parts.settings.drain_ms,
             )
         await started.surface.stop()
-        if self._load_task is not None:
-            self._load_task.cancel()
-            await asyncio.wait([self._load_task])
+        for task in (self._load_task, self._watch_task):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         if self._loaded is not None:
             await self._loaded.core.aclose()
         started.parts.executor.shutdown(wait=False, cancel_futures=True)
@@ -288,6 +294,14 @@ class Started:
     keys: KeyRing
     surface: GrpcSurface
     grpc_port: int
+
+
+async def stop_without(parent: int) -> None:
+    """Sends this process SIGTERM when its parent has died, so that no worker is left behind."""
+    while os.getppid() == parent:  # noqa: ASYNC110  (there is no event for it)
+        await asyncio.sleep(_PARENT_POLL_S)
+    logger.warning("the supervisor %d has died; stopping", parent)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _keys(settings: Settings) -> KeyRing:
