@@ -85,6 +85,7 @@ _CLASSES: tuple[tuple[str, ...], ...] = (
     ("Yes", "No"),
 )
 _CLASS_OF = {word: words for words in _CLASSES for word in words}
+WORLD_WORDS = frozenset(_CLASS_OF)
 _WORD = re.compile(rf"\b(?:{'|'.join(sorted(_CLASS_OF, key=len, reverse=True))})\b")
 
 

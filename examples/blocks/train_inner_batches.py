@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from examples.blocks.alignment_examples import Example
+from examples.blocks.alignment_examples import WORLD_WORDS, Example
 from examples.blocks.train_inner_tokenizer import EOS_ID, PAD_ID, QUESTION_TAG
 from services.engines.api import ChatMessage
 
@@ -24,6 +25,7 @@ class Batch:
     ids_BT: Tensor
     targets_BT: Tensor
     version_targets_BT: Tensor  # the second version that a review shows, else ignored
+    news_BT: Tensor  # at each word of the world in it: 1 if new, 0 if the first version has it too
 
 
 def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast) -> Batch:
@@ -34,7 +36,9 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast) -> B
     ids_BT = torch.full((len(examples), width), PAD_ID)
     targets_BT = torch.full_like(ids_BT, IGNORED)
     version_targets_BT = torch.full_like(ids_BT, IGNORED)
+    news_BT = torch.full_like(ids_BT, IGNORED)
     (tag_id,) = text_ids(QUESTION_TAG, tokenizer)
+    world_ids = _world_ids(tokenizer)
     for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         ids = torch.tensor(prompt + completion)
         ids_BT[row, : len(ids) - 1] = ids[:-1]
@@ -42,7 +46,16 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast) -> B
         if prompt.count(tag_id) == 2:
             start = len(prompt) - prompt[::-1].index(tag_id)
             version_targets_BT[row, start - 1 : len(prompt) - 2] = ids[start : len(prompt) - 1]
-    return Batch(ids_BT=ids_BT, targets_BT=targets_BT, version_targets_BT=version_targets_BT)
+            seen = set(prompt[:start])
+            for place in range(start, len(prompt)):
+                if prompt[place] in world_ids:
+                    news_BT[row, place] = int(prompt[place] not in seen)
+    return Batch(
+        ids_BT=ids_BT,
+        targets_BT=targets_BT,
+        version_targets_BT=version_targets_BT,
+        news_BT=news_BT,
+    )
 
 
 def prompt_ids(messages: Sequence[ChatMessage], tokenizer: PreTrainedTokenizerFast) -> list[int]:
@@ -58,6 +71,14 @@ def prompt_ids(messages: Sequence[ChatMessage], tokenizer: PreTrainedTokenizerFa
 def text_ids(text: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Returns the ids of a text as it stands."""
     return list(tokenizer.encode(text, add_special_tokens=False))
+
+
+@cache
+def _world_ids(tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
+    """Returns the tokens of the world's words, at the start of a text and after a space."""
+    words = {part for word in WORLD_WORDS for part in word.split()}
+    ids = [text_ids(form, tokenizer) for word in words for form in (word, f" {word}")]
+    return frozenset(found[0] for found in ids if len(found) == 1)
 
 
 def by_length(examples: Sequence[Example]) -> list[list[Example]]:

@@ -11,20 +11,23 @@ import logging
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from examples.blocks.alignment_examples import DESCRIPTION_SHARE, review_example, rewrite_example
-from examples.blocks.train_inner_batches import IGNORED, by_length, encode
+from examples.blocks.alignment_examples import (
+    DESCRIPTION_SHARE,
+    Example,
+    review_example,
+    rewrite_example,
+)
+from examples.blocks.train_inner_batches import by_length, encode
+from examples.blocks.train_inner_student import Student, num_targets
 from examples.blocks.train_inner_tokenizer import BOS_ID, EOS_ID, PAD_ID, build_tokenizer
-
-# Shapes: B examples, T tokens, V vocabulary.
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +40,16 @@ class Recipe:
     """What decides the weights."""
 
     seed: int = 0
-    steps: int = 2500
-    simple_steps: int = 1500  # before descriptions, which are long, are learnt too
-    batch_size: int = 16  # of rewrites, and again of reviews
+    steps: int = 1400
+    simple_steps: int = 1000  # before descriptions, which are long, are learnt too
+    num_rewrites: int = 12  # a step
+    num_reviews: int = 28
     learning_rate: float = 2e-3
     warmup_steps: int = 100
     weight_decay: float = 0.02
-    version_loss: float = 0.5  # weight of predicting the second version of a review
+    version_weight: float = 0.3  # of the losses beside those of rewrite and review, see `Student`
+    aligned_weight: float = 0.3
+    news_weight: float = 1.0
     hidden_size: int = 128
     num_layers: int = 4
 
@@ -53,23 +59,25 @@ def train(recipe: Recipe, *, out: Path, num_threads: int, checkpoint_every: int)
     torch.set_num_threads(num_threads)
     torch.manual_seed(recipe.seed)
     tokenizer = build_tokenizer(max_length=MAX_LENGTH)
-    model = LlamaForCausalLM(_config(recipe, tokenizer))
+    student = Student(_config(recipe, vocab_size=len(tokenizer)))
     optimizer = torch.optim.AdamW(
-        model.parameters(), betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+        student.parameters(), betas=(0.9, 0.98), weight_decay=recipe.weight_decay
     )
     state_path = out.with_name(out.name + ".training")
-    first = _resumed(state_path, model, optimizer)
+    first = _resumed(state_path, student, optimizer)
     logger.info("training from step %d of %d", first, recipe.steps)
     started_s = time.monotonic()
     for step in range(first, recipe.steps):
-        losses = _step(step, recipe=recipe, model=model, optimizer=optimizer, tokenizer=tokenizer)
+        losses = _step(
+            step, recipe=recipe, student=student, optimizer=optimizer, tokenizer=tokenizer
+        )
         if (step + 1) % 50 == 0:
             rate = (step + 1 - first) / (time.monotonic() - started_s)
             named = " ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
             logger.info("step %d %s %.2f steps/s", step + 1, named, rate)
         if (step + 1) % checkpoint_every == 0:
-            _save_state(state_path, model=model, optimizer=optimizer, step=step + 1)
-    _export(model, tokenizer, recipe=recipe, out=out)
+            _save_state(state_path, student=student, optimizer=optimizer, step=step + 1)
+    _export(student.llama, tokenizer, recipe=recipe, out=out)
     state_path.unlink(missing_ok=True)
     return out
 
@@ -78,46 +86,66 @@ def _step(
     step: int,
     *,
     recipe: Recipe,
-    model: LlamaForCausalLM,
+    student: Student,
     optimizer: torch.optim.Optimizer,
     tokenizer: PreTrainedTokenizerFast,
 ) -> dict[str, float]:
-    """Takes one optimiser step and returns the losses, in nats a token."""
+    """Takes one optimiser step and returns the losses: nats a token, a letter, or a word."""
     rng = Random(f"{recipe.seed}/{step}")
     share = 0.0 if step < recipe.simple_steps else DESCRIPTION_SHARE
-    rewrites = [rewrite_example(rng, description_share=share) for _ in range(recipe.batch_size)]
-    reviews = [review_example(rng, description_share=share) for _ in range(recipe.batch_size)]
+    rewrites = [rewrite_example(rng, description_share=share) for _ in range(recipe.num_rewrites)]
+    reviews = [review_example(rng, description_share=share) for _ in range(recipe.num_reviews)]
     optimizer.param_groups[0]["lr"] = _learning_rate(step, recipe)
     optimizer.zero_grad(set_to_none=True)
-    rewrite_batches = [encode(group, tokenizer) for group in by_length(rewrites)]
-    review_batches = [encode(group, tokenizer) for group in by_length(reviews)]
-    num_rewrite = sum(_num_targets(batch.targets_BT) for batch in rewrite_batches)
-    num_version = sum(_num_targets(batch.version_targets_BT) for batch in review_batches)
-    losses = {"rewrite": 0.0, "review": 0.0, "version": 0.0}
-    for batch in rewrite_batches:
-        rewrite = _loss(model(input_ids=batch.ids_BT).logits, batch.targets_BT) / num_rewrite
-        losses["rewrite"] += rewrite.item()
-        rewrite.backward()
-    for batch in review_batches:
-        logits_BTV = model(input_ids=batch.ids_BT).logits
-        review = _loss(logits_BTV, batch.targets_BT) / recipe.batch_size
-        version = _loss(logits_BTV, batch.version_targets_BT) / num_version
-        losses["review"] += review.item()
-        losses["version"] += version.item()
-        (review + recipe.version_loss * version).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    losses = _learn_rewrites(rewrites, student=student, tokenizer=tokenizer)
+    losses |= _learn_reviews(reviews, recipe=recipe, student=student, tokenizer=tokenizer)
+    torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
     optimizer.step()
     return losses
 
 
-def _loss(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
-    return functional.cross_entropy(
-        logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
+def _learn_rewrites(
+    examples: Sequence[Example], *, student: Student, tokenizer: PreTrainedTokenizerFast
+) -> dict[str, float]:
+    batches = [encode(group, tokenizer) for group in by_length(examples)]
+    num_tokens = sum(num_targets(batch.targets_BT) for batch in batches)
+    total = 0.0
+    for batch in batches:
+        loss = student.rewrite_loss(batch) / num_tokens
+        loss.backward()
+        total += loss.item()
+    return {"rewrite": total}
 
 
-def _num_targets(targets_BT: Tensor) -> int:
-    return int((targets_BT != IGNORED).sum())
+def _learn_reviews(
+    examples: Sequence[Example],
+    *,
+    recipe: Recipe,
+    student: Student,
+    tokenizer: PreTrainedTokenizerFast,
+) -> dict[str, float]:
+    batches = [encode(group, tokenizer) for group in by_length(examples)]
+    num_tokens = sum(num_targets(batch.version_targets_BT) for batch in batches)
+    num_words = sum(num_targets(batch.news_BT) for batch in batches)
+    scales = {
+        "review": 1 / len(examples),
+        "version": 1 / num_tokens,
+        "aligned": 1 / num_tokens,
+        "news": 1 / num_words,
+    }
+    weights = {
+        "review": 1.0,
+        "version": recipe.version_weight,
+        "aligned": recipe.aligned_weight,
+        "news": recipe.news_weight,
+    }
+    totals = dict.fromkeys(scales, 0.0)
+    for batch in batches:
+        losses = {name: loss * scales[name] for name, loss in student.review_losses(batch).items()}
+        torch.stack([loss * weights[name] for name, loss in losses.items()]).sum().backward()
+        for name, loss in losses.items():
+            totals[name] += loss.item()
+    return totals
 
 
 def _learning_rate(step: int, recipe: Recipe) -> float:
@@ -126,9 +154,9 @@ def _learning_rate(step: int, recipe: Recipe) -> float:
     return recipe.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
 
 
-def _config(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+def _config(recipe: Recipe, *, vocab_size: int) -> LlamaConfig:
     return LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=vocab_size,
         hidden_size=recipe.hidden_size,
         intermediate_size=3 * recipe.hidden_size,
         num_hidden_layers=recipe.num_layers,
@@ -136,29 +164,31 @@ def _config(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
         num_key_value_heads=recipe.hidden_size // 32,
         max_position_embeddings=MAX_LENGTH,
         tie_word_embeddings=True,
+        initializer_range=0.08,  # the usual 0.02 is for wide models; here copying starts far later
         bos_token_id=BOS_ID,
         eos_token_id=EOS_ID,
         pad_token_id=PAD_ID,
     )
 
 
-def _resumed(state_path: Path, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer) -> int:
+def _resumed(state_path: Path, student: Student, optimizer: torch.optim.Optimizer) -> int:
     """Restores the last checkpoint, if there is one, and returns the step to go on from."""
     if not state_path.exists():
         return 0
     state = torch.load(state_path, weights_only=True)
-    model.load_state_dict(state["model"])
+    student.load_state_dict(state["student"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])
 
 
 def _save_state(
-    state_path: Path, *, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, step: int
+    state_path: Path, *, student: Student, optimizer: torch.optim.Optimizer, step: int
 ) -> None:
     partial = state_path.with_name(state_path.name + ".partial")
     state_path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(
-        {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, partial
+        {"student": student.state_dict(), "optimizer": optimizer.state_dict(), "step": step},
+        partial,
     )
     partial.replace(state_path)
 
