@@ -25,6 +25,7 @@ from pipeline.curation.runs import Resume, default_run_dir
 from pipeline.curation.summary import Summary, summary_text
 from pipeline.curation.validate import Validation, validate, validation_text
 from pipeline.errors import ConfigError, EndpointError, PipelineError, QuarantineError
+from pipeline.training.cli import train
 
 
 class _ExitCodes(TyperGroup):
@@ -180,3 +181,4 @@ def _check_quarantine(num_quarantined: int, *, of: int, limit: float) -> None:
 
 
 app.command()(serve)
+app.command()(train)
