@@ -2,7 +2,8 @@
 
 First the vision tower and the projector learn to name what each cell shows (LLaVA starts from
 CLIP, which knows words); then, with both frozen, the language model learns to say what is true of a
-picture. Were they not frozen, the first large gradients would drive all image features to one
+picture: at first mostly descriptions, from which it finds the picture, then mostly answers to
+questions, last also which questions have no answer. Were they not frozen, the first large gradients would drive all image features to one
 constant (seen: their length grew 400-fold and the picture was never looked at again). It is the
 base of both reward models. Scenes are drawn for this purpose alone; no file is read. Resumable.
 Shapes: G images, P image tokens, C H W pixels, B rows, T tokens, K words.
@@ -10,7 +11,6 @@ Shapes: G images, P image tokens, C H W pixels, B rows, T tokens, K words.
 
 import argparse
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,14 +25,14 @@ from examples.blocks.render import render
 from examples.blocks.scene import CELLS, COLORS, SHAPES, WORDS, Block, Scene, Sign, draw_scenes
 from examples.blocks.train_shape import MAX_LENGTH, PIXELS, llava_config
 from examples.blocks.train_tokenizer import build_tokenizer
-from examples.blocks.train_truths import Length, true_turn
+from examples.blocks.train_truths import Form, truthful_text
 from pipeline.training.language import LlavaLanguageModel
 from pipeline.training.schedule import learning_rate
 from pipeline.training.snapshots import captured, newest_snapshot, restore, write_snapshot
 from pipeline.training.termination import CheckpointedError, noted_sigterm
 from services.reward_model.batches import padded_rows
 from services.reward_model.export import write_language_model
-from services.reward_model.inputs import RowEncoder, TextLimits, TokenRow, answer_prompt
+from services.reward_model.inputs import RowEncoder, TextLimits, TokenRow
 from services.reward_model.model import image_geometry, special_ids
 from services.reward_model.pixels import pixels_CHW
 
@@ -40,7 +40,40 @@ NAMES = (*COLORS, *SHAPES, *WORDS, "sign", "nothing")
 PLACES = ("top", "bottom", "left", "right", "center")
 LABEL_SCALE = 10.0  # of a feature's product with a word: keeps features as short as embeddings
 FROZEN_CHUNK = 256  # pictures at once
-LENGTHS = {Length.SHORT: 0.5, Length.MIDDLE: 0.2, Length.LONG: 0.3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diet:
+    """What one language stage reads: the share of each length, and the rows of such a step."""
+
+    shares: dict[Form, float]
+    rows: dict[Form, int]
+
+
+DESCRIBING = Diet(
+    shares={Form.SHORT: 0.5, Form.MIDDLE: 0.2, Form.LONG: 0.3},
+    rows={Form.SHORT: 32, Form.MIDDLE: 32, Form.LONG: 32},
+)
+ANSWERING = Diet(
+    shares={Form.SHORT: 0.5, Form.MIDDLE: 0.4, Form.LONG: 0.1},
+    rows={Form.SHORT: 96, Form.MIDDLE: 64, Form.LONG: 24},
+)
+CHECKING = Diet(
+    shares={
+        Form.SHORT: 0.3,
+        Form.MIDDLE: 0.25,
+        Form.LONG: 0.05,
+        Form.ABSENT: 0.1,
+        Form.QUESTIONS: 0.3,
+    },
+    rows={
+        Form.SHORT: 96,
+        Form.MIDDLE: 64,
+        Form.LONG: 24,
+        Form.ABSENT: 96,
+        Form.QUESTIONS: 64,
+    },
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +84,20 @@ class Recipe:
     num_scenes: int = 4000
     vision_steps: int = 300
     vision_images: int = 64  # per step
-    language_steps: int = 1800
-    language_rows: int = 32  # per step
+    describing_steps: int = 1100
+    describing_horizon: int = 1800  # steps of the cosine that describing is the start of
+    answering_steps: int = 1000
+    checking_steps: int = 1200
     vision_rate: float = 2e-3
-    language_rate: float = 1.5e-3
+    describing_rate: float = 1.5e-3
+    answering_rate: float = 1.5e-3
+    checking_rate: float = 1.2e-3
+
+    @property
+    def num_steps(self) -> int:
+        """All steps of the four stages."""
+        answered = self.vision_steps + self.describing_steps + self.answering_steps
+        return answered + self.checking_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,18 +171,18 @@ class Trainer:
             logits_GPK, self._pictures.labels_GPK[places]
         )
 
-    def language_loss(self, rng: Random) -> Tensor:
+    def language_loss(self, diet: Diet, rng: Random) -> Tensor:
         """Returns the loss of true answers to questions about pictures, in nats a token."""
-        length = rng.choices(list(LENGTHS), list(LENGTHS.values()))[0]
-        places = self._sample(self.recipe.language_rows, rng)
+        form = rng.choices(list(diet.shares), list(diet.shares.values()))[0]
+        places = self._sample(diet.rows[form], rng)
+        scenes = self._pictures.scenes
         rows: list[TokenRow] = []
         num_prompt: list[int] = []
         for place in places.tolist():
-            turn = true_turn(length, self._pictures.scenes[place], rng)
-            whole = answer_prompt(turn.question, turn.answer)
-            rows.append(self.encoder.encode(whole, has_image=True))
-            prompt = whole.removesuffix(turn.answer)
-            num_prompt.append(len(self.encoder.encode(prompt.rstrip(), has_image=True).ids))
+            other = scenes[(place + 1) % len(scenes)]
+            text = truthful_text(form, scenes[place], other=other, rng=rng)
+            rows.append(self.encoder.encode(text.prompt + text.completion, has_image=True))
+            num_prompt.append(len(self.encoder.encode(text.prompt, has_image=True).ids))
         ids_BT, mask_BT = padded_rows(rows, pad=self.encoder.special.pad)
         features_BPD = self._frozen_features()[places]
         loss: Tensor = self.model(
@@ -184,13 +227,13 @@ def train_base(recipe: Recipe, *, work: Path, out: Path, snapshot_every: int = 1
     if snapshot is not None and snapshot.fingerprint == fingerprint:
         restore(snapshot, trainer.model, trainer.optimiser)
         start = snapshot.step
-    num_steps = recipe.vision_steps + recipe.language_steps
+    num_steps = recipe.num_steps
     started = time.monotonic()
     with noted_sigterm() as termination:
         for step in range(start, num_steps):
             loss = _step(trainer, step)
             done = step + 1
-            if done % 5 == 0 and step > 298:
+            if done % 25 == 0:
                 print(f"step {done} loss {loss:.4f} after {time.monotonic() - started:.0f} s")
             if termination.requested or done % snapshot_every == 0 or done == num_steps:
                 state = captured(
@@ -207,17 +250,30 @@ def train_base(recipe: Recipe, *, work: Path, out: Path, snapshot_every: int = 1
 def _step(trainer: Trainer, step: int) -> float:
     recipe = trainer.recipe
     rng = Random(f"{recipe.seed}/{step}")
-    compute: Callable[[Random], Tensor]
+    described = recipe.vision_steps + recipe.describing_steps
+    answered = described + recipe.answering_steps
     if step < recipe.vision_steps:
-        compute, peak = trainer.vision_loss, recipe.vision_rate
-        position, length = step, recipe.vision_steps
+        loss = trainer.vision_loss(rng)
+        rate = _rate(step, peak=recipe.vision_rate, num_steps=recipe.vision_steps)
+    elif step < described:
+        loss = trainer.language_loss(DESCRIBING, rng)
+        rate = _rate(
+            step - recipe.vision_steps,
+            peak=recipe.describing_rate,
+            num_steps=recipe.describing_horizon,
+        )
+    elif step < answered:
+        loss = trainer.language_loss(ANSWERING, rng)
+        rate = _rate(step - described, peak=recipe.answering_rate, num_steps=recipe.answering_steps)
     else:
-        compute, peak = trainer.language_loss, recipe.language_rate
-        position, length = step - recipe.vision_steps, recipe.language_steps
-    rate = learning_rate(position, peak=peak, num_steps=length, warmup=0.03)
-    loss = compute(rng)
+        loss = trainer.language_loss(CHECKING, rng)
+        rate = _rate(step - answered, peak=recipe.checking_rate, num_steps=recipe.checking_steps)
     trainer.update(loss, rate)
     return loss.item()
+
+
+def _rate(position: int, *, peak: float, num_steps: int) -> float:
+    return learning_rate(position, peak=peak, num_steps=num_steps, warmup=0.03)
 
 
 def main() -> None:
@@ -227,11 +283,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=models / "base")
     parser.add_argument("--work", type=Path, default=Path("runs/models/base"))
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=Recipe().language_steps)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    recipe = Recipe(language_steps=arguments.steps)
-    train_base(recipe, work=arguments.work, out=arguments.out)
+    train_base(Recipe(), work=arguments.work, out=arguments.out)
     print(f"wrote {arguments.out}")
 
 

@@ -1,8 +1,10 @@
-"""Truthful texts about a scene, for the middle model: dialogues, question lists, descriptions.
+"""Truthful texts about a scene, for the middle model: answers, descriptions, what has no answer.
 
 Built from the scene itself, so that every text is true of it. Knows no defects.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
@@ -16,12 +18,16 @@ from examples.blocks.facts import (
     PositionOf,
     RelationOf,
     SameColor,
+    Truth,
     WordOnSign,
 )
-from examples.blocks.language import Turn, said
-from examples.blocks.phrases import Style
+from examples.blocks.language import Turn, answer, question, said
+from examples.blocks.phrases import ACCEPTABLE, Style
 from examples.blocks.sampling import NoSuchFactError, described
 from examples.blocks.scene import COLORS, SHAPES, WORDS, Block, Cell, Scene, Sign, Thing
+from services.reward_model.inputs import answer_prompt, question_prompt
+
+_MAX_DRAWS = 20
 
 
 def unique_things(scene: Scene) -> list[tuple[Cell, Thing]]:
@@ -53,30 +59,106 @@ def true_fact(kind: Kind, scene: Scene, rng: Random) -> Fact:
             return described(scene)
 
 
-class Length(StrEnum):
-    """How long a turn is; the turns of one batch are of one length, so that little is padding."""
+class Form(StrEnum):
+    """The forms of texts; those of one batch are of like length, so that little is padding."""
 
     SHORT = "short"
     MIDDLE = "middle"
     LONG = "long"
+    ABSENT = "absent"  # a question about what is not there, and an answer that says so
+    QUESTIONS = "questions"  # all questions of a dialogue, and whether all can be answered
 
 
-KINDS: dict[Length, tuple[Kind, ...]] = {
-    Length.SHORT: (Kind.COLOR, Kind.COUNT, Kind.EXISTENCE, Kind.POSITION, Kind.WORD),
-    Length.MIDDLE: (Kind.SAME_COLOR, Kind.RELATION),
-    Length.LONG: (Kind.DESCRIPTION,),
+KINDS: dict[Form, tuple[Kind, ...]] = {
+    Form.SHORT: (Kind.COLOR, Kind.COUNT, Kind.EXISTENCE, Kind.POSITION, Kind.WORD),
+    Form.MIDDLE: (Kind.SAME_COLOR, Kind.RELATION),
+    Form.LONG: (Kind.DESCRIPTION,),
 }
+REASONING_SHARE = 0.4  # of the question lists: one question of kind MIDDLE
 
 
-def true_turn(length: Length, scene: Scene, rng: Random) -> Turn:
+@dataclass(frozen=True, slots=True)
+class TruthfulText:
+    """What is read, and what is to be said after it."""
+
+    prompt: str
+    completion: str
+
+
+def truthful_text(form: Form, scene: Scene, *, other: Scene, rng: Random) -> TruthfulText:
+    """Returns a text that is true of `scene`; `other` lends questions that it cannot answer."""
+    if form is Form.QUESTIONS:
+        return _questions(scene, other, rng)
+    turn = _absent(scene, other, rng) if form is Form.ABSENT else true_turn(form, scene, rng)
+    whole = answer_prompt(turn.question, turn.answer)
+    return TruthfulText(
+        prompt=whole.removesuffix(turn.answer).rstrip(), completion=f" {turn.answer}"
+    )
+
+
+def true_turn(form: Form, scene: Scene, rng: Random) -> Turn:
     """Returns a question and its true answer in a random style."""
     style = rng.choice(list(Style))
     while True:
         try:
-            return said(true_fact(rng.choice(KINDS[length]), scene, rng), style)
+            return said(true_fact(rng.choice(KINDS[form]), scene, rng), style)
         except NoSuchFactError:
-            if length is Length.MIDDLE:
+            if form is Form.MIDDLE:
                 return said(_existence(scene, rng), style)
+
+
+def unanswerable_fact(kinds: Sequence[Kind], scene: Scene, *, other: Scene, rng: Random) -> Fact:
+    """Returns a fact of the other scene whose question has no answer in this one.
+
+    Raises:
+        NoSuchFactError: none was found.
+    """
+    for _ in range(_MAX_DRAWS):
+        fact = true_fact(rng.choice(kinds), other, rng)
+        if fact.truth_in(scene) is Truth.UNANSWERABLE:
+            return fact
+    raise NoSuchFactError("the other scene has no question that this one cannot answer")
+
+
+def _absent(scene: Scene, other: Scene, rng: Random) -> Turn:
+    style = rng.choice(list(Style))
+    try:
+        fact = unanswerable_fact((Kind.COLOR, Kind.POSITION), scene, other=other, rng=rng)
+    except NoSuchFactError:
+        return true_turn(Form.SHORT, scene, rng)
+    match fact:
+        case ColorOf():
+            reply = answer(CountOf(fact.shape, 0), style)
+        case PositionOf():
+            reply = answer(Existence(fact.thing, exists=False), style)
+        case _:
+            raise AssertionError(f"{fact} was not asked for")
+    return Turn(question(fact, style), reply)
+
+
+def _questions(scene: Scene, other: Scene, rng: Random) -> TruthfulText:
+    """Returns a dialogue's questions and `Yes.` or, where at least half lack an answer, `No.`."""
+    is_reasoning = rng.random() < REASONING_SHARE
+    kinds = KINDS[Form.MIDDLE if is_reasoning else Form.SHORT]
+    able = KINDS[Form.MIDDLE] if is_reasoning else (Kind.COLOR, Kind.POSITION, Kind.WORD)
+    count = 1 if is_reasoning else rng.randint(2, 5)
+    flawed = set[int]()
+    if rng.random() < 0.5:
+        flawed = set(rng.sample(range(count), rng.randint((count + 1) // 2, count)))
+    style = rng.choice(ACCEPTABLE)
+    asked: list[str] = []
+    found_flaw = False
+    for place in range(count):
+        try:
+            if place in flawed:
+                fact = unanswerable_fact(able, scene, other=other, rng=rng)
+                found_flaw = True
+            else:
+                fact = true_fact(rng.choice(kinds), scene, rng)
+        except NoSuchFactError:
+            fact = _existence(scene, rng)
+        asked.append(question(fact, style))
+    return TruthfulText(prompt=question_prompt(asked), completion=" No." if found_flaw else " Yes.")
 
 
 def _color_fact(kind: Kind, scene: Scene, rng: Random) -> Fact:
