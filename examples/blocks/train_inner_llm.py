@@ -40,8 +40,8 @@ class Recipe:
     """What decides the weights."""
 
     seed: int = 0
-    steps: int = 1400
-    simple_steps: int = 1000  # before descriptions, which are long, are learnt too
+    steps: int = 2600
+    simple_steps: int = 700  # before descriptions, which are long, are learnt too
     num_rewrites: int = 12  # a step
     num_reviews: int = 28
     learning_rate: float = 2e-3
