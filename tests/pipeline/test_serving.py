@@ -11,6 +11,7 @@ import pytest
 from pipeline.errors import ConfigError, EndpointError
 from pipeline.serving import serving
 from tests.contract.servers import ROOT, free_port
+from tests.services.test_hosting import write_certificate
 
 FAKE = {
     **{k: v for k, v in os.environ.items() if not k.startswith(("A2L_", "BENTOML_"))},
@@ -63,6 +64,23 @@ def test_served_service_answers_and_its_death_is_told(tmp_path: Path):
         with pytest.raises(EndpointError, match="answer-reward ended with status -9"):
             running.watch()
     assert is_gone(served.http_url)  # its worker follows
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_certificates_of_the_services_are_found_in_the_addresses(tmp_path: Path):
+    cert_file, key_file = write_certificate(tmp_path)
+    environ = {
+        **FAKE,
+        "A2L_TLS_CERT_FILE": str(cert_file),
+        "A2L_TLS_KEY_FILE": str(key_file),
+    }
+    with serving(
+        tmp_path, only=["inner-llm"], environ=environ, timeout_s=100, **ports()
+    ) as running:
+        (served,) = running.services
+        assert served.http_url.startswith("https://")
+        assert served.grpc_url.startswith("grpcs://")
 
 
 @pytest.mark.slow
