@@ -3,7 +3,7 @@
 First the vision tower and the projector learn to name what each cell shows (LLaVA starts from
 CLIP, which knows words); then, with both frozen, the language model learns to say what is true of a
 picture: at first mostly descriptions, from which it finds the picture, then mostly answers to
-questions, last also which questions have no answer. Were they not frozen, the first large gradients would drive all image features to one
+questions, then which questions have no answer, last which answers are true. Were they not frozen, the first large gradients would drive all image features to one
 constant (seen: their length grew 400-fold and the picture was never looked at again). It is the
 base of both reward models. Scenes are drawn for this purpose alone; no file is read. Resumable.
 Shapes: G images, P image tokens, C H W pixels, B rows, T tokens, K words.
@@ -11,7 +11,7 @@ Shapes: G images, P image tokens, C H W pixels, B rows, T tokens, K words.
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -42,23 +42,46 @@ LABEL_SCALE = 10.0  # of a feature's product with a word: keeps features as shor
 FROZEN_CHUNK = 256  # pictures at once
 
 
+ROWS = {
+    Form.SHORT: 96,
+    Form.MIDDLE: 64,
+    Form.LONG: 24,
+    Form.ABSENT: 96,
+    Form.QUESTIONS: 64,
+    Form.CHECK_SHORT: 96,
+    Form.CHECK_MIDDLE: 64,
+    Form.CHECK_LONG: 32,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Diet:
-    """What one language stage reads: the share of each length, and the rows of such a step."""
+class Stage:
+    """One language stage: the share of steps of each form, and the learning rate.
+
+    The rate follows a cosine over `horizon` steps, of which the stage takes the first `steps`.
+    """
 
     shares: dict[Form, float]
-    rows: dict[Form, int]
+    steps: int
+    horizon: int
+    rate: float
+    rows: dict[Form, int] = field(default_factory=lambda: ROWS)
 
 
-DESCRIBING = Diet(
+DESCRIBING = Stage(
     shares={Form.SHORT: 0.5, Form.MIDDLE: 0.2, Form.LONG: 0.3},
     rows={Form.SHORT: 32, Form.MIDDLE: 32, Form.LONG: 32},
+    steps=1100,
+    horizon=1800,
+    rate=1.5e-3,
 )
-ANSWERING = Diet(
+ANSWERING = Stage(
     shares={Form.SHORT: 0.5, Form.MIDDLE: 0.4, Form.LONG: 0.1},
-    rows={Form.SHORT: 96, Form.MIDDLE: 64, Form.LONG: 24},
+    steps=1000,
+    horizon=1000,
+    rate=1.5e-3,
 )
-CHECKING = Diet(
+DOUBTING = Stage(
     shares={
         Form.SHORT: 0.3,
         Form.MIDDLE: 0.25,
@@ -66,13 +89,24 @@ CHECKING = Diet(
         Form.ABSENT: 0.1,
         Form.QUESTIONS: 0.3,
     },
-    rows={
-        Form.SHORT: 96,
-        Form.MIDDLE: 64,
-        Form.LONG: 24,
-        Form.ABSENT: 96,
-        Form.QUESTIONS: 64,
+    steps=400,
+    horizon=1200,
+    rate=1.2e-3,
+)
+CHECKING = Stage(
+    shares={
+        Form.SHORT: 0.2,
+        Form.MIDDLE: 0.15,
+        Form.LONG: 0.05,
+        Form.ABSENT: 0.05,
+        Form.QUESTIONS: 0.2,
+        Form.CHECK_SHORT: 0.15,
+        Form.CHECK_MIDDLE: 0.1,
+        Form.CHECK_LONG: 0.1,
     },
+    steps=1000,
+    horizon=1000,
+    rate=1.2e-3,
 )
 
 
@@ -84,20 +118,13 @@ class Recipe:
     num_scenes: int = 4000
     vision_steps: int = 300
     vision_images: int = 64  # per step
-    describing_steps: int = 1100
-    describing_horizon: int = 1800  # steps of the cosine that describing is the start of
-    answering_steps: int = 1000
-    checking_steps: int = 1200
     vision_rate: float = 2e-3
-    describing_rate: float = 1.5e-3
-    answering_rate: float = 1.5e-3
-    checking_rate: float = 1.2e-3
+    stages: tuple[Stage, ...] = (DESCRIBING, ANSWERING, DOUBTING, CHECKING)
 
     @property
     def num_steps(self) -> int:
-        """All steps of the four stages."""
-        answered = self.vision_steps + self.describing_steps + self.answering_steps
-        return answered + self.checking_steps
+        """All steps, those of vision first."""
+        return self.vision_steps + sum(stage.steps for stage in self.stages)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,10 +198,10 @@ class Trainer:
             logits_GPK, self._pictures.labels_GPK[places]
         )
 
-    def language_loss(self, diet: Diet, rng: Random) -> Tensor:
+    def language_loss(self, stage: Stage, rng: Random) -> Tensor:
         """Returns the loss of true answers to questions about pictures, in nats a token."""
-        form = rng.choices(list(diet.shares), list(diet.shares.values()))[0]
-        places = self._sample(diet.rows[form], rng)
+        form = rng.choices(list(stage.shares), list(stage.shares.values()))[0]
+        places = self._sample(stage.rows[form], rng)
         scenes = self._pictures.scenes
         rows: list[TokenRow] = []
         num_prompt: list[int] = []
@@ -250,26 +277,24 @@ def train_base(recipe: Recipe, *, work: Path, out: Path, snapshot_every: int = 1
 def _step(trainer: Trainer, step: int) -> float:
     recipe = trainer.recipe
     rng = Random(f"{recipe.seed}/{step}")
-    described = recipe.vision_steps + recipe.describing_steps
-    answered = described + recipe.answering_steps
     if step < recipe.vision_steps:
         loss = trainer.vision_loss(rng)
         rate = _rate(step, peak=recipe.vision_rate, num_steps=recipe.vision_steps)
-    elif step < described:
-        loss = trainer.language_loss(DESCRIBING, rng)
-        rate = _rate(
-            step - recipe.vision_steps,
-            peak=recipe.describing_rate,
-            num_steps=recipe.describing_horizon,
-        )
-    elif step < answered:
-        loss = trainer.language_loss(ANSWERING, rng)
-        rate = _rate(step - described, peak=recipe.answering_rate, num_steps=recipe.answering_steps)
     else:
-        loss = trainer.language_loss(CHECKING, rng)
-        rate = _rate(step - answered, peak=recipe.checking_rate, num_steps=recipe.checking_steps)
+        stage, position = _stage_of(recipe, step - recipe.vision_steps)
+        loss = trainer.language_loss(stage, rng)
+        rate = _rate(position, peak=stage.rate, num_steps=stage.horizon)
     trainer.update(loss, rate)
     return loss.item()
+
+
+def _stage_of(recipe: Recipe, position: int) -> tuple[Stage, int]:
+    """Returns the stage of a language step and the step's place in it."""
+    for stage in recipe.stages:
+        if position < stage.steps:
+            return stage, position
+        position -= stage.steps
+    raise AssertionError("the step lies after the last stage")
 
 
 def _rate(position: int, *, peak: float, num_steps: int) -> float:

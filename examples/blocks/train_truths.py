@@ -12,6 +12,7 @@ from examples.blocks.facts import (
     RELATIONS,
     ColorOf,
     CountOf,
+    Description,
     Existence,
     Fact,
     Kind,
@@ -23,7 +24,14 @@ from examples.blocks.facts import (
 )
 from examples.blocks.language import Turn, answer, question, said
 from examples.blocks.phrases import ACCEPTABLE, Style
-from examples.blocks.sampling import NoSuchFactError, described
+from examples.blocks.sampling import (
+    NoSuchFactError,
+    described,
+    falsified,
+    inventing,
+    omitting,
+    redescribed,
+)
 from examples.blocks.scene import COLORS, SHAPES, WORDS, Block, Cell, Scene, Sign, Thing
 from services.reward_model.inputs import answer_prompt, question_prompt
 
@@ -67,12 +75,20 @@ class Form(StrEnum):
     LONG = "long"
     ABSENT = "absent"  # a question about what is not there, and an answer that says so
     QUESTIONS = "questions"  # all questions of a dialogue, and whether all can be answered
+    CHECK_SHORT = "check_short"  # an answer, true or false, and which of the two
+    CHECK_MIDDLE = "check_middle"
+    CHECK_LONG = "check_long"
 
 
 KINDS: dict[Form, tuple[Kind, ...]] = {
     Form.SHORT: (Kind.COLOR, Kind.COUNT, Kind.EXISTENCE, Kind.POSITION, Kind.WORD),
     Form.MIDDLE: (Kind.SAME_COLOR, Kind.RELATION),
     Form.LONG: (Kind.DESCRIPTION,),
+}
+CHECKS = {
+    Form.CHECK_SHORT: Form.SHORT,
+    Form.CHECK_MIDDLE: Form.MIDDLE,
+    Form.CHECK_LONG: Form.LONG,
 }
 REASONING_SHARE = 0.4  # of the question lists: one question of kind MIDDLE
 
@@ -89,6 +105,8 @@ def truthful_text(form: Form, scene: Scene, *, other: Scene, rng: Random) -> Tru
     """Returns a text that is true of `scene`; `other` lends questions that it cannot answer."""
     if form is Form.QUESTIONS:
         return _questions(scene, other, rng)
+    if form in CHECKS:
+        return _checked(CHECKS[form], scene, rng)
     turn = _absent(scene, other, rng) if form is Form.ABSENT else true_turn(form, scene, rng)
     whole = answer_prompt(turn.question, turn.answer)
     return TruthfulText(
@@ -134,6 +152,40 @@ def _absent(scene: Scene, other: Scene, rng: Random) -> Turn:
         case _:
             raise AssertionError(f"{fact} was not asked for")
     return Turn(question(fact, style), reply)
+
+
+def _checked(form: Form, scene: Scene, rng: Random) -> TruthfulText:
+    """Returns a question and an answer to it, with `Yes.` after it if true and else `No.`."""
+    style = rng.choice(list(Style))
+    fact = _some_true_fact(KINDS[form], scene, rng)
+    is_true = rng.random() < 0.5
+    try:
+        stated = fact if is_true else _falsehood(fact, scene, rng)
+    except NoSuchFactError:
+        stated, is_true = fact, True
+    prompt = answer_prompt(question(fact, style), answer(stated, style))
+    return TruthfulText(prompt=prompt, completion=" Yes." if is_true else " No.")
+
+
+def _some_true_fact(kinds: Sequence[Kind], scene: Scene, rng: Random) -> Fact:
+    for _ in range(_MAX_DRAWS):
+        try:
+            return true_fact(rng.choice(kinds), scene, rng)
+        except NoSuchFactError:
+            continue
+    return _existence(scene, rng)
+
+
+def _falsehood(fact: Fact, scene: Scene, rng: Random) -> Fact:
+    if not isinstance(fact, Description):
+        return falsified(fact, scene, rng=rng)
+    choice = rng.randrange(3)
+    num_things = len(scene.contents)
+    if choice == 0:
+        return redescribed(scene, num_wrong=rng.randint(1, (num_things + 1) // 2), rng=rng)
+    if choice == 1:
+        return omitting(scene, num_left=num_things - 1, rng=rng)
+    return inventing(scene, num_added=1, rng=rng)
 
 
 def _questions(scene: Scene, other: Scene, rng: Random) -> TruthfulText:

@@ -51,6 +51,7 @@ class OptimiserConfig(_Section):
     clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     train_projector: bool = True
     cross_image: Share = 0.0  # weight of a pair of two images; 0 = METHOD's loss
+    min_gap: Share = 0.0  # pairs count whose scores differ by more; 0 = METHOD's loss
 
 
 class TrainingRun(_Section):
