@@ -115,10 +115,9 @@ def serving(
     names = _names(only)
     _require_services()
     is_fake = environ.get("A2L_ENGINE") == "fake"
+    if not is_fake:
+        _require_checkpoints(models_dir, names)
     tls = "s" if environ.get("A2L_TLS_CERT_FILE") else ""
-    for name in names:
-        if not is_fake and not (models_dir / name).is_dir():
-            raise ConfigError(f"there is no checkpoint {models_dir / name}")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="a2l-serve-")))
         processes: list[_Process] = []
@@ -152,6 +151,12 @@ def _names(only: Sequence[str]) -> list[str]:
     if unknown:
         raise ConfigError(f"there is no service {unknown[0]!r}; the names are {', '.join(TARGETS)}")
     return [name for name in TARGETS if not only or name in only]
+
+
+def _require_checkpoints(models_dir: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if not (models_dir / name).is_dir():
+            raise ConfigError(f"there is no checkpoint {models_dir / name}")
 
 
 def _require_services() -> None:
