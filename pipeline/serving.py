@@ -117,27 +117,19 @@ def serving(
     is_fake = environ.get("A2L_ENGINE") == "fake"
     if not is_fake:
         _require_checkpoints(models_dir, names)
-    tls = "s" if environ.get("A2L_TLS_CERT_FILE") else ""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="a2l-serve-")))
         processes: list[_Process] = []
         stack.callback(_stop, processes)
         for name in names:
+            overlay = {} if is_fake else {"A2L_MODEL_DIR": str((models_dir / name).resolve())}
             place = list(TARGETS).index(name)
-            served = Served(
-                name=name,
-                http_url=f"http{tls}://127.0.0.1:{http_port + place}",
-                grpc_url=f"grpc{tls}://127.0.0.1:{grpc_port + place}",
-            )
-            overlay = {
-                **({} if is_fake else {"A2L_MODEL_DIR": str((models_dir / name).resolve())}),
-                "A2L_GRPC_PORT": str(grpc_port + place),
-            }
             processes.append(
                 _start(
-                    served,
+                    name,
                     folder=folder / name,
-                    port=http_port + place,
+                    http_port=http_port + place,
+                    grpc_port=grpc_port + place,
                     environ={**environ, **overlay},
                 )
             )
@@ -174,12 +166,20 @@ def _services_root() -> Path:
     return Path(spec.origin).parent.parent
 
 
-def _start(served: Served, *, folder: Path, port: int, environ: Mapping[str, str]) -> _Process:
+def _start(
+    name: str, *, folder: Path, http_port: int, grpc_port: int, environ: Mapping[str, str]
+) -> _Process:
+    tls = "s" if environ.get("A2L_TLS_CERT_FILE") else ""
+    served = Served(
+        name=name,
+        http_url=f"http{tls}://127.0.0.1:{http_port}",
+        grpc_url=f"grpc{tls}://127.0.0.1:{grpc_port}",
+    )
     folder.mkdir()
     log = folder / "log"
     command = [
-        *(sys.executable, "-m", "bentoml", "serve", TARGETS[served.name]),
-        *("--host", "127.0.0.1", "--port", str(port)),
+        *(sys.executable, "-m", "bentoml", "serve", TARGETS[name]),
+        *("--host", "127.0.0.1", "--port", str(http_port)),
         *("--working-dir", str(_services_root())),
     ]
     with log.open("wb") as output:
@@ -189,6 +189,7 @@ def _start(served: Served, *, folder: Path, port: int, environ: Mapping[str, str
                 # Threads are fixed: rewards may depend on their number in the last bit.
                 "OMP_NUM_THREADS": "1",
                 **environ,
+                "A2L_GRPC_PORT": str(grpc_port),
                 # Servers that share it wipe each other's metrics.
                 "BENTOML_HOME": str(folder / "bentoml"),
                 "BENTOML_DO_NOT_TRACK": "True",
