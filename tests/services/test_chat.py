@@ -58,7 +58,7 @@ async def test_completion_without_a_bound_ends(client: openai.AsyncOpenAI):
         pytest.param({"model": "other"}, openai.NotFoundError, id="a model not served"),
         pytest.param({"n": 9}, openai.BadRequestError, id="too many rollouts"),
         pytest.param({"max_tokens": 100_000}, openai.BadRequestError, id="beyond the context"),
-        pytest.param({"messages": [{"role": "king"}]}, openai.BadRequestError, id="no such role"),
+        pytest.param({"temperature": -1}, openai.BadRequestError, id="a negative temperature"),
     ],
 )
 async def test_request_that_cannot_be_served_is_refused(
