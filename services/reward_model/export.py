@@ -67,24 +67,7 @@ def write_inputs(
             "model_max_length": text_config(config).max_position_embeddings,
         },
     )
-    size = pixels.size
-    _write_json(
-        folder / "preprocessor_config.json",
-        {
-            "image_processor_type": "CLIPImageProcessor",
-            "do_resize": True,
-            "size": {"shortest_edge": size},
-            "resample": 3,
-            "do_center_crop": True,
-            "crop_size": {"height": size, "width": size},
-            "do_rescale": True,
-            "rescale_factor": 1 / 255,
-            "do_normalize": True,
-            "image_mean": list(pixels.mean),
-            "image_std": list(pixels.std),
-            "do_convert_rgb": True,
-        },
-    )
+    _write_json(folder / "preprocessor_config.json", _preprocessor_json(pixels))
     _write_json(
         folder / "processor_config.json",
         {
@@ -95,6 +78,23 @@ def write_inputs(
             "vision_feature_select_strategy": config.vision_feature_select_strategy,
         },
     )
+
+
+def _preprocessor_json(pixels: PixelSettings) -> dict[str, object]:
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": pixels.size},
+        "resample": 3,  # bicubic
+        "do_center_crop": True,
+        "crop_size": {"height": pixels.size, "width": pixels.size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(pixels.mean),
+        "image_std": list(pixels.std),
+        "do_convert_rgb": True,
+    }
 
 
 def write_language_model(

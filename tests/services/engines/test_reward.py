@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -13,6 +14,7 @@ from services.reward_model.export import write_reward
 from services.reward_model.model import LlavaRewardModel
 from services.reward_model.pixels import ImageMode, PixelSettings
 from services.reward_model.weights import CheckpointError
+from tests.services.engines.reward_numbers import ASSET, KINDS, measured
 from tests.services.reward_model.conftest import tiny_llava_config
 
 RED, BLUE = (Image.new("RGB", (20, 30), colour) for colour in ("red", "blue"))
@@ -148,3 +150,13 @@ def test_the_identity_names_kind_dtype_and_prompt(engine):
     assert len(identity.identity) == 32
     assert len(identity.weights_sha256) == 64
     assert identity.template_version
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.timeout(60)
+def test_rewards_of_the_small_models_do_not_move(kind):
+    expected = json.loads(ASSET.read_text())[kind]
+    found = measured(kind)
+    assert found["weights_sha256"] == expected["weights_sha256"], "trained anew: see reward_numbers"
+    assert len(expected["rewards"]) == 9
+    assert found["rewards"] == pytest.approx(expected["rewards"], abs=1e-5)
