@@ -104,8 +104,38 @@ CHECKING = Stage(
         Form.CHECK_MIDDLE: 0.1,
         Form.CHECK_LONG: 0.1,
     },
+    steps=500,
+    horizon=1000,
+    rate=1.2e-3,
+)
+JUDGING = Stage(
+    shares={
+        Form.SHORT: 0.15,
+        Form.MIDDLE: 0.15,
+        Form.LONG: 0.1,
+        Form.QUESTIONS: 0.2,
+        Form.CHECK_SHORT: 0.15,
+        Form.CHECK_MIDDLE: 0.15,
+        Form.CHECK_LONG: 0.1,
+    },
     steps=1000,
     horizon=1000,
+    rate=1.2e-3,
+)
+
+
+REFINING = Stage(
+    shares={
+        Form.SHORT: 0.15,
+        Form.MIDDLE: 0.2,
+        Form.LONG: 0.15,
+        Form.QUESTIONS: 0.1,
+        Form.CHECK_SHORT: 0.1,
+        Form.CHECK_MIDDLE: 0.15,
+        Form.CHECK_LONG: 0.15,
+    },
+    steps=1500,
+    horizon=1500,
     rate=1.2e-3,
 )
 
@@ -119,7 +149,7 @@ class Recipe:
     vision_steps: int = 300
     vision_images: int = 64  # per step
     vision_rate: float = 2e-3
-    stages: tuple[Stage, ...] = (DESCRIBING, ANSWERING, DOUBTING, CHECKING)
+    stages: tuple[Stage, ...] = (DESCRIBING, ANSWERING, DOUBTING, CHECKING, JUDGING, REFINING)
 
     @property
     def num_steps(self) -> int:

@@ -50,8 +50,7 @@ class OptimiserConfig(_Section):
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     train_projector: bool = True
-    cross_image: Share = 0.0  # weight of a pair of two images; 0 = METHOD's loss
-    min_gap: Share = 0.0  # pairs count whose scores differ by more; 0 = METHOD's loss
+    cross_image: Share = 0.0  # weight of a pair of two images; 0 = the paper's loss
 
 
 class TrainingRun(_Section):

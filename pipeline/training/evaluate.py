@@ -57,7 +57,7 @@ def accuracy_of_groups(
     for group, reward_B in zip(groups, rewards_of_groups(model, groups, maker), strict=True):
         scores_B = torch.tensor([candidate.score for candidate in group.candidates])
         same_B = torch.zeros_like(scores_B)
-        weights_BB = pair_weights(scores_B, same_B, cross_image=0.0, min_gap=0.0)
+        weights_BB = pair_weights(scores_B, same_B, cross_image=0.0)
         share, pairs = pairwise_accuracy(reward_B, weights_BB)
         if pairs:
             right, number = right + share * pairs, number + pairs

@@ -5,16 +5,13 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def pair_weights(
-    scores_B: Tensor, groups_B: Tensor, *, cross_image: float, min_gap: float
-) -> Tensor:
+def pair_weights(scores_B: Tensor, groups_B: Tensor, *, cross_image: float) -> Tensor:
     """Returns the weight of each ordered pair (chosen, rejected), [B, B]; rows are chosen.
 
-    1 for pairs within one group, `cross_image` for those of two groups, 0 where the scores' gap is
-    not above `min_gap`. METHOD's loss has both 0: strictly ordered pairs of one image, which leaves
-    each image's offset free. Annotators differ by a step or two on equals, so small gaps are noise.
+    1 for strictly ordered pairs within one group, `cross_image` for those of two groups, else 0:
+    ties say nothing. The paper's loss has `cross_image` 0, which leaves each image's offset free.
     """
-    ordered_BB = scores_B.unsqueeze(1) - scores_B.unsqueeze(0) > min_gap
+    ordered_BB = scores_B.unsqueeze(1) > scores_B.unsqueeze(0)
     same_BB = groups_B.unsqueeze(1) == groups_B.unsqueeze(0)
     weight_BB = torch.where(same_BB, 1.0, cross_image)
     return weight_BB * ordered_BB

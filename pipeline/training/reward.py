@@ -212,10 +212,8 @@ def _step(materials: _Materials, optimiser: optim.Optimizer, step: int) -> dict[
 
 def _rewards_and_weights(materials: _Materials, batch: GroupBatch) -> tuple[Tensor, Tensor]:
     reward_B = rewards_of_batch(materials.model, batch)
-    settings = materials.config.optimiser
-    weights_BB = pair_weights(
-        batch.score_B, batch.group_B, cross_image=settings.cross_image, min_gap=settings.min_gap
-    )
+    cross_image = materials.config.optimiser.cross_image
+    weights_BB = pair_weights(batch.score_B, batch.group_B, cross_image=cross_image)
     return reward_B, weights_BB.to(reward_B.device)
 
 

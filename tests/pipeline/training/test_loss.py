@@ -6,10 +6,8 @@ import torch
 from pipeline.training.loss import pair_weights, pairwise_accuracy, preference_loss
 
 
-def weights(scores, groups, cross_image=0.0, min_gap=0.0):
-    return pair_weights(
-        torch.tensor(scores), torch.tensor(groups), cross_image=cross_image, min_gap=min_gap
-    )
+def weights(scores, groups, cross_image=0.0):
+    return pair_weights(torch.tensor(scores), torch.tensor(groups), cross_image=cross_image)
 
 
 def test_pairs_are_strictly_ordered_and_within_one_group():
@@ -18,11 +16,6 @@ def test_pairs_are_strictly_ordered_and_within_one_group():
 
 def test_cross_image_pairs_get_their_weight():
     assert weights([0.9, 0.5], [0, 1], cross_image=0.25).tolist() == [[0, 0.25], [0, 0]]
-
-
-def test_pairs_of_a_small_gap_are_left_out_when_asked():
-    close = weights([0.9, 0.8, 0.3], [0, 0, 0], min_gap=0.15)
-    assert close.nonzero().tolist() == [[0, 2], [1, 2]]
 
 
 def test_the_loss_of_one_pair_is_bradley_terry():
