@@ -7,7 +7,15 @@ import torch
 from examples.blocks.train_inner_llm import Recipe, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-SHORT = Recipe(steps=8, simple_steps=4, batch_size=4, warmup_steps=2, hidden_size=64, num_layers=2)
+SHORT = Recipe(
+    steps=8,
+    simple_steps=4,
+    detailed_steps=6,
+    num_rewrites=4,
+    num_reviews=4,
+    warmup_steps=2,
+    hidden_size=64,
+)
 
 
 class InterruptedRunError(Exception):
@@ -20,12 +28,14 @@ def weights_hash(path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("whole") / "inner-llm"
-    return train(SHORT, out=out, num_threads=1, checkpoint_every=3)
+    work = tmp_path_factory.mktemp("whole")
+    return train(SHORT, out=work / "inner-llm", work=work, num_threads=1, checkpoint_every=3)
 
 
 def test_same_recipe_gives_the_same_weights(whole: Path, tmp_path: Path):
-    again = train(SHORT, out=tmp_path / "inner-llm", num_threads=1, checkpoint_every=100)
+    again = train(
+        SHORT, out=tmp_path / "inner-llm", work=tmp_path, num_threads=1, checkpoint_every=100
+    )
     assert weights_hash(again) == weights_hash(whole)
 
 
@@ -45,9 +55,9 @@ def test_interrupted_training_resumes_to_the_same_weights(
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     with pytest.raises(InterruptedRunError):
-        train(SHORT, out=out, num_threads=1, checkpoint_every=3)
+        train(SHORT, out=out, work=tmp_path, num_threads=1, checkpoint_every=3)
     assert not out.exists()
-    train(SHORT, out=out, num_threads=1, checkpoint_every=3)
+    train(SHORT, out=out, work=tmp_path, num_threads=1, checkpoint_every=3)
     assert steps < 6 + SHORT.steps
     assert weights_hash(out) == weights_hash(whole)
 
@@ -57,8 +67,10 @@ def test_reduced_recipe_learns_to_rewrite(tmp_path: Path):
 
     from examples.blocks.evaluate_inner_llm import held_out_facts, rewrite_figures
 
-    recipe = Recipe(steps=120, simple_steps=120, warmup_steps=20, hidden_size=64, num_layers=2)
-    out = train(recipe, out=tmp_path / "inner-llm", num_threads=1, checkpoint_every=1000)
+    recipe = Recipe(steps=150, simple_steps=150, num_reviews=4, warmup_steps=20, hidden_size=64)
+    out = train(
+        recipe, out=tmp_path / "inner-llm", work=tmp_path, num_threads=1, checkpoint_every=1000
+    )
     model = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
     figures = rewrite_figures(
         held_out_facts(32, seed=5), model=model, tokenizer=AutoTokenizer.from_pretrained(out)
