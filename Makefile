@@ -14,10 +14,10 @@ LOCK := requirements/$(if $(HAS_GPU),gpu,cpu).lock
 # torch's CPU build is not on PyPI: PIP_FIND_LINKS may name a folder that has it.
 TORCH_SOURCE := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match)
 
-.PHONY: help install demo test check fix lint types imports proto proto-check models bento lock clean
+.PHONY: help install demo test check fix lint types imports proto proto-check models model-base model-question model-answer model-inner-llm bento lock clean
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-28s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed ## The environment in .venv, from the lock file
 
@@ -61,6 +61,20 @@ proto: install ## gRPC stubs from clients/wire/align2llava.proto
 
 proto-check: install ## Fails where the stubs are out of date
 	$(BIN)/python tools/generate_stubs.py --check
+
+models: model-base model-question model-answer model-inner-llm ## The small checkpoints of examples/blocks, from scratch; each part resumes
+
+model-base: install ## The middle model, which both reward models start from
+	$(BIN)/python -m examples.blocks.generate
+	$(BIN)/python -m examples.blocks.train_base
+
+model-question model-answer: model-%: install ## A reward model, from preferences
+	$(BIN)/a2l train $* examples/blocks/train-$*.yaml --resume auto
+	$(BIN)/python -m examples.blocks.evaluate_reward $*
+
+model-inner-llm: install ## The inner LLM: rewrites and reviews
+	$(BIN)/python -m examples.blocks.train_inner_llm
+	$(BIN)/python -m examples.blocks.evaluate_inner_llm
 
 bento: install ## One Bento of the three services
 	$(BIN)/bentoml build

@@ -1,5 +1,6 @@
 """Real service processes for tests: started with `bentoml serve`, ready, and stopped."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -116,3 +117,18 @@ def wait_ready(running: Server, *, timeout_s: float) -> None:
             pass
         time.sleep(0.05)
     raise AssertionError(f"{running.kind} is not ready:\n{running.log.read_text()[-3000:]}")
+
+
+async def until_accepted(running: Server, num_items: int) -> None:
+    """Waits until that many items are accepted and not answered yet, as its metrics say."""
+    async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(20):
+        while True:
+            text = (await http.get(f"{running.url('rest')}/metrics")).text
+            found = [
+                float(line.split()[1])
+                for line in text.splitlines()
+                if line.startswith("a2l_queue_items ")
+            ]
+            if found and found[0] >= num_items:
+                return
+            await asyncio.sleep(0.02)

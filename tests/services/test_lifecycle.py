@@ -26,7 +26,7 @@ from services.lifecycle import Runtime, listening_hosts
 from services.loading import load_question_reward
 from services.rpc_reward import question_servicers
 from services.settings import SettingsError
-from tests.contract.servers import ROOT, TARGETS, Server, server
+from tests.contract.servers import ROOT, TARGETS, Server, server, until_accepted
 from tests.contract.wire_values import question_group, rewards
 from tests.services.in_process import FAKE, in_process, until
 
@@ -161,20 +161,6 @@ async def test_caller_that_went_away_does_not_hold_up_the_stop(tmp_path: Path):
 
 NUM_CALLERS = 4
 SLOW = "[[slow 100]]"
-
-
-async def until_accepted(running: Server, num_items: int) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(20):
-        while True:
-            text = (await http.get(f"{running.url('rest')}/metrics")).text
-            found = [
-                float(line.split()[1])
-                for line in text.splitlines()
-                if line.startswith("a2l_queue_items ")
-            ]
-            if found and found[0] >= num_items:
-                return
-            await asyncio.sleep(0.02)
 
 
 async def streamed(running: Server) -> list[str]:
