@@ -1,6 +1,7 @@
 """Builds the core of a service with the engine its settings name. Heavy imports happen here."""
 
 import asyncio
+import importlib
 
 from services.aligning import AlignCore
 from services.engines.api import LanguageEngine, RewardEngine, RewardKind
@@ -55,6 +56,8 @@ async def load_inner_llm(parts: Parts) -> Loaded[AlignCore]:
     settings = parts.settings
     if settings.engine == "fake":
         return Loaded(core=_align_core(FakeLanguageEngine(), parts))
+    # vLLM takes seconds to import; probes are answered meanwhile.
+    await asyncio.to_thread(importlib.import_module, "services.chat")
     from services.chat import chat_app  # noqa: PLC0415  (imports vllm)
     from services.engines.llm import VllmEngine  # noqa: PLC0415  (imports vllm)
 
