@@ -18,13 +18,9 @@ import httpx
 from clients.api import InnerLLMClient, RewardClient
 from clients.connect import connect_inner_llm, connect_reward
 from clients.endpoint import Endpoint
+from pipeline.serving import TARGETS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TARGETS = {
-    "question-reward": "services.question_reward:QuestionReward",
-    "answer-reward": "services.answer_reward:AnswerReward",
-    "inner-llm": "services.inner_llm:InnerLLM",
-}
 Transport = Literal["rest", "grpc"]
 
 

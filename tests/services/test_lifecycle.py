@@ -20,13 +20,14 @@ from clients.wire import align2llava_pb2 as pb
 from clients.wire import align2llava_pb2_grpc as pb_grpc
 from clients.wire.convert import to_proto
 from clients.wire.schemas import ScoreRequest
+from pipeline.serving import TARGETS
 from services import question_reward
 from services.errors import InternalError, UnavailableError
 from services.lifecycle import Runtime, listening_hosts
 from services.loading import load_question_reward
 from services.rpc_reward import question_servicers
 from services.settings import SettingsError
-from tests.contract.servers import ROOT, TARGETS, Server, server, until_accepted
+from tests.contract.servers import ROOT, Server, server, until_accepted
 from tests.contract.wire_values import question_group, rewards
 from tests.services.in_process import FAKE, in_process, until
 
