@@ -7,6 +7,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
+VISION_VENV := .venv-vllm-vision
 
 # Machines with an NVIDIA GPU install the CUDA builds (locked, not run yet); others the CPU builds.
 HAS_GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo 1)
@@ -14,7 +15,7 @@ LOCK := requirements/$(if $(HAS_GPU),gpu,cpu).lock
 # torch's CPU build is not on PyPI: PIP_FIND_LINKS may name a folder that has it.
 TORCH_SOURCE := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match)
 
-.PHONY: help install demo test check fix lint types imports proto proto-check models model-base model-question model-answer model-inner-llm bento lock clean
+.PHONY: help install venv-vllm-vision demo test check fix lint types imports proto proto-check models model-base model-question model-answer model-inner-llm bento lock clean
 
 help: ## This list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-28s %s\n", $$1, $$2}'
@@ -26,6 +27,14 @@ $(VENV)/.installed: $(LOCK) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes $(TORCH_SOURCE) --no-deps -r $(LOCK)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+venv-vllm-vision: $(VISION_VENV)/.installed ## A second environment, in which vLLM serves the reward models on CPU
+
+$(VISION_VENV)/.installed: requirements/vllm-vision.lock pyproject.toml | install
+	test -x $(VISION_VENV)/bin/python || $(PYTHON) -m venv $(VISION_VENV)
+	$(BIN)/uv pip install --quiet --python $(VISION_VENV)/bin/python --require-hashes $(TORCH_SOURCE) --no-deps -r $<
+	$(BIN)/uv pip install --quiet --python $(VISION_VENV)/bin/python --no-deps --no-build-isolation -e .
 	touch $@
 
 demo: install ## Three services on CPU curate the blocks world into runs/demo, with a report

@@ -12,7 +12,10 @@ EXTRAS = {
     "driver": (),
     "cpu": ("services", "reward", "llm-cpu", "dev"),
     "gpu": ("services", "reward", "llm-gpu", "dev"),
+    "vllm-vision": ("services", "reward", "vllm-vision"),
 }
+# Those with the CPU build of torch; each leaves out what its overrides name.
+OVERRIDES = {"cpu": "overrides-cpu.txt", "vllm-vision": "overrides-vllm-vision.txt"}
 
 
 def torch_source() -> list[str]:
@@ -26,8 +29,9 @@ def torch_source() -> list[str]:
 def command(name: str) -> list[str]:
     """Returns the uv command that writes `requirements/NAME.lock`."""
     extras = [word for extra in EXTRAS[name] for word in ("--extra", extra)]
-    overrides = REQUIREMENTS / "overrides-cpu.txt"
-    cpu = [] if name != "cpu" else ["--overrides", str(overrides), *torch_source()]
+    cpu: list[str] = []
+    if name in OVERRIDES:
+        cpu = ["--overrides", str(REQUIREMENTS / OVERRIDES[name]), *torch_source()]
     return [
         *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", *extras, *cpu),
         *("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28"),
