@@ -40,7 +40,10 @@ async def _load_reward(parts: Parts, *, kind: RewardKind) -> Loaded[ScoreCore]:
 def _reward_engine(settings: Settings, kind: RewardKind) -> RewardEngine:
     if settings.engine == "fake":
         return FakeRewardEngine(kind)
-    from services.engines.reward import TorchRewardEngine  # noqa: PLC0415  (imports torch)
+    from services.engines.reward import (  # noqa: PLC0415  (imports torch)
+        EngineLimits,
+        TorchRewardEngine,
+    )
 
     return TorchRewardEngine.load(
         settings.model_dir,
@@ -48,6 +51,11 @@ def _reward_engine(settings: Settings, kind: RewardKind) -> RewardEngine:
         device=settings.device,
         dtype=settings.dtype,
         num_threads=settings.num_threads,
+        limits=EngineLimits(
+            max_batch_tokens=settings.max_batch_tokens,
+            max_feature_bytes=settings.max_feature_bytes,
+            long_text=settings.long_text,
+        ),
     )
 
 

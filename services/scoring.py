@@ -24,7 +24,7 @@ from clients.wire.schemas import (
     Usage,
 )
 from services.admission import Admission
-from services.batching import Batcher, BatchStats
+from services.batching import Batcher, BatchLimits, BatchStats
 from services.engines.api import (
     Candidate,
     GroupScore,
@@ -79,9 +79,14 @@ class ScoreCore:
             max_cache_bytes=settings.max_cache_bytes,
         )
         self._batcher = Batcher(
-            engine.score,
+            engine.prepare,
+            engine.launch,
             executor=executor,
-            max_batch_items=settings.max_batch_items,
+            limits=BatchLimits(
+                max_tokens=settings.max_batch_tokens,
+                max_wait_ms=settings.max_wait_ms,
+                num_prepare_threads=settings.num_decode_threads,
+            ),
             on_batch=self._on_batch,
         )
         self._batcher.start()
@@ -108,7 +113,7 @@ class ScoreCore:
         )
         group = RewardGroup(image=Image.new("RGB", (64, 64), "grey"), candidates=(candidate,))
         deadline = asyncio.get_running_loop().time() + _WARM_UP_S
-        score = await self._batcher.submit(group, num_items=1, deadline=deadline)
+        score = await self._batcher.submit(group, deadline=deadline)
         row = score.rows[0]
         if isinstance(row, ServiceError):
             raise row
@@ -143,9 +148,13 @@ class ScoreCore:
         candidates = [row for row in rows if isinstance(row, Candidate)]
         if not candidates:
             return self._answered(group, _merged(rows, []), usage=Usage())
-        wanted = RewardGroup(image=image, candidates=tuple(candidates))
+        wanted = RewardGroup(
+            image=image,
+            candidates=tuple(candidates),
+            image_key="" if group.image is None else group.image.sha256,
+        )
         try:
-            score = await self._batcher.submit(wanted, num_items=len(candidates), deadline=deadline)
+            score = await self._batcher.submit(wanted, deadline=deadline)
         except (DeadlineError, UnavailableError):
             raise  # says nothing about the group's items
         except ServiceError as error:

@@ -64,7 +64,7 @@ class Settings(BaseModel):
     max_decode_ms: Positive = 5_000
     """Time in which one image must be decoded."""
     num_decode_threads: Positive = 2
-    """Images decoded at once."""
+    """Images decoded at once, and groups prepared at once."""
     max_cache_bytes: Annotated[int, Field(ge=0)] = 256 * MIB
     """Decoded images kept by hash; 0 keeps none."""
     max_text_chars: Positive = 32_768
@@ -78,8 +78,14 @@ class Settings(BaseModel):
     """Items accepted and not answered yet; above it the service answers `overloaded`."""
     max_queue_bytes: Positive = 512 * MIB
     """Bytes of the requests that hold those items."""
-    max_batch_items: Positive = 32
-    """Items the engine gets in one call, unless a single group has more."""
+    max_batch_tokens: Positive = 16_384
+    """Tokens of one batch of the reward services, shared beginnings counted once; a larger group is computed in parts."""
+    max_wait_ms: Annotated[float, Field(ge=0)] = 2.0
+    """How long a batch with room waits for jobs that are being prepared."""
+    max_feature_bytes: Annotated[int, Field(ge=0)] = 256 * MIB
+    """Image features kept by hash in the device's memory; 0 keeps none."""
+    long_text: Literal["truncate", "refuse"] = "truncate"
+    """What becomes of an item beyond the model's context: scored without its end and marked `truncated`, or refused as `too_large`."""
     default_deadline_ms: Positive = 60_000
     """For callers that state no deadline."""
     drain_ms: Positive = 30_000

@@ -1,9 +1,10 @@
 """What a service asks of its engine: two Protocols and the values they speak. No transport, no torch.
 
-Shapes: a `RewardGroup` is one image with its candidates; a `GroupScore` answers it row by row.
+A `RewardGroup` is one image with its candidates; `prepare` makes a `PreparedGroup` of it on the CPU,
+`launch` computes, and a `GroupScore` answers it row by row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -11,6 +12,8 @@ from PIL import Image
 
 from clients.wire.schemas import ModelIdentity
 from services.errors import ServiceError
+from services.reward_model.inputs import ImageInput, TokenRow
+from services.reward_model.tree import Ints, Tree
 
 RewardKind = Literal["question-reward", "answer-reward"]
 
@@ -32,6 +35,32 @@ class RewardGroup:
 
     image: Image.Image | None
     candidates: tuple[Candidate, ...]
+    image_key: str = ""  # equal keys mean equal images; empty = not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlacedTree:
+    """Some rows of a group as one tree."""
+
+    tree: Tree
+    positions_AT: Ints  # A position axes, T places
+    candidates: tuple[int, ...]  # which candidate each row of the tree is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PreparedGroup:
+    """A group, tokenised and resized."""
+
+    rows: tuple[TokenRow | ServiceError, ...]  # one for each candidate, in order
+    image: ImageInput | None
+    image_key: str
+    trees: tuple[PlacedTree, ...]  # all good rows; none where the engine shares prefixes itself
+    num_tokens: int  # what computing it costs, in tokens
+
+    @property
+    def num_items(self) -> int:
+        """How many candidates it has."""
+        return len(self.rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,18 +83,25 @@ class GroupScore:
 
 
 class RewardEngine(Protocol):
-    """Computes rewards. Called from one thread only; a reward never depends on batch mates."""
+    """Computes rewards, in three phases that overlap; a reward never depends on batch mates."""
 
     @property
     def identity(self) -> ModelIdentity:
         """Which model this is."""
         ...
 
-    def score(self, groups: Sequence[RewardGroup]) -> list[GroupScore]:
-        """Returns one score for each group, in order.
+    def prepare(self, group: RewardGroup) -> PreparedGroup:
+        """Returns a group ready to be computed; in any thread, several at once.
 
-        A candidate that cannot be scored (too long, non-finite reward) gets a `ServiceError` as
-        its row; the others are scored all the same.
+        A candidate that cannot be scored (too long, say) has a `ServiceError` as its row; the
+        others are scored all the same.
+        """
+        ...
+
+    def launch(self, groups: Sequence[PreparedGroup]) -> Callable[[], list[GroupScore]]:
+        """Starts to compute and returns what waits for the scores, one for each group, in order.
+
+        Called from the device's thread; what it returns is called once, from any thread.
         """
         ...
 

@@ -10,13 +10,16 @@ import hashlib
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from clients.wire.schemas import ModelIdentity, Turn
 from services.engines.api import (
     ChatMessage,
     GroupScore,
     Likelihood,
+    PreparedGroup,
     RewardGroup,
     RewardKind,
     Rollout,
@@ -24,6 +27,7 @@ from services.engines.api import (
 )
 from services.errors import InternalError, ServiceError, TooLargeError
 from services.prompts import TEMPLATE_VERSION, parse_rewrite, tagged
+from services.reward_model.inputs import ImageInput, TokenRow
 
 _SLOW = re.compile(r"\[\[slow (\d+)\]\]")
 _TURN = re.compile(r"<question>.*?</question>\s*<answer>.*?</answer>", re.DOTALL)
@@ -66,35 +70,62 @@ class FakeRewardEngine:
         """Which model this is."""
         return self._identity
 
-    def score(self, groups: Sequence[RewardGroup]) -> list[GroupScore]:
-        """Returns one score for each group; see `RewardEngine.score`."""
-        self.num_calls += 1
-        return [self._group_score(group) for group in groups]
-
-    def _group_score(self, group: RewardGroup) -> GroupScore:
-        started = time.perf_counter()
-        image = b"" if group.image is None else group.image.tobytes()
+    def prepare(self, group: RewardGroup) -> PreparedGroup:
+        """Returns a group whose "tokens" are its texts' bytes; see `RewardEngine.prepare`."""
+        image = None
+        if group.image is not None:
+            digest = hashlib.blake2b(group.image.tobytes()).digest()
+            pixels = np.frombuffer(digest, dtype=np.uint8).astype(np.float32)
+            image = ImageInput(pixels=pixels, num_tokens=_IMAGE_TOKENS)
         texts = ["\n".join((*row.questions, row.answer or "")) for row in group.candidates]
-        time.sleep(sum(_slow_s(text) for text in texts))
-        return GroupScore(
-            rows=tuple(_row(image, text) for text in texts),
-            prefix_tokens=_IMAGE_TOKENS if group.image is not None else 0,
-            suffix_tokens=sum(len(text.split()) for text in texts),
-            device_ms=1e3 * (time.perf_counter() - started),
+        num_words = sum(len(text.split()) for text in texts)
+        return PreparedGroup(
+            rows=tuple(_row(text) for text in texts),
+            image=image,
+            image_key=group.image_key,
+            trees=(),
+            num_tokens=num_words + (0 if image is None else _IMAGE_TOKENS),
         )
 
+    def launch(self, groups: Sequence[PreparedGroup]) -> Callable[[], list[GroupScore]]:
+        """Returns what gives the scores; see `RewardEngine.launch`."""
+        self.num_calls += 1
+        scores = [_score(group) for group in groups]
+        return lambda: scores
 
-def _row(image: bytes, text: str) -> RowReward | ServiceError:
-    if "[[crash]]" in text:
-        raise RuntimeError("the fake engine was asked to crash")
+
+def _row(text: str) -> TokenRow | ServiceError:
     if "[[too-large]]" in text:
         return TooLargeError("the sequence is too long; asked for by the text")
     if "[[internal]]" in text:
         return InternalError("the row failed; asked for by the text")
+    return TokenRow(ids=tuple(text.encode()), truncated="[[truncated]]" in text)
+
+
+def _score(group: PreparedGroup) -> GroupScore:
+    started = time.perf_counter()
+    image = b"" if group.image is None else group.image.pixels.astype(np.uint8).tobytes()
+    rows = tuple(_outcome(image, row) for row in group.rows)
+    prefix = 0 if group.image is None else group.image.num_tokens
+    return GroupScore(
+        rows=rows,
+        prefix_tokens=prefix,
+        suffix_tokens=group.num_tokens - prefix,
+        device_ms=1e3 * (time.perf_counter() - started),
+    )
+
+
+def _outcome(image: bytes, row: TokenRow | ServiceError) -> RowReward | ServiceError:
+    if isinstance(row, ServiceError):
+        return row
+    text = bytes(row.ids).decode()
+    if "[[crash]]" in text:
+        raise RuntimeError("the fake engine was asked to crash")
+    time.sleep(_slow_s(text))
     return RowReward(
         reward=math.nan if "[[nan]]" in text else _unit(image + b"\0" + text.encode()),
         num_tokens=_IMAGE_TOKENS + len(text.split()),
-        truncated="[[truncated]]" in text,
+        truncated=row.truncated,
     )
 
 

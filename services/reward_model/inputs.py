@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 PROMPT_VERSION = "align2llava-1"
@@ -47,6 +49,14 @@ class SpecialIds:
     bos: int
     pad: int
     image: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImageInput:
+    """An image as a vision tower reads it."""
+
+    pixels: NDArray[np.float32]  # [C, H, W], or the patches of a family that takes any size
+    num_tokens: int  # places that it takes in a row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +139,7 @@ class RowEncoder:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
-        self._num_image_tokens = num_image_tokens
+        self.num_image_tokens = num_image_tokens
         self.special = special
         self.limits = limits
 
@@ -146,7 +156,7 @@ class RowEncoder:
         prefix = [self.special.bos]
         text = prompt
         if has_image:
-            prefix += [self.special.image] * self._num_image_tokens
+            prefix += [self.special.image] * self.num_image_tokens
             text = "\n" + prompt
         ids = prefix + self._tokenizer.encode(text, add_special_tokens=False).ids
         kept = ids[: self.limits.max_length]

@@ -3,12 +3,19 @@
 Shapes: B rows (sequences), T tokens, D hidden size, G images, C H W pixels, P image tokens.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 from transformers.models.llava.modeling_llava import LlavaModel
 
-from services.reward_model.inputs import SpecialIds
+from services.reward_model.attention import TreeAttention
+from services.reward_model.inputs import ImageInput, SpecialIds
+from services.reward_model.tree import Ints, Tree
 
 
 def text_config(config: LlavaConfig) -> LlamaConfig:
@@ -67,6 +74,19 @@ def last_positions(attention_mask_BT: Tensor) -> Tensor:
     return attention_mask_BT.long().sum(dim=1) - 1
 
 
+def root_features(
+    tree: Tree, is_image_T: NDArray[np.bool_], features: Sequence[Tensor | None]
+) -> list[Tensor]:
+    """Returns of each root's features as many as the tree holds places for, in the places' order."""
+    roots = np.append(np.flatnonzero(tree.depths_T == 0), tree.num_tokens)
+    counts = [int(is_image_T[start:end].sum()) for start, end in pairwise(roots)]
+    return [
+        features_PD[:count]
+        for features_PD, count in zip(features, counts, strict=True)
+        if features_PD is not None
+    ]
+
+
 class LlavaBackbone(nn.Module):
     """LLaVA without a head."""
 
@@ -113,7 +133,11 @@ class LlavaBackbone(nn.Module):
 
 
 class LlavaRewardModel(LlavaBackbone):
-    """LLaVA with a bias-free `Linear(hidden, 1)` head; the head runs in float32."""
+    """LLaVA with a bias-free `Linear(hidden, 1)` head; the head runs in float32.
+
+    `forward` takes padded rows (training, and the baselines of benchmarks); `tree_rewards` takes rows
+    merged into trees (serving).
+    """
 
     def __init__(self, config: LlavaConfig) -> None:
         super().__init__(config)
@@ -128,5 +152,47 @@ class LlavaRewardModel(LlavaBackbone):
         hidden_BTD = self.hidden(ids_BT, attention_mask_BT, features_BPD)
         last_B = last_positions(attention_mask_BT)
         index = last_B.view(-1, 1, 1).expand(-1, 1, hidden_BTD.shape[-1])
-        last_BD = hidden_BTD.gather(1, index).squeeze(1)
-        return nn.functional.linear(last_BD.float(), self.score.weight.float()).squeeze(-1)
+        return self._head(hidden_BTD.gather(1, index).squeeze(1))
+
+    def features(self, images: Sequence[ImageInput]) -> list[Tensor]:
+        """Returns the image tokens of each image, [P, D] each."""
+        pixels_GCHW = torch.stack([torch.from_numpy(image.pixels) for image in images])
+        return list(self.image_features(pixels_GCHW.to(self.score.weight.device)))
+
+    def set_attention(self, attention: TreeAttention) -> None:
+        """Makes the language model attend as `tree_rewards` will be told to."""
+        self.llava.language_model.set_attn_implementation(attention.name)
+
+    def tree_rewards(
+        self,
+        tree: Tree,
+        positions_AT: Ints,
+        features: Sequence[Tensor | None],
+        *,
+        attention: TreeAttention,
+    ) -> Tensor:
+        """Returns the reward of each of a tree's rows, float32, [R].
+
+        `features` holds each root's image tokens, or None, in order; they stand where the tree holds
+        the image id. Rows that were cut inside their image take the first of them.
+        """
+        device = self.score.weight.device
+        ids_1T = torch.from_numpy(tree.ids_T).to(device).unsqueeze(0)
+        is_image_T = tree.ids_T == self.config.image_token_id
+        embeds_1TD = self.llava.language_model.embed_tokens(
+            ids_1T.masked_fill(torch.from_numpy(is_image_T).to(device), 0)
+        )
+        used = root_features(tree, is_image_T, features)
+        if used:
+            places = torch.from_numpy(np.flatnonzero(is_image_T)).to(device)
+            embeds_1TD[0, places] = torch.cat(used)
+        hidden_1TD = self.llava.language_model(
+            inputs_embeds=embeds_1TD,
+            position_ids=torch.from_numpy(positions_AT).to(device),
+            use_cache=False,
+            **attention.inputs(tree, device=device),
+        ).last_hidden_state
+        return self._head(hidden_1TD[0, torch.from_numpy(tree.lasts_R).to(device)])
+
+    def _head(self, hidden_RD: Tensor) -> Tensor:
+        return nn.functional.linear(hidden_RD.float(), self.score.weight.float()).squeeze(-1)

@@ -2,7 +2,7 @@ import asyncio
 import hashlib
 import io
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -12,7 +12,7 @@ from PIL import Image
 from clients.wire import schemas
 from clients.wire.schemas import Group, Item, ScoreRequest, ScoreResponse
 from services.admission import Admission
-from services.engines.api import RewardGroup, RewardKind, RowReward
+from services.engines.api import PreparedGroup, RewardKind, RowReward
 from services.engines.fake import FakeRewardEngine
 from services.errors import (
     DeadlineError,
@@ -208,8 +208,8 @@ async def test_cancelled_request_never_reaches_the_engine():
 
 
 class MiscountingEngine(FakeRewardEngine):
-    def score(self, groups: Sequence[RewardGroup]) -> list:
-        return [score for group in super().score(groups) for score in (group, group)]
+    def launch(self, groups: Sequence[PreparedGroup]) -> Callable[[], list]:
+        return lambda: 2 * super(MiscountingEngine, self).launch(groups)()
 
 
 async def test_engine_that_miscounts_is_an_internal_error():

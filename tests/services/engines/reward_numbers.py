@@ -8,7 +8,7 @@ from pathlib import Path
 from examples.blocks.render import render
 from examples.blocks.scene import draw_scenes
 from services.engines.api import Candidate, RewardGroup, RewardKind, RowReward
-from services.engines.reward import TorchRewardEngine
+from services.engines.reward import EngineLimits, TorchRewardEngine
 
 ROOT = Path(__file__).parents[3]
 ASSET = ROOT / "tests" / "assets" / "reward_numbers.json"
@@ -38,12 +38,14 @@ def measured(kind: RewardKind) -> dict[str, object]:
         device="cpu",
         dtype="float32",
         num_threads=1,
+        limits=EngineLimits(max_batch_tokens=16_384, max_feature_bytes=2**20, long_text="truncate"),
     )
     groups = [
         RewardGroup(image=render(scene), candidates=candidates(kind))
         for scene in islice(draw_scenes(11, "reward numbers"), 3)
     ]
-    rows = [row for score in engine.score(groups) for row in score.rows]
+    scores = engine.launch([engine.prepare(group) for group in groups])()
+    rows = [row for score in scores for row in score.rows]
     rewards = [row.reward for row in rows if isinstance(row, RowReward)]
     return {"weights_sha256": engine.identity.weights_sha256, "rewards": rewards}
 

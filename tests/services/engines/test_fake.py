@@ -12,10 +12,14 @@ def group(*texts: str, colour: str = "red") -> RewardGroup:
     return RewardGroup(image=Image.new("RGB", (4, 4), colour), candidates=rows)
 
 
+def scored(engine: FakeRewardEngine, *groups: RewardGroup):
+    return engine.launch([engine.prepare(one) for one in groups])()
+
+
 def test_rewards_are_decided_by_image_and_text():
     engine = FakeRewardEngine("question-reward")
-    first, again, other = engine.score(
-        [group("a", "b"), group("b", "a"), group("a", colour="blue")]
+    first, again, other = scored(
+        engine, group("a", "b"), group("b", "a"), group("a", colour="blue")
     )
     rewards = [row.reward for row in first.rows if isinstance(row, RowReward)]
     assert rewards == [row.reward for row in reversed(again.rows) if isinstance(row, RowReward)]
@@ -25,11 +29,11 @@ def test_rewards_are_decided_by_image_and_text():
 
 def test_faults_stay_in_their_row_except_a_crash():
     engine = FakeRewardEngine("answer-reward")
-    rows = engine.score([group("[[too-large]]", "[[internal]]", "[[truncated]] x")])[0].rows
+    rows = scored(engine, group("[[too-large]]", "[[internal]]", "[[truncated]] x"))[0].rows
     assert [getattr(row, "code", None) for row in rows] == ["too_large", "internal", None]
     assert rows[2].truncated
     with pytest.raises(RuntimeError):
-        engine.score([group("[[crash]]")])
+        scored(engine, group("[[crash]]"))
 
 
 async def complete(messages, **options) -> str:

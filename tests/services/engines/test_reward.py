@@ -1,18 +1,24 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from examples.blocks.train_tokenizer import build_tokenizer
 from services.engines.api import Candidate, RewardGroup, RowReward
-from services.engines.reward import TorchRewardEngine
+from services.engines.reward import EngineLimits, TorchRewardEngine
 from services.errors import InternalError, InvalidRequestError, TooLargeError
+from services.reward_model.batches import padded_rows
 from services.reward_model.checkpoint import RewardFile, read_reward
 from services.reward_model.export import write_reward
+from services.reward_model.families import load_model
+from services.reward_model.inputs import prompt_of
 from services.reward_model.model import LlavaRewardModel
-from services.reward_model.pixels import ImageMode, PixelSettings
+from services.reward_model.pixels import ImageMode, PixelSettings, pixels_CHW
 from services.reward_model.weights import CheckpointError
 from tests.services.engines.reward_numbers import ASSET, KINDS, measured
 from tests.services.reward_model.conftest import tiny_llava_config
@@ -41,11 +47,22 @@ def folder(tmp_path_factory):
     return folder
 
 
+LIMITS = EngineLimits(max_batch_tokens=1000, max_feature_bytes=10_000, long_text="truncate")
+
+
+def loaded(folder, limits: EngineLimits = LIMITS) -> TorchRewardEngine:
+    return TorchRewardEngine.load(
+        folder, kind="answer-reward", device="cpu", dtype="float32", num_threads=1, limits=limits
+    )
+
+
 @pytest.fixture(scope="module")
 def engine(folder):
-    return TorchRewardEngine.load(
-        folder, kind="answer-reward", device="cpu", dtype="float32", num_threads=1
-    )
+    return loaded(folder)
+
+
+def scored(engine, *groups: RewardGroup):
+    return engine.launch([engine.prepare(group) for group in groups])()
 
 
 def answered(answer: str) -> Candidate:
@@ -64,31 +81,118 @@ def rewards(score) -> list[float]:
 ANSWERS = ("A red star.", "No.", "The circle is at the top left, I think, as you know.")
 
 
-def test_rewards_are_the_same_bits_alone_and_among_batch_mates(engine):
-    together = engine.score([group(*ANSWERS), group(*reversed(ANSWERS), image=BLUE), group("x")])
-    for place, answer in enumerate(ANSWERS):
-        assert rewards(engine.score([group(answer)])[0]) == [rewards(together[0])[place]]
-        assert rewards(engine.score([group(answer, image=BLUE)])[0]) == [
-            rewards(together[1])[2 - place]
-        ]
+def test_rewards_are_the_same_bits_alone_and_among_other_groups(engine):
+    groups = [group(*ANSWERS), group(*reversed(ANSWERS), image=BLUE), group("x")]
+    together = [rewards(score) for score in scored(engine, *groups)]
+    assert [rewards(scored(engine, one)[0]) for one in groups] == together
 
 
-def test_padded_batches_of_an_accelerator_agree_within_float_noise(engine, folder):
+TEXTS = st.lists(
+    st.lists(st.sampled_from(("a", "red", "star", "No", ".")), min_size=1, max_size=5).map(
+        " ".join
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(first=TEXTS, second=TEXTS)
+def test_a_reward_is_that_of_the_row_alone_whatever_its_batch_mates(engine, first, second):
+    batch = scored(engine, group(*first), group(*second, image=BLUE))
+    for texts, image, score in zip((first, second), (RED, BLUE), batch, strict=True):
+        for text, reward in zip(texts, rewards(score), strict=True):
+            alone = rewards(scored(engine, group(text, image=image))[0])
+            assert reward == pytest.approx(alone[0], abs=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(texts=TEXTS)
+def test_trees_give_what_padded_rows_give(engine, folder, texts):
     checkpoint = read_reward(folder, device="cpu", dtype="float32")
-    padded = TorchRewardEngine(checkpoint, device="cpu", dtype="float32", rows_per_forward=2)
-    ours = rewards(padded.score([group(*ANSWERS)])[0])
-    assert ours == pytest.approx(rewards(engine.score([group(*ANSWERS)])[0]), abs=1e-5)
+    prompts = [prompt_of("answer-reward", ("What is it?",), text) for text in texts]
+    encoded = [checkpoint.encoder.encode(prompt, has_image=True) for prompt in prompts]
+    ids_BT, mask_BT = padded_rows(encoded, pad=checkpoint.encoder.special.pad)
+    pixels = torch.from_numpy(pixels_CHW(RED, checkpoint.pixels))
+    with torch.inference_mode():
+        features_1PD = checkpoint.model.image_features(pixels.unsqueeze(0))
+        padded = checkpoint.model(ids_BT, mask_BT, features_1PD.expand(len(texts), -1, -1))
+    found = rewards(scored(engine, group(*texts))[0])
+    assert found == pytest.approx(padded.tolist(), abs=1e-5)
+
+
+def test_a_group_over_the_token_budget_is_scored_in_parts(engine, folder):
+    small = loaded(folder, replace(LIMITS, max_batch_tokens=20))
+    texts = [f"{colour} star" for colour in ("red", "blue", "green")]
+    assert len(small.prepare(group(*texts)).trees) > 1
+    expected = rewards(scored(engine, group(*texts))[0])
+    assert rewards(scored(small, group(*texts))[0]) == pytest.approx(expected, abs=1e-5)
+
+
+class CountingModel:
+    """A model that counts what it is asked, and has memory for so many tokens only."""
+
+    def __init__(self, model, *, max_tokens: int = 10_000) -> None:
+        self._model = model
+        self._max_tokens = max_tokens
+        self.num_images = 0
+        self.set_attention = model.set_attention
+
+    def features(self, images):
+        self.num_images += len(images)
+        return self._model.features(images)
+
+    def tree_rewards(self, tree, positions_AT, features, *, attention):
+        if tree.num_tokens > self._max_tokens:
+            raise torch.OutOfMemoryError("out of memory")
+        return self._model.tree_rewards(tree, positions_AT, features, attention=attention)
+
+
+def counting(folder, *, limits: EngineLimits = LIMITS, max_tokens: int = 10_000):
+    real = load_model(folder, device="cpu", dtype="float32")
+    model = CountingModel(real.model, max_tokens=max_tokens)
+    counted = replace(real, model=model)
+    return TorchRewardEngine(counted, device="cpu", dtype="float32", limits=limits), model
+
+
+def test_an_image_is_encoded_once_in_a_batch_and_kept_for_the_next(folder):
+    engine, model = counting(folder)
+    known = [replace(group(text), image_key="a" * 64) for text in ("a", "b")]
+    scored(engine, *known)
+    scored(engine, known[0])
+    assert model.num_images == 1
+    scored(engine, group("a"), group("b"))  # images whose hashes nobody knows
+    assert model.num_images == 3
+
+
+def test_features_beyond_their_limit_are_not_kept(folder):
+    engine, model = counting(folder, limits=replace(LIMITS, max_feature_bytes=0))
+    known = replace(group("a"), image_key="a" * 64)
+    assert rewards(scored(engine, known)[0]) == rewards(scored(engine, known)[0])
+    assert model.num_images == 2
+
+
+def test_out_of_memory_splits_the_batch_and_names_the_item_that_is_too_large(folder):
+    engine, _ = counting(folder, max_tokens=22)
+    score, other = scored(engine, group("a star", "star " * 20, "a"), group("b"))
+    assert isinstance(score.rows[1], TooLargeError)
+    assert "a sequence of " in score.rows[1].message
+    assert "does not fit the device's memory" in score.rows[1].message
+    assert [isinstance(row, RowReward) for row in score.rows] == [True, False, True]
+    expected = rewards(scored(loaded(folder), group("a star", "a"))[0])
+    found = [row.reward for row in score.rows if isinstance(row, RowReward)]
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert len(rewards(other)) == 1
 
 
 def test_image_and_text_both_decide(engine):
-    first, second = (
-        rewards(score) for score in engine.score([group("a", "b"), group("a", image=BLUE)])
-    )
+    batch = scored(engine, group("a", "b"), group("a", image=BLUE))
+    first, second = (rewards(score) for score in batch)
     assert len({round(value, 5) for value in (*first, *second)}) == 3
 
 
 def test_a_row_that_cannot_be_scored_gets_its_error_and_spares_the_others(engine):
-    score = engine.score([group("fine", " ", "y" * 500)])[0]
+    score = scored(engine, group("fine", " ", "y" * 500))[0]
     assert isinstance(score.rows[0], RowReward)
     assert isinstance(score.rows[1], InvalidRequestError)
     assert isinstance(score.rows[2], TooLargeError)
@@ -98,27 +202,35 @@ def test_a_row_that_cannot_be_scored_gets_its_error_and_spares_the_others(engine
 
 def test_an_empty_question_list_is_an_invalid_request(engine):
     candidate = Candidate(questions=(), answer="a")
-    score = engine.score([RewardGroup(image=RED, candidates=(candidate,))])[0]
+    score = scored(engine, RewardGroup(image=RED, candidates=(candidate,)))[0]
     assert isinstance(score.rows[0], InvalidRequestError)
 
 
 def test_a_long_text_is_truncated_and_says_so(engine):
-    short, long = engine.score([group("a star", "star " * 60)])[0].rows
+    short, long = scored(engine, group("a star", "star " * 60))[0].rows
     assert isinstance(short, RowReward)
     assert isinstance(long, RowReward)
     assert (short.truncated, long.truncated, long.num_tokens) == (False, True, 40)
 
 
+def test_a_long_text_is_refused_where_truncation_is_not_wanted(folder):
+    strict = loaded(folder, replace(LIMITS, long_text="refuse"))
+    short, long = scored(strict, group("a star", "star " * 60))[0].rows
+    assert isinstance(short, RowReward)
+    assert isinstance(long, TooLargeError)
+    assert "more than 40 tokens" in long.message
+
+
 def test_tokens_count_image_and_text_and_the_prefix_is_shared(engine):
-    score = engine.score([group("a star", "a red star")])[0]
+    score = scored(engine, group("a star", "a red star"))[0]
     assert score.prefix_tokens == 5
     assert score.rows[1].num_tokens - score.rows[0].num_tokens == 1
-    assert score.suffix_tokens == sum(row.num_tokens for row in score.rows) - 10
+    assert score.suffix_tokens < sum(row.num_tokens for row in score.rows) - 10
     assert score.device_ms > 0
 
 
 def test_text_only_groups_are_scored_without_image_tokens(engine):
-    score = engine.score([group("a star", image=None)])[0]
+    score = scored(engine, group("a star", image=None))[0]
     assert score.prefix_tokens == 0
     assert math.isfinite(rewards(score)[0])
 
@@ -126,8 +238,9 @@ def test_text_only_groups_are_scored_without_image_tokens(engine):
 def test_a_reward_that_is_not_finite_is_the_models_fault(folder):
     checkpoint = read_reward(folder, device="cpu", dtype="float32")
     checkpoint.model.score.weight.fill_(math.nan)
-    engine = TorchRewardEngine(checkpoint, device="cpu", dtype="float32", rows_per_forward=1)
-    row = engine.score([group("a star")])[0].rows[0]
+    broken = replace(load_model(folder, device="cpu", dtype="float32"), model=checkpoint.model)
+    engine = TorchRewardEngine(broken, device="cpu", dtype="float32", limits=LIMITS)
+    row = scored(engine, group("a star"))[0].rows[0]
     assert isinstance(row, InternalError)
     assert "not finite" in row.message
 
@@ -135,13 +248,18 @@ def test_a_reward_that_is_not_finite_is_the_models_fault(folder):
 def test_a_checkpoint_of_the_other_kind_is_refused_at_load(folder):
     with pytest.raises(CheckpointError, match=r"the model of answer-reward; .* question-reward"):
         TorchRewardEngine.load(
-            folder, kind="question-reward", device="cpu", dtype="float32", num_threads=1
+            folder,
+            kind="question-reward",
+            device="cpu",
+            dtype="float32",
+            num_threads=1,
+            limits=LIMITS,
         )
 
 
 def test_no_groups_and_empty_groups_are_fine(engine):
-    assert engine.score([]) == []
-    assert engine.score([RewardGroup(image=RED, candidates=())])[0].rows == ()
+    assert scored(engine) == []
+    assert scored(engine, RewardGroup(image=RED, candidates=()))[0].rows == ()
 
 
 def test_the_identity_names_kind_dtype_and_prompt(engine):

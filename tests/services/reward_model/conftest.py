@@ -46,9 +46,9 @@ def tiny_config() -> LlavaConfig:
 
 
 @pytest.fixture
-def tiny_model(tiny_config: LlavaConfig) -> LlavaRewardModel:
+def tiny_model() -> LlavaRewardModel:
     torch.manual_seed(0)
-    return LlavaRewardModel(tiny_config).eval()
+    return LlavaRewardModel(tiny_llava_config()).eval()
 
 
 @pytest.fixture

@@ -1,0 +1,112 @@
+"""What an engine needs of a reward model, whatever its family: inputs on the CPU, forwards on a device.
+
+A family is an adapter of two classes that fit the Protocols here. Shapes: T places of a tree,
+A position axes (1, or 3 with m-RoPE), R rows, P image tokens, D hidden size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+from torch import Tensor
+
+from services.reward_model.attention import TreeAttention
+from services.reward_model.checkpoint import RewardCheckpoint, RewardFile, read_reward
+from services.reward_model.inputs import ImageInput, TokenRow
+from services.reward_model.pixels import pixels_CHW
+from services.reward_model.tree import Ints, Tree
+
+
+class RewardInputs(Protocol):
+    """Turns texts and images into what the model reads; any thread, several at once."""
+
+    def image(self, image: Image.Image) -> ImageInput:
+        """Returns an RGB image as the vision tower reads it."""
+        ...
+
+    def row(self, prompt: str, image: ImageInput | None) -> TokenRow:
+        """Returns the whole sequence of a prompt after its image.
+
+        Raises:
+            InputTextError: the prompt cannot be scored.
+        """
+        ...
+
+    def positions(self, tree: Tree, rows: Sequence[TokenRow], image: ImageInput | None) -> Ints:
+        """Returns the positions of a tree's places, [A, T], each as in a whole row."""
+        ...
+
+
+class RewardModel(Protocol):
+    """Computes rewards; one thread."""
+
+    def features(self, images: Sequence[ImageInput]) -> list[Tensor]:
+        """Returns the image tokens of each image, [P, D] each."""
+        ...
+
+    def set_attention(self, attention: TreeAttention) -> None:
+        """Makes the language model attend as `tree_rewards` will be told to."""
+        ...
+
+    def tree_rewards(
+        self,
+        tree: Tree,
+        positions_AT: Ints,
+        features: Sequence[Tensor | None],
+        *,
+        attention: TreeAttention,
+    ) -> Tensor:
+        """Returns the reward of each of a tree's rows, float32, [R]; `features` one a root, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A reward model with its inputs, and what names it."""
+
+    model: RewardModel
+    inputs: RewardInputs
+    file: RewardFile
+    weights_sha256: str
+    identity: str
+
+
+def load_model(folder: Path, *, device: str, dtype: str) -> LoadedModel:
+    """Returns the reward model of a folder, in evaluation mode.
+
+    Raises:
+        CheckpointError: the folder does not fit the layout.
+    """
+    checkpoint = read_reward(folder, device=device, dtype=dtype)
+    return LoadedModel(
+        model=checkpoint.model,
+        inputs=LlavaInputs(checkpoint),
+        file=checkpoint.file,
+        weights_sha256=checkpoint.weights_sha256,
+        identity=checkpoint.identity,
+    )
+
+
+class LlavaInputs:
+    """LLaVA's inputs: an image of fixed size, its tokens first, positions as they count."""
+
+    def __init__(self, checkpoint: RewardCheckpoint) -> None:
+        self._pixels = checkpoint.pixels
+        self._encoder = checkpoint.encoder
+
+    def image(self, image: Image.Image) -> ImageInput:
+        """Returns an RGB image as the vision tower reads it."""
+        return ImageInput(
+            pixels=pixels_CHW(image, self._pixels), num_tokens=self._encoder.num_image_tokens
+        )
+
+    def row(self, prompt: str, image: ImageInput | None) -> TokenRow:
+        """Returns the whole sequence of a prompt after its image; see `RowEncoder.encode`."""
+        return self._encoder.encode(prompt, has_image=image is not None)
+
+    def positions(self, tree: Tree, rows: Sequence[TokenRow], image: ImageInput | None) -> Ints:
+        """Returns the positions of a tree's places, [1, T]: their depths."""
+        del rows, image
+        return tree.depths_T[None]
