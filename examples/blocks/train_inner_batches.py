@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from examples.blocks.alignment_examples import WORLD_WORDS, Example
-from examples.blocks.train_inner_tokenizer import EOS_ID, PAD_ID, QUESTION_TAG
+from examples.blocks.train_inner_tokenizer import EOS_ID, NAMES, PAD_ID, QUESTION_TAG
 from services.engines.api import ChatMessage
 
 # Shapes: B examples, T tokens.
@@ -75,8 +75,8 @@ def text_ids(text: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
 
 @cache
 def _world_ids(tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
-    """Returns the tokens of the world's words, at the start of a text and after a space."""
-    words = {part for word in WORLD_WORDS for part in word.split()}
+    """Returns the tokens of the world's words and names, at the start of a text and after a space."""
+    words = [*WORLD_WORDS, *NAMES]
     ids = [text_ids(form, tokenizer) for word in words for form in (word, f" {word}")]
     return frozenset(found[0] for found in ids if len(found) == 1)
 

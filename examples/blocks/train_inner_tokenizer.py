@@ -1,17 +1,19 @@
 """The inner LLM's tokenizer: one token for each word of the blocks world, bytes for all else.
 
-Made, not trained: the words are those of drawn examples. The tags and the two instructions of
-`services.prompts` are tokens of their own, so a prompt costs about what its turns cost; text that
-says anything else still encodes, byte by byte, and decodes to itself.
+Made, not trained: the words are those of drawn examples. Things and cells that are named by two words
+are one token ("red star", "bottom left"): to copy one is one act, not a choice of how to go on after
+"red" or "bottom", which a model this small gets wrong where several things share a word. The tags and the two instructions of `services.prompts` are tokens of their own, so a prompt costs about
+what its turns cost; text that says anything else still encodes, byte by byte, and decodes to itself.
 """
 
 import re
 from random import Random
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from examples.blocks.alignment_examples import review_example, rewrite_example
+from examples.blocks.scene import CELLS, COLORS, SHAPES, WORDS
 from services.prompts import REVIEW_INSTRUCTION, REWRITE_INSTRUCTION
 
 PAD, BOS, EOS, USER, ASSISTANT, SYSTEM = (
@@ -33,6 +35,11 @@ WHOLE_TEXTS = (
     REWRITE_INSTRUCTION,
     REVIEW_INSTRUCTION,
 )
+NAMES = (
+    *(cell for cell in CELLS if " " in cell),
+    *(f"{color} {shape}" for color in COLORS for shape in SHAPES),
+    *(f"{word} sign" for word in WORDS),
+)
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{{ '<|' + message['role'] + '|>' + message['content'] }}"
@@ -40,12 +47,23 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 _NUM_DRAWN = 4000
+# A name, else what GPT-2 takes as a piece.
+# Source: github.com/openai/gpt-2, src/encoder.py
+_PIECE = (
+    rf" ?(?:{'|'.join(NAMES)})(?!\p{{L}})"
+    r"| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+)
 _WHOLE = re.compile("|".join(re.escape(text) for text in WHOLE_TEXTS))
 
 
 def build_tokenizer(*, max_length: int) -> PreTrainedTokenizerFast:
     """Returns the tokenizer with its chat template; the same on every call."""
-    splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    splitter = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECE), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     pieces = [*SPECIAL_TOKENS, *sorted(pre_tokenizers.ByteLevel.alphabet()), *_words(splitter)]
     vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
     # With no merges and `ignore_merges`, what is a word is one token, and what is not is bytes.
@@ -66,7 +84,7 @@ def build_tokenizer(*, max_length: int) -> PreTrainedTokenizerFast:
     return wrapped
 
 
-def _words(splitter: pre_tokenizers.ByteLevel) -> list[str]:
+def _words(splitter: pre_tokenizers.Sequence) -> list[str]:
     rng = Random(0)
     words: set[str] = set()
     for draw in (rewrite_example, review_example):

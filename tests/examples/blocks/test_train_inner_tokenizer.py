@@ -29,8 +29,21 @@ def test_any_text_decodes_to_itself(text: str):
 
 
 def test_words_of_the_world_and_instructions_are_one_token_each():
-    texts = [" red", " triangles", "Where", " bottom", "<question>", REWRITE_INSTRUCTION]
+    texts = [
+        " red",
+        " triangles",
+        "Where",
+        " bottom",
+        " bottom left",
+        " red star",
+        "<question>",
+        REWRITE_INSTRUCTION,
+    ]
     assert [len(text_ids(text, TOKENIZER)) for text in texts] == [1] * len(texts)
+
+
+def test_a_name_inside_a_longer_word_is_left_alone():
+    assert TOKENIZER.decode(text_ids(" red stars", TOKENIZER)[:1]) == " red"
 
 
 def test_special_tokens_have_the_ids_of_the_recipe():
