@@ -1,0 +1,44 @@
+"""Candidates as token rows, and rewards as outcomes: what all reward engines share. No torch forward."""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+from services.engines.api import Candidate, RowReward
+from services.errors import InternalError, InvalidRequestError, ServiceError, TooLargeError
+from services.reward_model.checkpoint import RewardFile
+from services.reward_model.inputs import EmptyTextError, LongTextError, TokenRow, prompt_of
+
+LongText = Literal["truncate", "refuse"]
+
+
+def row_of(
+    candidate: Candidate,
+    *,
+    file: RewardFile,
+    encode: Callable[[str], TokenRow],
+    long_text: LongText,
+) -> TokenRow | ServiceError:
+    """Returns a candidate's row, or why it cannot be scored; `encode` turns its prompt into the row."""
+    try:
+        row = encode(prompt_of(file.kind, candidate.questions, candidate.answer))
+    except EmptyTextError as error:
+        return InvalidRequestError(str(error))
+    except LongTextError as error:
+        return TooLargeError(str(error))
+    if row.truncated and long_text == "refuse":
+        return TooLargeError(f"the item has more than {file.max_length} tokens, the model's limit")
+    return row
+
+
+def outcome_of(
+    row: TokenRow | ServiceError, reward: float | ServiceError | None, *, place: int
+) -> RowReward | ServiceError:
+    """Returns what candidate `place` gets: its error, or its reward, which has to be finite."""
+    if isinstance(row, ServiceError):
+        return row
+    if isinstance(reward, ServiceError):
+        return reward
+    if reward is None or not math.isfinite(reward):
+        return InternalError(f"the model's reward of candidate {place} is {reward}, not finite")
+    return RowReward(reward=reward, num_tokens=len(row.ids), truncated=row.truncated)

@@ -1,0 +1,61 @@
+import math
+
+import pytest
+
+from services.engines.api import Candidate, RowReward
+from services.engines.reward_rows import outcome_of, row_of
+from services.errors import InternalError, InvalidRequestError, TooLargeError
+from services.reward_model.checkpoint import RewardFile
+from services.reward_model.inputs import LongTextError, TokenRow
+from services.reward_model.pixels import ImageMode
+
+FILE = RewardFile(name="x", kind="answer-reward", image_mode=ImageMode.PAD, max_length=8)
+ROW = TokenRow(ids=(1, 2, 3), truncated=False)
+
+
+def encoded(prompt: str) -> TokenRow:
+    if "endless" in prompt:
+        raise LongTextError("the text has 9 characters; the limit is 8")
+    return TokenRow(ids=tuple(range(len(prompt))), truncated="long" in prompt)
+
+
+def row(answer: str, long_text="truncate"):
+    candidate = Candidate(questions=("What is it?",), answer=answer)
+    return row_of(candidate, file=FILE, encode=encoded, long_text=long_text)
+
+
+def test_a_candidate_becomes_the_row_of_its_prompt():
+    assert row("A star.") == encoded("Question: What is it?\nAnswer: A star.")
+
+
+def test_an_empty_text_is_an_invalid_request():
+    assert isinstance(row(" "), InvalidRequestError)
+
+
+def test_too_many_characters_are_too_large():
+    assert isinstance(row("endless"), TooLargeError)
+
+
+def test_a_text_beyond_the_context_is_cut_or_refused_by_setting():
+    cut, refused = row("long"), row("long", long_text="refuse")
+    assert isinstance(cut, TokenRow)
+    assert cut.truncated
+    assert isinstance(refused, TooLargeError)
+    assert "more than 8 tokens" in refused.message
+
+
+def test_a_finite_reward_is_the_rows_outcome():
+    assert outcome_of(ROW, 0.5, place=0) == RowReward(reward=0.5, num_tokens=3, truncated=False)
+
+
+@pytest.mark.parametrize("reward", [math.nan, math.inf, None], ids=["nan", "inf", "missing"])
+def test_any_other_reward_is_the_models_fault_and_names_the_candidate(reward):
+    outcome = outcome_of(ROW, reward, place=3)
+    assert isinstance(outcome, InternalError)
+    assert "candidate 3" in outcome.message
+
+
+def test_errors_of_rows_and_of_the_engine_stay_what_they_are():
+    error = TooLargeError("too long")
+    assert outcome_of(error, None, place=0) is error
+    assert outcome_of(ROW, error, place=0) is error
