@@ -5,11 +5,9 @@ Shapes: A position axes, T places, R rows, P image tokens, D hidden size.
 """
 
 import importlib.metadata
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,31 +15,26 @@ from torch import Tensor
 
 from clients.wire.schemas import ModelIdentity
 from services.engines.api import (
-    Candidate,
     GroupScore,
     PlacedTree,
     PreparedGroup,
     RewardGroup,
     RewardKind,
-    RowReward,
 )
 from services.engines.device_time import DeviceTime, started
 from services.engines.features import FeatureCache
-from services.errors import InternalError, InvalidRequestError, ServiceError, TooLargeError
+from services.engines.reward_rows import LongText, outcome_of, row_of
+from services.errors import ServiceError, TooLargeError
 from services.reward_model.checkpoint import DTYPES
 from services.reward_model.families import LoadedModel, load_model
 from services.reward_model.inputs import (
-    EmptyTextError,
     ImageInput,
-    LongTextError,
     TokenRow,
-    prompt_of,
 )
 from services.reward_model.kernels import attention_for
 from services.reward_model.tree import joined, merge, parted
 from services.reward_model.weights import CheckpointError
 
-LongText = Literal["truncate", "refuse"]
 IMAGES_AT_ONCE = (
     16  # on an accelerator; on CPU one, so that features are the same bits in any batch
 )
@@ -124,7 +117,15 @@ class TorchRewardEngine:
         """Returns a group tokenised, resized and merged into trees; see `RewardEngine.prepare`."""
         inputs = self._loaded.inputs
         image = None if group.image is None else inputs.image(group.image)
-        rows = tuple(self._row(candidate, image) for candidate in group.candidates)
+        rows = tuple(
+            row_of(
+                candidate,
+                file=self._loaded.file,
+                encode=lambda prompt: inputs.row(prompt, image),
+                long_text=self._limits.long_text,
+            )
+            for candidate in group.candidates
+        )
         good = [place for place, row in enumerate(rows) if isinstance(row, TokenRow)]
         trees = tuple(self._trees(rows, good, image)) if good else ()
         return PreparedGroup(
@@ -134,19 +135,6 @@ class TorchRewardEngine:
             trees=trees,
             num_tokens=sum(placed.tree.num_tokens for placed in trees),
         )
-
-    def _row(self, candidate: Candidate, image: ImageInput | None) -> TokenRow | ServiceError:
-        try:
-            prompt = prompt_of(self._loaded.file.kind, candidate.questions, candidate.answer)
-            row = self._loaded.inputs.row(prompt, image)
-        except EmptyTextError as error:
-            return InvalidRequestError(str(error))
-        except LongTextError as error:
-            return TooLargeError(str(error))
-        if row.truncated and self._limits.long_text == "refuse":
-            limit = self._loaded.file.max_length
-            return TooLargeError(f"the item has more than {limit} tokens, the model's limit")
-        return row
 
     def _trees(
         self, rows: Sequence[TokenRow | ServiceError], good: list[int], image: ImageInput | None
@@ -290,7 +278,9 @@ def _scores(
 def _score(
     group: PreparedGroup, rewards: "dict[int, float | ServiceError]", *, device_ms: float
 ) -> GroupScore:
-    rows = tuple(_outcome(row, rewards.get(place), place) for place, row in enumerate(group.rows))
+    rows = tuple(
+        outcome_of(row, rewards.get(place), place=place) for place, row in enumerate(group.rows)
+    )
     prefix = 0 if group.image is None or not group.trees else group.image.num_tokens + 1
     return GroupScore(
         rows=rows,
@@ -298,18 +288,6 @@ def _score(
         suffix_tokens=group.num_tokens - prefix,
         device_ms=device_ms,
     )
-
-
-def _outcome(
-    row: TokenRow | ServiceError, reward: float | ServiceError | None, place: int
-) -> RowReward | ServiceError:
-    if isinstance(row, ServiceError):
-        return row
-    if isinstance(reward, ServiceError):
-        return reward
-    if reward is None or not math.isfinite(reward):
-        return InternalError(f"the model's reward of candidate {place} is {reward}, not finite")
-    return RowReward(reward=reward, num_tokens=len(row.ids), truncated=row.truncated)
 
 
 def _engine_name(attention: str) -> str:
