@@ -26,7 +26,14 @@ from services.auth import KeyRing, load_keys, refuse_open
 from services.errors import UnavailableError
 from services.metrics import Metrics, metrics
 from services.rpc import GrpcSurface, Servicers
-from services.settings import ServiceKind, Settings, SettingsError, is_set, load_settings
+from services.settings import (
+    ServiceKind,
+    Settings,
+    SettingsError,
+    is_set,
+    load_settings,
+    refuse_uninstalled,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +121,7 @@ class Runtime(Generic[C]):
         """
         try:
             settings = load_settings(self.kind)
+            refuse_uninstalled(settings)
             keys = _keys(settings)
             refuse_open(stated_hosts(), has_keys=not keys.is_empty, allow_open=settings.allow_open)
         except SettingsError as error:

@@ -40,6 +40,8 @@ async def _load_reward(parts: Parts, *, kind: RewardKind) -> Loaded[ScoreCore]:
 def _reward_engine(settings: Settings, kind: RewardKind) -> RewardEngine:
     if settings.engine == "fake":
         return FakeRewardEngine(kind)
+    if settings.engine == "vllm":
+        return _vllm_reward_engine(settings, kind)
     from services.engines.reward import (  # noqa: PLC0415  (imports torch)
         EngineLimits,
         TorchRewardEngine,
@@ -56,6 +58,26 @@ def _reward_engine(settings: Settings, kind: RewardKind) -> RewardEngine:
             max_feature_bytes=settings.max_feature_bytes,
             long_text=settings.long_text,
         ),
+    )
+
+
+def _vllm_reward_engine(settings: Settings, kind: RewardKind) -> RewardEngine:
+    # Imports torch; has to come before anything that imports torchvision.
+    from services.engines.torchvision_operators import declare_operators  # noqa: PLC0415
+
+    declare_operators()
+    from services.engines.vllm_reward import (  # noqa: PLC0415  (imports vllm)
+        VllmLimits,
+        VllmRewardEngine,
+    )
+
+    return VllmRewardEngine.load(
+        settings.model_dir,
+        kind=kind,
+        device=settings.device,
+        dtype=settings.dtype,
+        num_threads=settings.num_threads,
+        limits=VllmLimits(max_batch_tokens=settings.max_batch_tokens, long_text=settings.long_text),
     )
 
 

@@ -5,6 +5,7 @@ Names that begin with `A2L__` belong to the driver and are ignored here. Knows n
 """
 
 import difflib
+import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,10 +26,11 @@ _GRPC_PORTS: dict[ServiceKind, int] = {
     "inner-llm": 50053,
 }
 _ENGINES: dict[ServiceKind, tuple[EngineName, ...]] = {
-    "question-reward": ("torch", "fake"),
-    "answer-reward": ("torch", "fake"),
+    "question-reward": ("torch", "vllm", "fake"),
+    "answer-reward": ("torch", "vllm", "fake"),
     "inner-llm": ("vllm", "fake"),
 }
+_VISION_PACKAGES = ("vllm", "torchvision")  # what the reward services need beside for `vllm`
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -45,7 +47,7 @@ class Settings(BaseModel):
     kind: ServiceKind
     """Set by the service itself, not by a variable."""
     engine: EngineName
-    """`torch` for the reward services, `vllm` for inner-llm (the defaults); `fake` for tests."""
+    """`torch` (the default) or `vllm` for the reward services, `vllm` for inner-llm; `fake` for tests."""
     grpc_port: Annotated[int, Field(ge=0, le=65535)]
     """50051, 50052, 50053 by service; 0 takes a free one and logs it."""
     model_dir: Path = Path()
@@ -126,6 +128,22 @@ class Settings(BaseModel):
             if is_set(path) and not path.is_file():
                 raise ValueError(f"{variable_of(name)}: there is no file {str(path)!r}")
         return self
+
+
+def refuse_uninstalled(settings: Settings) -> None:
+    """Refuses an engine whose packages this environment lacks.
+
+    Raises:
+        SettingsError: names them.
+    """
+    if settings.engine != "vllm" or settings.kind == "inner-llm":
+        return
+    missing = [name for name in _VISION_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            f"A2L_ENGINE is 'vllm', for which {settings.kind} needs {' and '.join(missing)}: "
+            "not installed here (on CPU: make venv-vllm-vision)"
+        )
 
 
 def is_set(path: Path) -> bool:

@@ -42,7 +42,7 @@ FAULTS: list[tuple[str, str, Mutation]] = [
     ("driver_commands", "a kind that is none", argument(TRAIN, "question", "questions", kind="CronJob")),
     ("environment_names", "an unknown setting", variable(Q, "A2L_MAX_BATCH", "8")),
     ("environment_names", "a value out of range", variable(Q, "A2L_DTYPE", "float8")),
-    ("environment_names", "an engine of another service", variable(Q, "A2L_ENGINE", "vllm")),
+    ("environment_names", "an engine of another service", variable(L, "A2L_ENGINE", "torch")),
     ("environment_names", "a driver's variable", variable(Q, "A2L__API_KEY", "x")),
     ("environment_names", "a service's variable", variable("curate", "A2L_DEVICE", "cuda", kind="CronJob")),
     ("environment_names", "a key that no config has", variable("curate", "A2L__RUN__SEEDS", "1", kind="CronJob")),

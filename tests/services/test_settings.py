@@ -1,8 +1,9 @@
+import importlib.util
 from pathlib import Path
 
 import pytest
 
-from services.settings import SettingsError, load_settings
+from services.settings import SettingsError, load_settings, refuse_uninstalled
 
 
 def test_defaults_depend_on_the_kind(tmp_path: Path):
@@ -40,7 +41,7 @@ def test_empty_value_counts_as_unset():
         pytest.param({}, "A2L_MODEL_DIR is not set", id="no checkpoint"),
         pytest.param({"A2L_MODEL_DIR": "/nowhere"}, "no directory", id="checkpoint missing"),
         pytest.param(
-            {"A2L_ENGINE": "vllm"}, "question-reward runs on", id="engine of another kind"
+            {"A2L_ENGINE": "vllm"}, "A2L_MODEL_DIR is not set", id="vllm without a checkpoint"
         ),
         pytest.param({"A2L_ENGINE": "gpu"}, "A2L_ENGINE is 'gpu'", id="no engine"),
         pytest.param(
@@ -66,3 +67,18 @@ def test_empty_value_counts_as_unset():
 def test_wrong_value_is_an_error_that_names_the_variable(environ: dict[str, str], message: str):
     with pytest.raises(SettingsError, match=message):
         load_settings("question-reward", environ)
+
+
+def test_an_engine_of_another_kind_is_refused():
+    with pytest.raises(SettingsError, match=r"inner-llm runs on one of: vllm, fake"):
+        load_settings("inner-llm", {"A2L_ENGINE": "torch"})
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("torchvision") is not None, reason="torchvision is installed here"
+)
+def test_vllm_for_rewards_is_refused_where_its_packages_are_not_installed(tmp_path: Path):
+    environ = {"A2L_ENGINE": "vllm", "A2L_MODEL_DIR": str(tmp_path)}
+    with pytest.raises(SettingsError, match=r"needs .*torchvision: not installed here"):
+        refuse_uninstalled(load_settings("question-reward", environ))
+    refuse_uninstalled(load_settings("inner-llm", environ))
