@@ -9,23 +9,28 @@ from clients.rpc import GrpcInnerLLMClient, GrpcRewardClient
 
 
 def connect_reward(
-    endpoint: Endpoint, *, kind: Literal["question-reward", "answer-reward"]
+    endpoint: Endpoint,
+    *,
+    kind: Literal["question-reward", "answer-reward"],
+    retries: bool = True,
 ) -> RewardClient:
     """Returns a client of a reward service; nothing is sent yet. Needs a running event loop.
+
+    `retries` False = it makes one attempt, for a pool that retries.
 
     Raises:
         ValueError: the URL's scheme is none of ours.
     """
     if is_rest(endpoint.url):
-        return RestRewardClient(endpoint)
-    return GrpcRewardClient(endpoint, kind=kind)
+        return RestRewardClient(endpoint, retries=retries)
+    return GrpcRewardClient(endpoint, kind=kind, retries=retries)
 
 
-def connect_inner_llm(endpoint: Endpoint) -> InnerLLMClient:
+def connect_inner_llm(endpoint: Endpoint, *, retries: bool = True) -> InnerLLMClient:
     """Returns a client of the inner-llm service; as `connect_reward`."""
     if is_rest(endpoint.url):
-        return RestInnerLLMClient(endpoint)
-    return GrpcInnerLLMClient(endpoint)
+        return RestInnerLLMClient(endpoint, retries=retries)
+    return GrpcInnerLLMClient(endpoint, retries=retries)
 
 
 def is_rest(url: str) -> bool:

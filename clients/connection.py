@@ -1,4 +1,4 @@
-"""The two clients above their transport: a connection makes one attempt, these retry and check."""
+"""The two clients above their transport: a connection makes attempts, these check the answers."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -51,18 +51,24 @@ class Connection(Protocol):
         ...
 
 
-async def _ask(
-    connection: Connection,
-    method: Method,
-    request: Message | None,
-    *,
-    schema: type[S],
-    timeout_s: float,
-) -> S:
-    return await with_retries(
-        lambda left_s: connection.attempt(method, request, schema, timeout_s=left_s),
-        timeout_s=timeout_s,
-    )
+class Retrying:
+    """A connection that retries by the code table within the time of a call."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def attempt(
+        self, method: Method, request: Message | None, schema: type[S], *, timeout_s: float
+    ) -> S:
+        """Returns the first answer, raises the last `ClientError`."""
+        return await with_retries(
+            lambda left_s: self._connection.attempt(method, request, schema, timeout_s=left_s),
+            timeout_s=timeout_s,
+        )
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        await self._connection.aclose()
 
 
 class ConnectedRewardClient:
@@ -77,16 +83,16 @@ class ConnectedRewardClient:
 
         async def send(some: tuple[Group, ...]) -> ScoreResponse:
             request = ScoreRequest(groups=some)
-            return await _ask(
-                self._connection, Method.SCORE, request, schema=ScoreResponse, timeout_s=timeout_s
+            return await self._connection.attempt(
+                Method.SCORE, request, ScoreResponse, timeout_s=timeout_s
             )
 
         return await score_groups(send, groups, known=self._known)
 
     async def model(self, *, timeout_s: float) -> ModelIdentity:
         """See `RewardClient.model`."""
-        return await _ask(
-            self._connection, Method.GET_MODEL, None, schema=ModelIdentity, timeout_s=timeout_s
+        return await self._connection.attempt(
+            Method.GET_MODEL, None, ModelIdentity, timeout_s=timeout_s
         )
 
     async def aclose(self) -> None:
@@ -103,8 +109,8 @@ class ConnectedInnerLLMClient:
     async def rewrite(self, items: Sequence[RewriteItem], *, timeout_s: float) -> RewriteResponse:
         """See `InnerLLMClient.rewrite`."""
         request = RewriteRequest(items=tuple(items))
-        response = await _ask(
-            self._connection, Method.REWRITE, request, schema=RewriteResponse, timeout_s=timeout_s
+        response = await self._connection.attempt(
+            Method.REWRITE, request, RewriteResponse, timeout_s=timeout_s
         )
         _check_ids([item.id for item in items], [item.id for item in response.items])
         return response
@@ -112,8 +118,8 @@ class ConnectedInnerLLMClient:
     async def review(self, items: Sequence[ReviewItem], *, timeout_s: float) -> ReviewResponse:
         """See `InnerLLMClient.review`."""
         request = ReviewRequest(items=tuple(items))
-        response = await _ask(
-            self._connection, Method.REVIEW, request, schema=ReviewResponse, timeout_s=timeout_s
+        response = await self._connection.attempt(
+            Method.REVIEW, request, ReviewResponse, timeout_s=timeout_s
         )
         _check_ids([item.id for item in items], [item.id for item in response.items])
         return response
@@ -123,20 +129,16 @@ class ConnectedInnerLLMClient:
     ) -> LikelihoodResponse:
         """See `InnerLLMClient.likelihood`."""
         request = LikelihoodRequest(items=tuple(items))
-        response = await _ask(
-            self._connection,
-            Method.LIKELIHOOD,
-            request,
-            schema=LikelihoodResponse,
-            timeout_s=timeout_s,
+        response = await self._connection.attempt(
+            Method.LIKELIHOOD, request, LikelihoodResponse, timeout_s=timeout_s
         )
         _check_ids([item.id for item in items], [item.id for item in response.items])
         return response
 
     async def model(self, *, timeout_s: float) -> ModelIdentity:
         """See `InnerLLMClient.model`."""
-        return await _ask(
-            self._connection, Method.GET_MODEL, None, schema=ModelIdentity, timeout_s=timeout_s
+        return await self._connection.attempt(
+            Method.GET_MODEL, None, ModelIdentity, timeout_s=timeout_s
         )
 
     async def aclose(self) -> None:

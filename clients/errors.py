@@ -1,8 +1,10 @@
-"""Errors a client raises: one class per code of the table, and two that only a client can see.
+"""Errors a client raises: one class per code of the table, and three that only a client can see.
 
 ClientError(code)
   +-- InvalidRequestError, UnauthenticatedError, ImageNeededError, TooLargeError, ImageInvalidError
-  +-- OverloadedError, UnavailableError
+  +-- OverloadedError
+  +-- UnavailableError
+        +-- OtherModelError  no replica is left that is the model asked for
   +-- DeadlineError          the time given to the call is spent
   +-- ServerFaultError       the service answered `internal`
         +-- BadAnswerError   the answer does not fit the schema, or is not of this request
@@ -62,6 +64,10 @@ class UnavailableError(ClientError):
     """The service cannot be reached, is loading or is draining."""
 
     code = Code.UNAVAILABLE
+
+
+class OtherModelError(UnavailableError):
+    """Every replica of a pool answered as another model than the pool's."""
 
 
 class DeadlineError(ClientError):

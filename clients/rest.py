@@ -9,7 +9,7 @@ import msgpack
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from clients.connection import ConnectedInnerLLMClient, ConnectedRewardClient, Method
+from clients.connection import ConnectedInnerLLMClient, ConnectedRewardClient, Method, Retrying
 from clients.endpoint import Endpoint
 from clients.errors import (
     BadAnswerError,
@@ -38,20 +38,30 @@ class RestRewardClient(ConnectedRewardClient):
     """A `RewardClient` over REST."""
 
     def __init__(
-        self, endpoint: Endpoint, *, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        endpoint: Endpoint,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        retries: bool = True,
     ) -> None:
-        """`transport` None = the network."""
-        super().__init__(_RestConnection(endpoint, transport))
+        """`transport` None = the network; `retries` False = a pool retries."""
+        connection = _RestConnection(endpoint, transport)
+        super().__init__(Retrying(connection) if retries else connection)
 
 
 class RestInnerLLMClient(ConnectedInnerLLMClient):
     """An `InnerLLMClient` over REST."""
 
     def __init__(
-        self, endpoint: Endpoint, *, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        endpoint: Endpoint,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        retries: bool = True,
     ) -> None:
-        """`transport` None = the network."""
-        super().__init__(_RestConnection(endpoint, transport))
+        """`transport` None = the network; `retries` False = a pool retries."""
+        connection = _RestConnection(endpoint, transport)
+        super().__init__(Retrying(connection) if retries else connection)
 
 
 class _Failure(BaseModel):

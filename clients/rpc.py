@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import ValidationError
 
-from clients.connection import ConnectedInnerLLMClient, ConnectedRewardClient, Method
+from clients.connection import ConnectedInnerLLMClient, ConnectedRewardClient, Method, Retrying
 from clients.endpoint import Endpoint
 from clients.errors import BadAnswerError, ClientError, InvalidRequestError, error_of
 from clients.wire import align2llava_pb2 as pb
@@ -33,19 +33,25 @@ class GrpcRewardClient(ConnectedRewardClient):
     """A `RewardClient` over gRPC."""
 
     def __init__(
-        self, endpoint: Endpoint, *, kind: Literal["question-reward", "answer-reward"]
+        self,
+        endpoint: Endpoint,
+        *,
+        kind: Literal["question-reward", "answer-reward"],
+        retries: bool = True,
     ) -> None:
-        """Must be made inside a running event loop."""
+        """Must be made inside a running event loop; `retries` False = a pool retries."""
         service: ServiceName = "QuestionReward" if kind == "question-reward" else "AnswerReward"
-        super().__init__(_GrpcConnection(endpoint, service))
+        connection = _GrpcConnection(endpoint, service)
+        super().__init__(Retrying(connection) if retries else connection)
 
 
 class GrpcInnerLLMClient(ConnectedInnerLLMClient):
     """An `InnerLLMClient` over gRPC."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        """Must be made inside a running event loop."""
-        super().__init__(_GrpcConnection(endpoint, "InnerLLM"))
+    def __init__(self, endpoint: Endpoint, *, retries: bool = True) -> None:
+        """Must be made inside a running event loop; `retries` False = a pool retries."""
+        connection = _GrpcConnection(endpoint, "InnerLLM")
+        super().__init__(Retrying(connection) if retries else connection)
 
 
 class _GrpcConnection:
