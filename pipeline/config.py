@@ -68,7 +68,7 @@ class EndpointConfig(_Section):
     cert_file: Path | None = None
     key_file: Path | None = None
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
-    max_in_flight: Positive = 4
+    max_in_flight: Positive = 16
     batch_items: Positive = 32
 
     @model_validator(mode="after")

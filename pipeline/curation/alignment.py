@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from clients.errors import ClientError
 from clients.wire.schemas import (
-    ModelIdentity,
     ReviewItem,
     RewriteItem,
     RewriteResult,
@@ -18,7 +17,7 @@ from clients.wire.schemas import (
 )
 from clients.wire.schemas import Sampling as WireSampling
 from pipeline.config import AlignmentConfig
-from pipeline.curation.calls import FaultCounter, call_bounded
+from pipeline.curation.calls import call_bounded, stop_if_unusable
 from pipeline.curation.committing import GroupCommit
 from pipeline.curation.corpus import Corpus
 from pipeline.curation.endpoints import InnerLLMService
@@ -27,7 +26,6 @@ from pipeline.curation.layout import AlignStatus, Gate
 from pipeline.curation.ledger import Entry, Ledger, LedgerRow, Sampling
 from pipeline.curation.progress import ProgressView
 from pipeline.curation.rows import Loaded, Row
-from pipeline.errors import EndpointError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +69,6 @@ class Aligner:
         self._seed = seed
         self._progress = progress
         self._sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
-        self._faults = FaultCounter(service.name)
         self._commits = GroupCommit(ledger.commit, num_pending=lambda: ledger.num_pending)
 
     async def run(
@@ -86,7 +83,7 @@ class Aligner:
         """
         source = self._batches(self._asks(corpus, rows, chosen))
         try:
-            await call_bounded(source, self._call, max_in_flight=self._service.config.max_in_flight)
+            await call_bounded(source, self._call, max_calls=self._service.max_calls)
         finally:
             self._ledger.commit()
 
@@ -132,10 +129,9 @@ class Aligner:
             if self._config.review:
                 rows = await self._reviewed(rows)
         except ClientError as error:
-            self._faults.failed(error)
+            stop_if_unusable(self._service.name, error)
             await self._one_by_one(asks, error)
             return
-        self._faults.succeeded()
         for row in rows:
             self._ledger.add(row)
         await self._commits.if_due()
@@ -163,10 +159,9 @@ class Aligner:
             )
             for ask in asks
         ]
-        response = await self._service.next_client().rewrite(
+        response = await self._service.client.rewrite(
             items, timeout_s=self._service.config.timeout_s
         )
-        self._check(response.model)
         return [
             self._after_rewrite(ask, result)
             for ask, result in zip(asks, response.items, strict=True)
@@ -197,10 +192,9 @@ class Aligner:
         ]
         if not items:
             return rows
-        response = await self._service.next_client().review(
+        response = await self._service.client.review(
             items, timeout_s=self._service.config.timeout_s
         )
-        self._check(response.model)
         for item, result in zip(items, response.items, strict=True):
             row = waiting[item.id]
             if result.reviewed is None:
@@ -230,13 +224,6 @@ class Aligner:
             status=AlignStatus.NOT_ALIGNED,
             error_code=error_code,
         )
-
-    def _check(self, model: ModelIdentity) -> None:
-        if model.identity != self._service.model.identity:
-            raise EndpointError(
-                f"{self._service.name} answered as {model.identity} in mid-run; "
-                f"it began as {self._service.model.identity}"
-            )
 
 
 def _left_alone(ask: TurnAsk) -> LedgerRow:

@@ -1,8 +1,8 @@
 """Bounded concurrent calls to a service, and what a failed call means for the run.
 
-Retries are the client's. A call that failed for good is asked again record by record, so that one
-bad record costs one record; a service that cannot be reached, refuses our key or is full for the
-whole deadline stops the run.
+Retries, and how many calls are really out, are the client's (`clients.pool`). A call that failed for good
+is asked again record by record, so that one bad record costs one record; a service that answers nothing
+for the time of a call, or refuses our key, stops the run.
 """
 
 import asyncio
@@ -13,49 +13,29 @@ from clients.errors import ClientError
 from clients.wire.codes import Code
 from pipeline.errors import EndpointError
 
-MAX_FAULTS_IN_A_ROW = 20
 _STOPPING = frozenset({Code.UNAVAILABLE, Code.UNAUTHENTICATED, Code.OVERLOADED})
-_SERVICE_SICK = frozenset({Code.INTERNAL, Code.DEADLINE_EXCEEDED})
 
 Batch = TypeVar("Batch")
 
 
-class FaultCounter:
-    """Counts calls that failed in a row, so that a sick service does not quarantine everything."""
+def stop_if_unusable(name: str, error: ClientError) -> None:
+    """Raises where an error is of the service, not of what was asked.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._in_a_row = 0
-
-    def succeeded(self) -> None:
-        """Notes an answer."""
-        self._in_a_row = 0
-
-    def failed(self, error: ClientError) -> None:
-        """Notes a call that failed for good.
-
-        Raises:
-            EndpointError: the service cannot be used, or too many calls failed in a row.
-        """
-        if error.code in _STOPPING:
-            raise EndpointError(f"{self._name}: {error.code}: {error.message}") from error
-        if error.code in _SERVICE_SICK:
-            self._in_a_row += 1
-        if self._in_a_row >= MAX_FAULTS_IN_A_ROW:
-            raise EndpointError(
-                f"{self._name}: {self._in_a_row} calls failed in a row; "
-                f"the last: {error.code}: {error.message}"
-            ) from error
+    Raises:
+        EndpointError: the service cannot be reached, refuses our key, or no replica is the model.
+    """
+    if error.code in _STOPPING:
+        raise EndpointError(f"{name}: {error.code}: {error.message}") from error
 
 
 async def call_bounded(
-    source: Iterator[Batch], call: Callable[[Batch], Awaitable[None]], *, max_in_flight: int
+    source: Iterator[Batch], call: Callable[[Batch], Awaitable[None]], *, max_calls: int
 ) -> None:
-    """Calls for every batch of `source`, at most `max_in_flight` at a time; the source is read in a thread.
+    """Calls for every batch of `source`, at most `max_calls` begun at a time; the source is read in a thread.
 
     The first error cancels the other calls and is raised as it is.
     """
-    permits = asyncio.Semaphore(max_in_flight)
+    permits = asyncio.Semaphore(max_calls)
 
     async def with_permit(batch: Batch) -> None:
         try:

@@ -8,7 +8,7 @@ from clients.wire.schemas import ModelIdentity
 from pipeline.config import Config
 from pipeline.curation.alignment import Aligner
 from pipeline.curation.asking import answer_slots, question_slots
-from pipeline.curation.endpoints import Connector, Services, open_services
+from pipeline.curation.endpoints import Connector, Services, log_event, open_services
 from pipeline.curation.interrupts import run_async, sigterm_raises
 from pipeline.curation.layout import RewardStage, RunPaths
 from pipeline.curation.lease import held
@@ -112,14 +112,20 @@ async def align_kept(work: Work, decided: Decided, services: Services) -> None:
 async def _check_endpoints(config: Config, *, connector: Connector, api_key: str | None) -> None:
     # Before the run directory is made, so that the same command may be tried again.
     async with AsyncExitStack() as stack:
-        await open_services(stack, config, connector=connector, api_key=api_key)
+        await open_services(stack, config, connector=connector, api_key=api_key, notify=log_event)
 
 
 async def _ask(
     work: Work, *, connector: Connector, api_key: str | None
 ) -> tuple[Decided, dict[str, ModelIdentity]]:
     async with AsyncExitStack() as stack:
-        services = await open_services(stack, work.config, connector=connector, api_key=api_key)
+        services = await open_services(
+            stack,
+            work.config,
+            connector=connector,
+            api_key=api_key,
+            notify=work.events.write,
+        )
         await _score(work, services, RewardStage.QUESTION)
         await _score(work, services, RewardStage.ANSWER)
         decided = work.decide()

@@ -1,21 +1,31 @@
 """The services of a run: connected, asked who they are, closed at the end. Decides nothing else.
 
-Several replicas of one service are one client here: calls go round, and all must be one model.
+Several replicas of one service are one client here. The model of most of them is the service's; another
+one is put out of the pool, at the start as later.
 """
 
-import itertools
-from collections.abc import AsyncGenerator, Sequence
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from clients.api import InnerLLMClient, RewardClient
 from clients.connect import connect_inner_llm, connect_reward
 from clients.endpoint import Endpoint
 from clients.errors import ClientError
+from clients.places import Member
+from clients.pool import Pool
+from clients.pooled import PooledInnerLLMClient, PooledRewardClient
+from clients.retry import with_retries
+from clients.wire.codes import Code
 from clients.wire.schemas import ModelIdentity
 from pipeline.config import Config, EndpointConfig
 from pipeline.errors import EndpointError
+
+logger = logging.getLogger(__name__)
 
 IDENTITY_TIMEOUT_S = 10.0
 RewardKind = Literal["question-reward", "answer-reward"]
@@ -27,19 +37,26 @@ class _Client(Protocol):
     async def aclose(self) -> None: ...
 
 
+C = TypeVar("C", bound=_Client)
+
+
+class Notify(Protocol):
+    """Takes an event of the run."""
+
+    def __call__(self, event: str, **fields: object) -> None:
+        """Takes one event by its name."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardService:
-    """A reward service in use: its replicas, its identity and how it is to be asked."""
+    """A reward service in use: its client, its identity, and how it is to be asked."""
 
     name: str
-    clients: tuple[RewardClient, ...]
+    client: RewardClient
     model: ModelIdentity
     config: EndpointConfig
-    turns: "itertools.cycle[RewardClient]"
-
-    def next_client(self) -> RewardClient:
-        """Returns the replica whose turn it is."""
-        return next(self.turns)
+    max_calls: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,25 +64,21 @@ class InnerLLMService:
     """The inner LLM in use; as `RewardService`."""
 
     name: str
-    clients: tuple[InnerLLMClient, ...]
+    client: InnerLLMClient
     model: ModelIdentity
     config: EndpointConfig
-    turns: "itertools.cycle[InnerLLMClient]"
-
-    def next_client(self) -> InnerLLMClient:
-        """Returns the replica whose turn it is."""
-        return next(self.turns)
+    max_calls: int
 
 
 class Connector(Protocol):
     """Opens the services of a config; tests put in clients without a network."""
 
     def reward(self, endpoint: Endpoint, *, kind: RewardKind) -> RewardClient:
-        """Returns a client of a reward service."""
+        """Returns a client of a reward service that makes one attempt a call."""
         ...
 
     def inner_llm(self, endpoint: Endpoint) -> InnerLLMClient:
-        """Returns a client of the inner LLM."""
+        """Returns a client of the inner LLM that makes one attempt a call."""
         ...
 
 
@@ -73,49 +86,58 @@ class NetworkConnector:
     """Opens services over REST or gRPC, by the URL's scheme."""
 
     def reward(self, endpoint: Endpoint, *, kind: RewardKind) -> RewardClient:
-        """Returns a client of a reward service."""
-        return connect_reward(endpoint, kind=kind)
+        """Returns a client of a reward service that makes one attempt a call."""
+        return connect_reward(endpoint, kind=kind, retries=False)
 
     def inner_llm(self, endpoint: Endpoint) -> InnerLLMClient:
-        """Returns a client of the inner LLM."""
-        return connect_inner_llm(endpoint)
+        """Returns a client of the inner LLM that makes one attempt a call."""
+        return connect_inner_llm(endpoint, retries=False)
 
 
 @asynccontextmanager
 async def reward_service(
-    config: EndpointConfig, *, kind: RewardKind, connector: Connector, api_key: str | None
+    config: EndpointConfig,
+    *,
+    kind: RewardKind,
+    connector: Connector,
+    api_key: str | None,
+    notify: Notify,
 ) -> AsyncGenerator[RewardService]:
     """Opens a reward service that answered who it is.
 
     Raises:
-        EndpointError: a replica cannot be reached, refuses the key, or is another model.
+        EndpointError: it cannot be reached, refuses the key, or its replicas agree on no model.
     """
-    endpoints = _endpoints(config, api_key)
-    clients = tuple(connector.reward(endpoint, kind=kind) for endpoint in endpoints)
-    async with _closing(clients):
+    members = [
+        Member(e.url, connector.reward(e, kind=kind), max_in_flight=config.max_in_flight)
+        for e in _endpoints(config, api_key)
+    ]
+    async with _pool(members, kind=kind, notify=notify) as pool:
         yield RewardService(
             name=kind,
-            clients=clients,
-            model=await _identity(clients, endpoints, kind=kind),
+            client=PooledRewardClient(pool),
+            model=pool.model,
             config=config,
-            turns=itertools.cycle(clients),
+            max_calls=config.max_in_flight * len(members),
         )
 
 
 @asynccontextmanager
 async def inner_llm_service(
-    config: EndpointConfig, *, connector: Connector, api_key: str | None
+    config: EndpointConfig, *, connector: Connector, api_key: str | None, notify: Notify
 ) -> AsyncGenerator[InnerLLMService]:
     """Opens the inner LLM; as `reward_service`."""
-    endpoints = _endpoints(config, api_key)
-    clients = tuple(connector.inner_llm(endpoint) for endpoint in endpoints)
-    async with _closing(clients):
+    members = [
+        Member(e.url, connector.inner_llm(e), max_in_flight=config.max_in_flight)
+        for e in _endpoints(config, api_key)
+    ]
+    async with _pool(members, kind="inner-llm", notify=notify) as pool:
         yield InnerLLMService(
             name="inner-llm",
-            clients=clients,
-            model=await _identity(clients, endpoints, kind="inner-llm"),
+            client=PooledInnerLLMClient(pool),
+            model=pool.model,
             config=config,
-            turns=itertools.cycle(clients),
+            max_calls=config.max_in_flight * len(members),
         )
 
 
@@ -133,33 +155,64 @@ def _endpoints(config: EndpointConfig, api_key: str | None) -> tuple[Endpoint, .
 
 
 @asynccontextmanager
-async def _closing(clients: Sequence[_Client]) -> AsyncGenerator[None]:
+async def _pool(
+    members: Sequence[Member[C]], *, kind: str, notify: Notify
+) -> AsyncGenerator[Pool[C]]:
+    def on_expelled(url: str, identity: str) -> None:
+        notify("replica_expelled", service=kind, url=url, identity=identity)
+
     async with AsyncExitStack() as stack:
-        for client in clients:
-            stack.push_async_callback(client.aclose)
-        yield
+        for member in members:
+            stack.push_async_callback(member.client.aclose)
+        found = await asyncio.gather(*(_asked(member, kind=kind) for member in members))
+        models = {
+            member.url: one
+            for member, one in zip(members, found, strict=True)
+            if isinstance(one, ModelIdentity)
+        }
+        for member, one in zip(members, found, strict=True):
+            if isinstance(one, ClientError):
+                _check_tolerable(member.url, one, kind=kind, num_others=len(models))
+                notify("replica_unreachable", service=kind, url=member.url, code=str(one.code))
+        model = agreed_model(models, kind=kind)
+        pool = Pool(members, model=model, on_expelled=on_expelled)
+        stack.callback(pool.close)
+        for member in members:
+            if member.url in models:
+                pool.admit(member, models[member.url])
+        yield pool
 
 
-async def _identity(
-    clients: Sequence[_Client], endpoints: Sequence[Endpoint], *, kind: str
-) -> ModelIdentity:
-    models: list[ModelIdentity] = []
-    for client, endpoint in zip(clients, endpoints, strict=True):
-        try:
-            model = await client.model(timeout_s=IDENTITY_TIMEOUT_S)
-        except ClientError as error:
-            raise EndpointError(
-                f"{kind} at {endpoint.url}: {error.code}: {error.message}"
-            ) from error
-        if model.kind != kind:
-            raise EndpointError(f"{endpoint.url} is a {model.kind} service; {kind} is needed")
-        if models and model.identity != models[0].identity:
-            raise EndpointError(
-                f"replicas of {kind} differ: {models[0].identity} and, at {endpoint.url}, "
-                f"{model.identity}"
-            )
-        models.append(model)
-    return models[0]
+async def _asked(member: Member[C], *, kind: str) -> ModelIdentity | ClientError:
+    try:
+        model = await with_retries(
+            lambda left_s: member.client.model(timeout_s=left_s), timeout_s=IDENTITY_TIMEOUT_S
+        )
+    except ClientError as error:
+        return error
+    if model.kind != kind:
+        raise EndpointError(f"{member.url} is a {model.kind} service; {kind} is needed")
+    return model
+
+
+def _check_tolerable(url: str, error: ClientError, *, kind: str, num_others: int) -> None:
+    """Raises for what is no passing trouble of one replica among others."""
+    if error.code is Code.UNAUTHENTICATED or num_others == 0:
+        raise EndpointError(f"{kind} at {url}: {error.code}: {error.message}") from error
+
+
+def agreed_model(models: Mapping[str, ModelIdentity], *, kind: str) -> ModelIdentity:
+    """Returns the model of more than half of the replicas that answered, given by URL.
+
+    Raises:
+        EndpointError: there is none.
+    """
+    votes = Counter(model.identity for model in models.values())
+    identity, num_votes = votes.most_common(1)[0]
+    if 2 * num_votes <= len(models):
+        said = ", ".join(f"{url} is {model.identity}" for url, model in models.items())
+        raise EndpointError(f"replicas of {kind} differ, and none has a majority: {said}")
+    return next(model for model in models.values() if model.identity == identity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,9 +234,16 @@ class Services:
 
 
 async def open_services(
-    stack: AsyncExitStack, config: Config, *, connector: Connector, api_key: str | None
+    stack: AsyncExitStack,
+    config: Config,
+    *,
+    connector: Connector,
+    api_key: str | None,
+    notify: Notify,
 ) -> Services:
     """Opens the services that the stages which are on need; `stack` closes them.
+
+    `notify` is told of replicas that cannot be reached or are put out of their pool.
 
     Raises:
         EndpointError: one cannot be reached, refuses the key, or is of the wrong kind.
@@ -193,7 +253,9 @@ async def open_services(
     async def reward(wanted: EndpointConfig | None, kind: RewardKind) -> RewardService | None:
         if wanted is None:
             return None
-        service = reward_service(wanted, kind=kind, connector=connector, api_key=api_key)
+        service = reward_service(
+            wanted, kind=kind, connector=connector, api_key=api_key, notify=notify
+        )
         return await stack.enter_async_context(service)
 
     return Services(
@@ -208,6 +270,7 @@ async def open_services(
             endpoints.inner_llm if config.alignment.rewrite else None,
             connector=connector,
             api_key=api_key,
+            notify=notify,
         ),
     )
 
@@ -218,9 +281,15 @@ async def open_inner_llm(
     *,
     connector: Connector,
     api_key: str | None,
+    notify: Notify,
 ) -> InnerLLMService | None:
     """Opens the inner LLM, None where it is not wanted; as `open_services`."""
     if config is None:
         return None
-    service = inner_llm_service(config, connector=connector, api_key=api_key)
+    service = inner_llm_service(config, connector=connector, api_key=api_key, notify=notify)
     return await stack.enter_async_context(service)
+
+
+def log_event(event: str, **fields: object) -> None:
+    """Logs an event where there is no run yet to keep it."""
+    logger.warning("%s: %s", event, fields)

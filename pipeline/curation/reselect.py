@@ -93,7 +93,11 @@ async def _align(
 ) -> dict[str, ModelIdentity]:
     async with AsyncExitStack() as stack:
         inner_llm = await open_inner_llm(
-            stack, work.config.endpoints.inner_llm, connector=connector, api_key=api_key
+            stack,
+            work.config.endpoints.inner_llm,
+            connector=connector,
+            api_key=api_key,
+            notify=work.events.write,
         )
         services = Services(question=None, answer=None, inner_llm=inner_llm)
         await align_kept(work, decided, services)

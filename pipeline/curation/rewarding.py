@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from clients.errors import ClientError
 from clients.wire.schemas import Image
 from pipeline.curation.asking import Answered, Ask, Slots, answers_of, batches, groups_of, item_of
-from pipeline.curation.calls import FaultCounter, call_bounded
+from pipeline.curation.calls import call_bounded, stop_if_unusable
 from pipeline.curation.committing import GroupCommit
 from pipeline.curation.corpus import Corpus
 from pipeline.curation.endpoints import RewardService
@@ -18,7 +18,7 @@ from pipeline.curation.quarantine import QuarantineStore
 from pipeline.curation.records import Fault
 from pipeline.curation.rows import Loaded, Row
 from pipeline.curation.store import RewardStore
-from pipeline.errors import EndpointError, InputError
+from pipeline.errors import InputError
 
 
 class RewardStageRunner:
@@ -41,7 +41,6 @@ class RewardStageRunner:
         self._quarantine = quarantine
         self._slots = slots
         self._progress = progress
-        self._faults = FaultCounter(service.name)
         self._commits = GroupCommit(self._commit, num_pending=lambda: store.num_pending)
 
     async def run(self, corpus: Corpus, rows: Mapping[int, Row]) -> None:
@@ -53,7 +52,7 @@ class RewardStageRunner:
         asks = self._asks(corpus, rows)
         source = batches(asks, max_items=self._service.config.batch_items)
         try:
-            await call_bounded(source, self._call, max_in_flight=self._service.config.max_in_flight)
+            await call_bounded(source, self._call, max_calls=self._service.max_calls)
         finally:
             self._commit()
 
@@ -84,19 +83,15 @@ class RewardStageRunner:
         )
 
     async def _call(self, asks: tuple[Ask, ...]) -> None:
-        client = self._service.next_client()
+        service = self._service
         try:
-            response = await client.score(groups_of(asks), timeout_s=self._service.config.timeout_s)
+            response = await service.client.score(
+                groups_of(asks), timeout_s=service.config.timeout_s
+            )
         except ClientError as error:
-            self._faults.failed(error)
+            stop_if_unusable(service.name, error)
             await self._one_by_one(asks, error)
             return
-        self._faults.succeeded()
-        if response.model.identity != self._service.model.identity:
-            raise EndpointError(
-                f"{self._service.name} answered as {response.model.identity} in mid-run; "
-                f"it began as {self._service.model.identity}"
-            )
         for answered in answers_of(asks, response):
             self._take(answered)
         await self._commits.if_due()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from clients.wire.schemas import ModelIdentity
 from pipeline.config import Config
-from pipeline.curation.endpoints import Connector, open_services
+from pipeline.curation.endpoints import Connector, log_event, open_services
 from pipeline.curation.interrupts import run_async, sigterm_raises
 from pipeline.curation.layout import InputEntry
 from pipeline.curation.progress import ProgressView
@@ -95,7 +95,9 @@ async def _models(
     config: Config, *, connector: Connector, api_key: str | None
 ) -> dict[str, ModelIdentity]:
     async with AsyncExitStack() as stack:
-        services = await open_services(stack, config, connector=connector, api_key=api_key)
+        services = await open_services(
+            stack, config, connector=connector, api_key=api_key, notify=log_event
+        )
         return services.models()
 
 

@@ -3,13 +3,14 @@ import asyncio
 import pytest
 
 from clients.errors import (
+    DeadlineError,
     InvalidRequestError,
     OverloadedError,
     ServerFaultError,
     UnauthenticatedError,
     UnavailableError,
 )
-from pipeline.curation.calls import MAX_FAULTS_IN_A_ROW, FaultCounter, call_bounded
+from pipeline.curation.calls import call_bounded, stop_if_unusable
 from pipeline.errors import EndpointError, StoreError
 
 
@@ -25,7 +26,7 @@ async def test_no_more_calls_run_at_once_than_allowed_and_all_are_made():
         running -= 1
         done.append(number)
 
-    await call_bounded(iter(range(1, 30)), call, max_in_flight=4)
+    await call_bounded(iter(range(1, 30)), call, max_calls=4)
     assert sorted(done) == list(range(1, 30))
     assert most == 4
 
@@ -42,7 +43,7 @@ async def test_source_is_read_no_further_than_needed():
     async def call(_number: int) -> None:
         await go_on.wait()
 
-    task = asyncio.create_task(call_bounded(source(), call, max_in_flight=3))
+    task = asyncio.create_task(call_bounded(source(), call, max_calls=3))
     await asyncio.sleep(0.05)
     assert len(read) == 3
     go_on.set()
@@ -62,24 +63,16 @@ async def test_first_error_stops_the_rest_and_comes_out_as_it_is():
             ended.append("cancelled")
 
     with pytest.raises(StoreError, match="full"):
-        await call_bounded(iter((1, 2, 3)), call, max_in_flight=2)
+        await call_bounded(iter((1, 2, 3)), call, max_calls=2)
     assert ended
 
 
 @pytest.mark.parametrize("error", [UnavailableError, UnauthenticatedError, OverloadedError])
 def test_service_that_cannot_be_used_stops_at_once(error: type):
     with pytest.raises(EndpointError, match="name: "):
-        FaultCounter("name").failed(error("x"))
+        stop_if_unusable("name", error("x"))
 
 
-def test_only_faults_in_a_row_stop():
-    counter = FaultCounter("name")
-    for _ in range(3 * MAX_FAULTS_IN_A_ROW):
-        counter.failed(InvalidRequestError("the record's own fault"))
-    for _ in range(MAX_FAULTS_IN_A_ROW - 1):
-        counter.failed(ServerFaultError("x"))
-    counter.succeeded()
-    for _ in range(MAX_FAULTS_IN_A_ROW - 1):
-        counter.failed(ServerFaultError("x"))
-    with pytest.raises(EndpointError, match="20 calls failed in a row"):
-        counter.failed(ServerFaultError("x"))
+@pytest.mark.parametrize("error", [InvalidRequestError, ServerFaultError, DeadlineError])
+def test_fault_of_one_call_does_not_stop(error: type):
+    stop_if_unusable("name", error("x"))

@@ -1,13 +1,20 @@
-from collections import Counter
-from contextlib import AsyncExitStack
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from clients.errors import UnauthenticatedError
-from clients.wire.schemas import ModelIdentity
+from clients.errors import DeadlineError, UnauthenticatedError
+from clients.wire.schemas import Group, Image, Item, ModelIdentity, ScoreResponse
 from pipeline.config import Config, load_config
-from pipeline.curation.endpoints import Services, open_services
+from pipeline.curation.endpoints import (
+    Notify,
+    RewardService,
+    Services,
+    log_event,
+    open_services,
+)
 from pipeline.errors import EndpointError
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector, FakeReward, identity
 from tests.pipeline.curation.small_world import write_world
@@ -20,11 +27,16 @@ class NamedConnector(FakeConnector):
         super().__init__()
         self.answers = answers
         self.closed: Counter[str] = Counter()
+        self.calls_by_url: defaultdict[str, Calls] = defaultdict(Calls)
 
     def reward(self, endpoint, *, kind):
         outer = self
 
         class Named(FakeReward):
+            async def score(self, groups, *, timeout_s: float) -> ScoreResponse:
+                self._calls = outer.calls_by_url[endpoint.url]
+                return await super().score(groups, timeout_s=timeout_s)
+
             async def model(self, *, timeout_s: float) -> ModelIdentity:
                 answer = outer.answers.get(endpoint.url, identity(kind))
                 if isinstance(answer, Exception):
@@ -44,31 +56,92 @@ def config(tmp_path: Path, *sets: str) -> Config:
 
 async def opened(found: Config, connector: FakeConnector) -> Services:
     async with AsyncExitStack() as stack:
-        return await open_services(stack, found, connector=connector, api_key="sesame")
+        return await open_services(
+            stack, found, connector=connector, api_key="sesame", notify=log_event
+        )
 
 
-async def test_replicas_take_turns_and_all_are_closed(tmp_path: Path):
-    connector = NamedConnector({})
-    sets = 'endpoints.question_reward.url=["grpc://a:1", "http://b:2"]'
+REPLICAS = 'endpoints.question_reward.url=["grpc://a:1", "http://b:2", "grpc://c:3"]'
+GROUP = Group(image=Image(sha256="0" * 64, data=b"x"), items=(Item(id="a", questions=("What?",)),))
+
+
+class Events:
+    def __init__(self) -> None:
+        self.seen: list[dict[str, object]] = []
+
+    def __call__(self, event: str, **fields: object) -> None:
+        self.seen.append({"event": event, **fields})
+
+
+@asynccontextmanager
+async def question_service(
+    tmp_path: Path, connector: FakeConnector, notify: Notify
+) -> AsyncIterator[RewardService]:
     async with AsyncExitStack() as stack:
         services = await open_services(
-            stack, config(tmp_path, sets), connector=connector, api_key="sesame"
+            stack,
+            config(tmp_path, REPLICAS),
+            connector=connector,
+            api_key="sesame",
+            notify=notify,
         )
         assert services.question is not None
-        first, second, third = (services.question.next_client() for _ in range(3))
-        assert first is third
-        assert first is not second
+        yield services.question
+
+
+async def test_replicas_are_one_client_and_all_are_closed(tmp_path: Path):
+    connector, events = NamedConnector({}), Events()
+    async with question_service(tmp_path, connector, events) as service:
+        for _ in range(6):
+            await service.client.score([GROUP], timeout_s=5)
+        assert service.max_calls == 3 * service.config.max_in_flight
+        assert {len(calls.asked) for calls in connector.calls_by_url.values()} == {2}
         assert not connector.closed
-    assert connector.closed == {"grpc://a:1": 1, "http://b:2": 1, "grpc://nowhere:2": 1}
+    urls = ("grpc://a:1", "http://b:2", "grpc://c:3", "grpc://nowhere:2")
+    assert connector.closed == dict.fromkeys(urls, 1)
     assert all(endpoint.api_key == "sesame" for endpoint in connector.endpoints)
+    assert not events.seen
 
 
-async def test_replicas_of_different_models_are_refused(tmp_path: Path):
+async def test_replicas_without_a_majority_are_refused(tmp_path: Path):
     connector = NamedConnector({"grpc://b:2": identity("question-reward", "b")})
     sets = 'endpoints.question_reward.url=["grpc://a:1", "grpc://b:2"]'
-    with pytest.raises(EndpointError, match=r"differ: question-reward-a and, at grpc://b:2"):
+    with pytest.raises(EndpointError, match=r"a:1 is question-reward-a, grpc://b:2 is .*-b"):
         await opened(config(tmp_path, sets), connector)
     assert connector.closed == {"grpc://a:1": 1, "grpc://b:2": 1}
+
+
+async def test_one_replica_of_another_model_is_not_asked(tmp_path: Path):
+    connector = NamedConnector({"grpc://a:1": identity("question-reward", "b")})
+    events = Events()
+    async with question_service(tmp_path, connector, events) as service:
+        assert service.model == identity("question-reward")
+        for _ in range(6):
+            await service.client.score([GROUP], timeout_s=5)
+    assert "grpc://a:1" not in connector.calls_by_url
+    assert events.seen == [
+        {
+            "event": "replica_expelled",
+            "service": "question-reward",
+            "url": "grpc://a:1",
+            "identity": "question-reward-b",
+        }
+    ]
+
+
+async def test_one_replica_that_is_away_at_the_start_is_tolerated(tmp_path: Path):
+    connector = NamedConnector({"grpc://c:3": DeadlineError("still loading")})
+    events = Events()
+    async with question_service(tmp_path, connector, events):
+        assert [(one["event"], one["url"], one["code"]) for one in events.seen] == [
+            ("replica_unreachable", "grpc://c:3", "deadline_exceeded")
+        ]
+
+
+async def test_one_replica_that_refuses_the_key_is_not_tolerated(tmp_path: Path):
+    connector = NamedConnector({"grpc://c:3": UnauthenticatedError("no such key")})
+    with pytest.raises(EndpointError, match="grpc://c:3: unauthenticated"):
+        await opened(config(tmp_path, REPLICAS), connector)
 
 
 async def test_service_of_the_wrong_kind_is_refused(tmp_path: Path):
