@@ -63,6 +63,7 @@ def server(
     settings: Mapping[str, str] | None = None,
     timeout_s: float = 60,
     await_ready: bool = True,
+    python: str | Path = sys.executable,
 ) -> Iterator[Server]:
     """A service with the fake engine (unless `settings` say otherwise), ready to answer."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +82,7 @@ def server(
     arguments = ["serve", TARGETS[kind], "--host", "127.0.0.1", "-p", str(http_port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bentoml", *arguments],
+            [python, "-m", "bentoml", *arguments],
             cwd=ROOT,
             env=environ,
             stdout=output,
