@@ -26,7 +26,7 @@ class Admission:
         self._on_change = on_change
         self._num_items = 0
         self._num_bytes = 0
-        self._ms_per_item = 1.0
+        self._ms_per_item = 0.0  # not known before the first observation
         self._is_closed = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -84,7 +84,8 @@ class Admission:
         """Learns how long items take, for `retry_after_ms`."""
         if num_items > 0:
             newest = elapsed_ms / num_items
-            self._ms_per_item += _RATE_WEIGHT * (newest - self._ms_per_item)
+            weight = _RATE_WEIGHT if self._ms_per_item else 1.0
+            self._ms_per_item += weight * (newest - self._ms_per_item)
 
     def retry_after_ms(self) -> int:
         """Returns when half of what is inside should be done, within 50 ms and 10 s."""

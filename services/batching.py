@@ -74,7 +74,8 @@ class Batcher(Generic[J, P, R]):
 
     `launch` gets the prepared jobs of a batch and returns what waits for their results, one for
     each, in order. If either raises, each job is run again alone, so that a failing job fails only
-    itself.
+    itself. `on_start` is told the items and tokens of a batch before it is launched, `on_batch` what
+    it took.
     """
 
     def __init__(
@@ -84,12 +85,14 @@ class Batcher(Generic[J, P, R]):
         *,
         executor: ThreadPoolExecutor,
         limits: BatchLimits,
+        on_start: Callable[[int, int], None] = lambda _items, _tokens: None,
         on_batch: Callable[[BatchStats], None] = lambda _: None,
     ) -> None:
         self._prepare = prepare
         self._launch = launch
         self._device = executor
         self._limits = limits
+        self._on_start = on_start
         self._on_batch = on_batch
         self._preparing = ThreadPoolExecutor(
             limits.num_prepare_threads, thread_name_prefix="prepare"
@@ -173,6 +176,10 @@ class Batcher(Generic[J, P, R]):
                 batch = self._next_batch()
                 if batch:
                     started = asyncio.get_running_loop().time()
+                    self._on_start(
+                        sum(entry.job.num_items for entry in batch),
+                        sum(entry.job.num_tokens for entry in batch),
+                    )
                     wait = await self._launched(batch)
                     finish = self._finish(batch, wait, started=started)
                     in_flight.add(asyncio.create_task(finish))

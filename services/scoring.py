@@ -24,6 +24,7 @@ from clients.wire.schemas import (
     Usage,
 )
 from services.admission import Admission
+from services.backlog import Backlog, Held
 from services.batching import Batcher, BatchLimits, BatchStats
 from services.engines.api import (
     Candidate,
@@ -78,6 +79,7 @@ class ScoreCore:
             num_threads=settings.num_decode_threads,
             max_cache_bytes=settings.max_cache_bytes,
         )
+        self._backlog = Backlog(max_tokens=settings.max_queue_batches * settings.max_batch_tokens)
         self._batcher = Batcher(
             engine.prepare,
             engine.launch,
@@ -87,6 +89,7 @@ class ScoreCore:
                 max_wait_ms=settings.max_wait_ms,
                 num_prepare_threads=settings.num_decode_threads,
             ),
+            on_start=self._on_start,
             on_batch=self._on_batch,
         )
         self._batcher.start()
@@ -130,14 +133,28 @@ class ScoreCore:
         check_request(request, max_items=self._settings.max_request_items)
         num_items = sum(len(group.items) for group in request.groups)
         with self._admission.admit(num_items=num_items, num_bytes=num_bytes(request)):
-            try:
-                async with asyncio.timeout_at(deadline):
-                    groups = await gathered(
-                        self._group_rewards(group, deadline=deadline) for group in request.groups
-                    )
-            except TimeoutError:
-                raise DeadlineError("the deadline passed before the request was scored") from None
+            self._backlog.check(
+                now_s=asyncio.get_running_loop().time(),
+                retry_after_ms=self._admission.retry_after_ms(),
+            )
+            with self._backlog.hold(num_items) as held:
+                groups = await self._all_rewards(request.groups, held, deadline=deadline)
         return ScoreResponse(model=self.identity, groups=tuple(groups))
+
+    async def _all_rewards(
+        self, groups: Sequence[Group], held: Held, *, deadline: float
+    ) -> list[GroupRewards]:
+        async def rewards_of(group: Group) -> GroupRewards:
+            try:
+                return await self._group_rewards(group, deadline=deadline)
+            finally:
+                held.release(len(group.items))
+
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await gathered(rewards_of(group) for group in groups)
+        except TimeoutError:
+            raise DeadlineError("the deadline passed before the request was scored") from None
 
     async def _group_rewards(self, group: Group, *, deadline: float) -> GroupRewards:
         try:
@@ -196,7 +213,17 @@ class ScoreCore:
                 self._metrics.item_errors.labels(code=item.error.code).inc()
         return GroupRewards(items=items, usage=usage)
 
+    def _on_start(self, num_items: int, num_tokens: int) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._backlog.started(num_items=num_items, num_tokens=num_tokens, now_s=now_s)
+
     def _on_batch(self, stats: BatchStats) -> None:
+        self._backlog.finished(
+            num_items=stats.num_items,
+            num_tokens=stats.num_tokens,
+            device_s=stats.device_ms / 1e3,
+            now_s=asyncio.get_running_loop().time(),
+        )
         self._admission.observe(num_items=stats.num_items, elapsed_ms=stats.device_ms)
         self._metrics.count_batch(stats)
 

@@ -74,10 +74,16 @@ def started(
     executor: ThreadPoolExecutor,
     *,
     limits: BatchLimits = LIMITS,
+    on_start: Callable[[int, int], None] = lambda _items, _tokens: None,
     on_batch: Callable[[BatchStats], None] = lambda _: None,
 ) -> IntBatcher:
     batcher = Batcher(
-        device.prepare, device.launch, executor=executor, limits=limits, on_batch=on_batch
+        device.prepare,
+        device.launch,
+        executor=executor,
+        limits=limits,
+        on_start=on_start,
+        on_batch=on_batch,
     )
     batcher.start()
     return batcher
@@ -112,18 +118,22 @@ async def test_each_caller_gets_its_own_result(executor: ThreadPoolExecutor):
 
 async def test_jobs_gather_while_the_device_works(executor: ThreadPoolExecutor):
     device = Device()
+    begun: list[tuple[int, int]] = []
     stats: list[BatchStats] = []
-    batcher = started(device, executor, on_batch=stats.append)
+    batcher = started(
+        device, executor, on_start=lambda *sizes: begun.append(sizes), on_batch=stats.append
+    )
     device.may_run.clear()
     tasks = [submit(batcher, 0)]
     await until_running(device)
+    assert begun == [(1, 1)]
     tasks += [submit(batcher, n) for n in range(1, 7)]
     await waiting(batcher, 6)
     device.may_run.set()
     await asyncio.gather(*tasks)
     assert [len(batch) for batch in device.batches] == [1, 4, 2]
     await batcher.aclose()
-    assert [(s.num_items, s.num_tokens) for s in stats] == [(1, 1), (4, 4), (2, 2)]
+    assert [(s.num_items, s.num_tokens) for s in stats] == begun == [(1, 1), (4, 4), (2, 2)]
     assert stats[1].max_wait_ms > 0
 
 

@@ -193,6 +193,22 @@ async def test_full_service_refuses_and_late_request_ends():
         assert codes(await score(asked, request(questions("b", "x")))) == ["ok"]
 
 
+async def test_request_behind_more_than_its_share_of_a_batch_is_refused():
+    async with core(A2L_MAX_BATCH_TOKENS="60", A2L_MAX_QUEUE_BATCHES="0.5") as asked:
+        await asked.warm_up()  # tells that an item has 12 tokens
+        four = [questions(str(i), "[[slow 20]]") for i in range(4)]
+        accepted = [
+            asyncio.create_task(score(asked, request(questions("a", "[[slow 20]]")))),
+            asyncio.create_task(score(asked, request(*four))),  # 48 tokens
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError, match="ahead of the request; the limit is 30") as full:
+            await score(asked, request(questions("b", "x")))
+        assert full.value.retry_after_ms >= 50
+        assert [codes(answer) for answer in await asyncio.gather(*accepted)] == [["ok"], ["ok"] * 4]
+        assert codes(await score(asked, request(questions("b", "x")))) == ["ok"]
+
+
 async def test_cancelled_request_never_reaches_the_engine():
     engine = FakeRewardEngine("question-reward")
     async with core(engine=engine) as asked:
