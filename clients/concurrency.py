@@ -20,6 +20,7 @@ DECREASE = 0.7  # after a refusal; Source: RFC 9438 (CUBIC), sec. 4.6
 MIN_SAMPLES = 4
 PROBE_SHARE = 0.25
 PROBE_EVERY = 50  # windows
+FIRST_PROBE = 5  # windows; a cold server is slow at first. The gap doubles from here to PROBE_EVERY
 SQUEEZED_WINDOWS = 5  # a limit that halved within no less than this is probed at once
 FASTER = 0.75  # a window under this share of the unloaded latency is a reason to probe, too
 CALM_WINDOWS = 10  # without a refusal, the limit grows by its root again
@@ -48,6 +49,7 @@ class AdaptiveLimit:
         self._epoch = 0  # counts limits: a window holds only calls sent under the present one
         self._window: list[tuple[Shape, float]] = []
         self._num_windows = 0  # since the last probe
+        self._probe_after = FIRST_PROBE
         self._num_calm = 0  # windows since the last refusal
         self._slow_above = math.inf  # the limit grows by one a window from here on
         self._unloaded: dict[Shape, float] = {}
@@ -107,6 +109,7 @@ class AdaptiveLimit:
         """Begins again at one, after the replica was away; comes back fast to where it was."""
         self._slow_above = self._limit
         self._limit = 1.0
+        self._probe_after = FIRST_PROBE
         self._begin_window()
 
     def _begin_window(self) -> None:
@@ -144,7 +147,9 @@ class AdaptiveLimit:
         self._highest = max(self._highest, self._limit)
         self._num_windows += 1
         is_squeezed = self._limit < self._highest / 2 and self._num_windows >= SQUEEZED_WINDOWS
-        is_due = self._num_windows >= PROBE_EVERY
+        is_due = self._num_windows >= self._probe_after
+        if is_due:
+            self._probe_after = min(PROBE_EVERY, 2 * self._probe_after)
         self._is_probing = is_due or is_squeezed or load < FASTER
 
     def _growth(self, wanted: float) -> float:

@@ -33,11 +33,14 @@ class Hedging:
         self._latencies[shape].append(latency_s)
 
     def delay_s(self, shape: Shape) -> float | None:
-        """Returns after how long a call of a shape is late, None while too few were seen."""
-        latencies = self._latencies[shape]
-        if len(latencies) < MIN_LATENCIES:
+        """Returns after how long a call of a shape is late, None while too few were seen.
+
+        Never before twice the median: until then a second call would hardly come first.
+        """
+        if len(self._latencies[shape]) < MIN_LATENCIES:
             return None
-        return sorted(latencies)[int(PERCENTILE * len(latencies))]
+        latencies = sorted(self._latencies[shape])
+        return max(latencies[int(PERCENTILE * len(latencies))], 2 * latencies[len(latencies) // 2])
 
     def spend(self) -> bool:
         """Returns whether a second call is within the budget, and takes it."""

@@ -11,7 +11,10 @@ SHAPE = ("score", 6)
 
 
 class Clock:
-    """Sends and answers a window of calls at a time; each call takes what `latency_s` says."""
+    """Sends and answers a window of calls at a time; each call takes what `latency_s` says.
+
+    It does not stop within a probe.
+    """
 
     def __init__(self, limit: AdaptiveLimit) -> None:
         self.limit = limit
@@ -21,7 +24,8 @@ class Clock:
         return [self.limit.sent(SHAPE, self.now) for _ in range(num_calls)]
 
     def windows(self, num_windows: int, latency_s: Callable[[int], float]) -> None:
-        for _ in range(num_windows):
+        while num_windows > 0 or self.limit._is_probing:
+            num_windows -= 1
             in_flight = max(4, self.limit.limit)
             tickets = self.send(in_flight)
             self.now += latency_s(in_flight)

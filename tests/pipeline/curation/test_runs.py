@@ -1,22 +1,27 @@
 """A run that ends early and is begun again: what is stored, what is asked again, what is refused."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from clients.endpoint import Endpoint
 from clients.errors import (
     OverloadedError,
     UnauthenticatedError,
     UnavailableError,
 )
+from clients.wire.schemas import Group, ScoreResponse
+from pipeline.curation.endpoints import RewardKind
 from pipeline.curation.runs import Resume
 from pipeline.errors import EndpointError, RunError
-from tests.pipeline.curation.fake_clients import Calls, FakeConnector
+from tests.pipeline.curation.fake_clients import Calls, FakeConnector, FakeReward, identity
 from tests.pipeline.curation.run_files import decisions, quarantine
 from tests.pipeline.curation.small_world import record, records, run, write_world
 
@@ -140,3 +145,62 @@ def test_killed_run_resumes_to_the_same_bytes_and_asks_nothing_stored_again(tmp_
     assert not stored & set(log.read_text().splitlines())
     for name in ("dataset/train.json", "decisions.parquet"):
         assert (broken / name).read_bytes() == (whole / name).read_bytes()
+
+
+class DriftingConnector(FakeConnector):
+    """Clients of the named URLs answer as another model from their third call on."""
+
+    def __init__(self, *urls: str) -> None:
+        super().__init__()
+        self.urls = urls
+
+    def reward(self, endpoint: Endpoint, *, kind: RewardKind) -> FakeReward:
+        outer = self
+
+        class Drifting(FakeReward):
+            num_calls = 0
+
+            async def score(self, groups: Sequence[Group], *, timeout_s: float) -> ScoreResponse:
+                self.num_calls += 1
+                response = await super().score(groups, timeout_s=timeout_s)
+                if endpoint.url not in outer.urls or self.num_calls < 3:
+                    return response
+                return response.model_copy(update={"model": identity(kind, "b")})
+
+        return Drifting(identity(kind), self.calls)
+
+
+def identities(run_dir: Path) -> set[str]:
+    tables = [pq.read_table(path) for path in sorted(run_dir.glob("scores/*/part-*.parquet"))]
+    return {row["identity"] for table in tables for row in table.to_pylist()}
+
+
+def test_endpoint_that_becomes_another_model_stops_the_run(tmp_path: Path):
+    config = write_world(tmp_path, records(60))
+    with pytest.raises(EndpointError, match=r"question-reward: .*another model") as caught:
+        run(config, tmp_path / "run", connector=DriftingConnector("grpc://nowhere:1"))
+    assert caught.value.exit_code == 4
+    assert identities(tmp_path / "run") == {"question-reward-a"}
+    events = [
+        json.loads(one) for one in (tmp_path / "run" / "events.jsonl").read_text().splitlines()
+    ]
+    assert [one["url"] for one in events if one["event"] == "replica_expelled"] == [
+        "grpc://nowhere:1"
+    ]
+
+
+def test_one_lying_replica_changes_nothing_but_the_events(tmp_path: Path):
+    sets = ('endpoints.question_reward.url=["grpc://a:1", "grpc://b:2", "grpc://c:3"]',)
+    config = write_world(tmp_path, records(60))
+    run(config, tmp_path / "run", connector=DriftingConnector("grpc://b:2"), sets=sets)
+    run(config, tmp_path / "plain", sets=sets)
+    for name in ("dataset/train.json", "decisions.parquet"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    assert identities(tmp_path / "run") == {"question-reward-a", "answer-reward-a"}
+    events = [
+        json.loads(one) for one in (tmp_path / "run" / "events.jsonl").read_text().splitlines()
+    ]
+    expelled = [one for one in events if one["event"] == "replica_expelled"]
+    assert [(one["url"], one["identity"]) for one in expelled] == [
+        ("grpc://b:2", "question-reward-b")
+    ]
