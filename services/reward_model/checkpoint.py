@@ -9,13 +9,15 @@ FOLDER/ config.json              transformers' LlavaConfig, loadable by vLLM (`c
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from tokenizers import Tokenizer
+from torch import nn
 from transformers import LlavaConfig
 
 from services.reward_model.inputs import (
@@ -28,6 +30,7 @@ from services.reward_model.model import LlavaRewardModel, image_geometry, specia
 from services.reward_model.pixels import ImageMode, PixelSettings
 from services.reward_model.weights import (
     CheckpointError,
+    legacy_name,
     read_weights,
     sha256_of,
     weight_files,
@@ -39,6 +42,7 @@ DTYPES: dict[str, torch.dtype] = {
     "float16": torch.float16,
 }
 TOKENIZER_FILE = "tokenizer.json"
+Colour = tuple[float, float, float]
 
 
 class RewardFile(BaseModel):
@@ -48,7 +52,7 @@ class RewardFile(BaseModel):
 
     name: str
     kind: RewardKind
-    image_mode: ImageMode
+    image_mode: ImageMode | Literal["native"]  # native: any shape, for families that take it
     max_length: Annotated[int, Field(gt=0)]  # tokens, image tokens included
     max_chars: Annotated[int, Field(gt=0)] = 32_768
     prompt_version: str = PROMPT_VERSION
@@ -67,7 +71,12 @@ class RewardCheckpoint:
     identity: str  # hex blake2b-128 of what decides the rewards
 
 
-def _read_json(path: Path) -> dict[str, JsonValue]:
+def read_json(path: Path) -> dict[str, JsonValue]:
+    """Returns the JSON object of a file.
+
+    Raises:
+        CheckpointError: the file is missing, or holds no JSON object.
+    """
     try:
         value: JsonValue = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -81,7 +90,7 @@ def _read_json(path: Path) -> dict[str, JsonValue]:
 
 def read_reward_file(folder: Path) -> RewardFile:
     """Returns the checked `reward.json` of a folder."""
-    raw = _read_json(folder / "reward.json")
+    raw = read_json(folder / "reward.json")
     try:
         file = RewardFile.model_validate_json(json.dumps(raw))
     except ValidationError as error:
@@ -94,13 +103,18 @@ def read_reward_file(folder: Path) -> RewardFile:
     return file
 
 
+def model_type(folder: Path) -> str:
+    """Returns the family of a folder's model, as its `config.json` names it."""
+    return str(read_json(folder / "config.json").get("model_type"))
+
+
 def read_config(folder: Path) -> LlavaConfig:
     """Returns the LLaVA configuration of a folder; runs no code of the folder.
 
     Raises:
         CheckpointError: it is another architecture, or takes several vision layers.
     """
-    raw = _read_json(folder / "config.json")
+    raw = read_json(folder / "config.json")
     if raw.get("model_type") != "llava":
         raise CheckpointError(f"{folder}: model_type is {raw.get('model_type')!r}; 'llava' is read")
     config = LlavaConfig.from_dict(raw)
@@ -112,7 +126,7 @@ def read_config(folder: Path) -> LlavaConfig:
 def read_encoder(folder: Path, config: LlavaConfig, limits: TextLimits) -> RowEncoder:
     """Returns the row encoder of a folder's tokenizer."""
     path = folder / TOKENIZER_FILE
-    _read_json(path)  # the library's own error for a broken file has no type
+    read_json(path)  # the library's own error for a broken file has no type
     return RowEncoder(
         Tokenizer.from_file(str(path)),
         special=special_ids(config),
@@ -121,29 +135,46 @@ def read_encoder(folder: Path, config: LlavaConfig, limits: TextLimits) -> RowEn
     )
 
 
-def read_pixels(folder: Path, config: LlavaConfig, mode: ImageMode) -> PixelSettings:
+def read_pixels(
+    folder: Path, config: LlavaConfig, mode: ImageMode | Literal["native"]
+) -> PixelSettings:
     """Returns the pixel settings; mean and deviation come from `preprocessor_config.json`."""
-    raw = _read_json(folder / "preprocessor_config.json")
-    mean, std = raw.get("image_mean"), raw.get("image_std")
-    if not (isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) == 3):
+    if mode == "native":
+        raise CheckpointError(f"{folder}: image_mode is 'native'; LLaVA takes 'square' or 'pad'")
+    mean, std = read_normalisation(folder)
+    return PixelSettings(mode=mode, size=image_geometry(config)[0], mean=mean, std=std)
+
+
+def read_normalisation(folder: Path) -> tuple[Colour, Colour]:
+    """Returns mean and deviation of each colour, from `preprocessor_config.json`."""
+    raw = read_json(folder / "preprocessor_config.json")
+    return _colour(folder, raw.get("image_mean")), _colour(folder, raw.get("image_std"))
+
+
+def _colour(folder: Path, values: JsonValue) -> Colour:
+    if not isinstance(values, list) or len(values) != 3:
         raise CheckpointError(f"{folder}: image_mean and image_std must have 3 numbers each")
-    red, green, blue = (float(str(value)) for value in mean)
-    deviations = tuple(float(str(value)) for value in std)
-    return PixelSettings(
-        mode=mode,
-        size=image_geometry(config)[0],
-        mean=(red, green, blue),
-        std=(deviations[0], deviations[1], deviations[2]),
-    )
+    red, green, blue = (float(str(value)) for value in values)
+    return red, green, blue
 
 
 def identity_of(
     file: RewardFile, *, folder: Path, weights_sha256: str, dtype: str, pixels: PixelSettings
 ) -> str:
-    """Returns hex blake2b-128 of all that decides the rewards, and of nothing else."""
+    """Returns hex blake2b-128 of all that decides a LLaVA's rewards, and of nothing else."""
+    image = (pixels.mode, pixels.size, pixels.mean, pixels.std)
+    return identity_with(
+        file, folder=folder, weights_sha256=weights_sha256, dtype=dtype, image=image
+    )
+
+
+def identity_with(
+    file: RewardFile, *, folder: Path, weights_sha256: str, dtype: str, image: Sequence[object]
+) -> str:
+    """Returns the identity of a model of any family; `image` is what decides its pixels."""
     config = {
         key: value
-        for key, value in _read_json(folder / "config.json").items()
+        for key, value in read_json(folder / "config.json").items()
         if key not in {"transformers_version", "_name_or_path", "dtype", "torch_dtype"}
     }
     facts = {
@@ -153,12 +184,35 @@ def identity_of(
         "prompt_version": file.prompt_version,
         "max_length": file.max_length,
         "max_chars": file.max_chars,
-        "image": [pixels.mode, pixels.size, pixels.mean, pixels.std],
+        "image": image,
         "tokenizer_sha256": sha256_of([folder / TOKENIZER_FILE]),
         "config": config,
     }
     canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+
+def load_weights(
+    model: nn.Module,
+    folder: Path,
+    *,
+    device: str,
+    dtype: str,
+    stored_name: Callable[[str], str] = legacy_name,
+) -> None:
+    """Gives a model the weights of a folder, on its device and in evaluation mode.
+
+    Raises:
+        CheckpointError: a tensor is missing, or there is no such dtype.
+    """
+    if dtype not in DTYPES:
+        raise CheckpointError(f"dtype is {dtype!r}; one of {', '.join(DTYPES)} is read")
+    state = read_weights(
+        folder, model.state_dict(), device=device, dtype=DTYPES[dtype], stored_name=stored_name
+    )
+    # `assign` keeps the buffers (rotary frequencies) in float32 whatever the weights' dtype.
+    model.load_state_dict(state, strict=True, assign=True)
+    model.to(device).eval().requires_grad_(requires_grad=False)
 
 
 def read_reward(folder: Path, *, device: str, dtype: str) -> RewardCheckpoint:
@@ -167,15 +221,10 @@ def read_reward(folder: Path, *, device: str, dtype: str) -> RewardCheckpoint:
     Raises:
         CheckpointError: the folder does not fit the layout.
     """
-    if dtype not in DTYPES:
-        raise CheckpointError(f"dtype is {dtype!r}; one of {', '.join(DTYPES)} is read")
     file = read_reward_file(folder)
     config = read_config(folder)
     model = LlavaRewardModel(config)
-    state = read_weights(folder, model.state_dict(), device=device, dtype=DTYPES[dtype])
-    # `assign` keeps the buffers (rotary frequencies) in float32 whatever the weights' dtype.
-    model.load_state_dict(state, strict=True, assign=True)
-    model.to(device).eval().requires_grad_(requires_grad=False)
+    load_weights(model, folder, device=device, dtype=dtype)
     pixels = read_pixels(folder, config, file.image_mode)
     weights_sha256 = sha256_of(weight_files(folder))
     limits = TextLimits(max_length=file.max_length, max_chars=file.max_chars)

@@ -119,6 +119,18 @@ def prompt_of(kind: RewardKind, questions: Sequence[str], answer: str | None) ->
     return answer_prompt(questions[0], answer)
 
 
+def refuse_long(prompt: str, limits: TextLimits) -> None:
+    """Refuses a prompt of too many characters, before it is tokenised.
+
+    Raises:
+        LongTextError: the prompt has more than `max_chars` characters.
+    """
+    if len(prompt) > limits.max_chars:
+        raise LongTextError(
+            f"the text has {len(prompt)} characters; the limit is {limits.max_chars}"
+        )
+
+
 class RowEncoder:
     """Turns prompts into token rows, as LLaVA does.
 
@@ -149,10 +161,7 @@ class RowEncoder:
         Raises:
             LongTextError: the prompt has more than `max_chars` characters.
         """
-        if len(prompt) > self.limits.max_chars:
-            raise LongTextError(
-                f"the text has {len(prompt)} characters; the limit is {self.limits.max_chars}"
-            )
+        refuse_long(prompt, self.limits)
         prefix = [self.special.bos]
         text = prompt
         if has_image:

@@ -4,11 +4,8 @@ Shapes: B rows (sequences), T tokens, D hidden size, G images, C H W pixels, P i
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 from transformers.models.llava.modeling_llava import LlavaModel
@@ -16,6 +13,7 @@ from transformers.models.llava.modeling_llava import LlavaModel
 from services.reward_model.attention import TreeAttention
 from services.reward_model.inputs import ImageInput, SpecialIds
 from services.reward_model.tree import Ints, Tree
+from services.reward_model.tree_forward import last_hidden, reward_of, tree_embeds
 
 
 def text_config(config: LlavaConfig) -> LlamaConfig:
@@ -72,19 +70,6 @@ def last_positions(attention_mask_BT: Tensor) -> Tensor:
     By the mask, not by the pad id: a pad id may also be a real token.
     """
     return attention_mask_BT.long().sum(dim=1) - 1
-
-
-def root_features(
-    tree: Tree, is_image_T: NDArray[np.bool_], features: Sequence[Tensor | None]
-) -> list[Tensor]:
-    """Returns of each root's features as many as the tree holds places for, in the places' order."""
-    roots = np.append(np.flatnonzero(tree.depths_T == 0), tree.num_tokens)
-    counts = [int(is_image_T[start:end].sum()) for start, end in pairwise(roots)]
-    return [
-        features_PD[:count]
-        for features_PD, count in zip(features, counts, strict=True)
-        if features_PD is not None
-    ]
 
 
 class LlavaBackbone(nn.Module):
@@ -152,7 +137,7 @@ class LlavaRewardModel(LlavaBackbone):
         hidden_BTD = self.hidden(ids_BT, attention_mask_BT, features_BPD)
         last_B = last_positions(attention_mask_BT)
         index = last_B.view(-1, 1, 1).expand(-1, 1, hidden_BTD.shape[-1])
-        return self._head(hidden_BTD.gather(1, index).squeeze(1))
+        return reward_of(hidden_BTD.gather(1, index).squeeze(1), self.score)
 
     def features(self, images: Sequence[ImageInput]) -> list[Tensor]:
         """Returns the image tokens of each image, [P, D] each."""
@@ -176,23 +161,14 @@ class LlavaRewardModel(LlavaBackbone):
         `features` holds each root's image tokens, or None, in order; they stand where the tree holds
         the image id. Rows that were cut inside their image take the first of them.
         """
+        language_model = self.llava.language_model
         device = self.score.weight.device
-        ids_1T = torch.from_numpy(tree.ids_T).to(device).unsqueeze(0)
-        is_image_T = tree.ids_T == self.config.image_token_id
-        embeds_1TD = self.llava.language_model.embed_tokens(
-            ids_1T.masked_fill(torch.from_numpy(is_image_T).to(device), 0)
-        )
-        used = root_features(tree, is_image_T, features)
-        if used:
-            places = torch.from_numpy(np.flatnonzero(is_image_T)).to(device)
-            embeds_1TD[0, places] = torch.cat(used)
-        hidden_1TD = self.llava.language_model(
-            inputs_embeds=embeds_1TD,
+        image = self.config.image_token_id
+        hidden_RD = last_hidden(
+            language_model,
+            tree,
+            embeds_TD=tree_embeds(language_model.embed_tokens, tree, features, image=image),
             position_ids=torch.from_numpy(positions_AT).to(device),
-            use_cache=False,
-            **attention.inputs(tree, device=device),
-        ).last_hidden_state
-        return self._head(hidden_1TD[0, torch.from_numpy(tree.lasts_R).to(device)])
-
-    def _head(self, hidden_RD: Tensor) -> Tensor:
-        return nn.functional.linear(hidden_RD.float(), self.score.weight.float()).squeeze(-1)
+            attention=attention,
+        )
+        return reward_of(hidden_RD, self.score)

@@ -53,10 +53,10 @@ def padded(image: Image.Image, mean: tuple[float, float, float]) -> Image.Image:
     return square
 
 
-def without_far_ends(image: Image.Image) -> Image.Image:
-    """Returns the image, its longer side cut symmetrically to `MAX_ASPECT` times the shorter."""
+def without_far_ends(image: Image.Image, *, max_aspect: int) -> Image.Image:
+    """Returns the image, its longer side cut symmetrically to `max_aspect` times the shorter."""
     width, height = image.size
-    limit = MAX_ASPECT * min(width, height)
+    limit = max_aspect * min(width, height)
     if max(width, height) <= limit:
         return image
     left, top = max(0, (width - limit) // 2), max(0, (height - limit) // 2)
@@ -70,7 +70,7 @@ def centre_square(image: Image.Image, size: int) -> Image.Image:
     than `MAX_ASPECT` times its width only the middle is resized: the rest would be cut away, and
     a strip of one pixel by a million would need gigabytes.
     """
-    image = without_far_ends(image)
+    image = without_far_ends(image, max_aspect=MAX_ASPECT)
     width, height = image.size
     shorter, longer = min(width, height), max(width, height)
     longer = size * longer // shorter

@@ -1,11 +1,11 @@
-"""Weights on disk: safetensors only, in legacy llava-hf names. Knows no configuration.
+"""Weights on disk: safetensors only, LLaVA's in legacy llava-hf names. Knows no configuration.
 
-Legacy names are what transformers and vLLM both load. Inside, the module tree is
+Legacy names are what transformers and vLLM both load. Another family brings its own names. Inside, the module tree is
 `llava.{vision_tower,multi_modal_projector,language_model}`, `score` and, for a base model, `lm_head`.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -59,17 +59,28 @@ def legacy_name(name: str) -> str:
     raise CheckpointError(f"parameter {name} has no place in the checkpoint layout")
 
 
-def write_weights(path: Path, state: Mapping[str, Tensor], *, dtype: torch.dtype) -> None:
-    """Writes the parameters under their legacy names, cast to `dtype`."""
+def write_weights(
+    path: Path,
+    state: Mapping[str, Tensor],
+    *,
+    dtype: torch.dtype,
+    stored_name: Callable[[str], str] = legacy_name,
+) -> None:
+    """Writes the parameters under the names of their layout, cast to `dtype`."""
     tensors = {
-        legacy_name(name): tensor.detach().to("cpu", dtype).contiguous()
+        stored_name(name): tensor.detach().to("cpu", dtype).contiguous()
         for name, tensor in sorted(state.items())
     }
     save_file(tensors, path, metadata={"format": "pt"})
 
 
 def read_weights(
-    folder: Path, names: Iterable[str], *, device: str, dtype: torch.dtype
+    folder: Path,
+    names: Iterable[str],
+    *,
+    device: str,
+    dtype: torch.dtype,
+    stored_name: Callable[[str], str] = legacy_name,
 ) -> dict[str, Tensor]:
     """Returns the parameters called `names` in our module tree, cast to `dtype`.
 
@@ -83,8 +94,8 @@ def read_weights(
         stored.update(load_file(path, device=device))
     state: dict[str, Tensor] = {}
     for name in names:
-        tensor = stored.get(legacy_name(name))
+        tensor = stored.get(stored_name(name))
         if tensor is None:
-            raise CheckpointError(f"{folder} lacks the tensor {legacy_name(name)}")
+            raise CheckpointError(f"{folder} lacks the tensor {stored_name(name)}")
         state[name] = tensor.to(dtype)
     return state
