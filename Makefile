@@ -15,10 +15,10 @@ LOCK := requirements/$(if $(HAS_GPU),gpu,cpu).lock
 # torch's CPU build is not on PyPI: PIP_FIND_LINKS may name a folder that has it.
 TORCH_SOURCE := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match)
 
-.PHONY: help install venv-vllm-vision demo test check fix lint types imports proto proto-check models model-base model-question model-answer model-inner-llm bento lock clean
+.PHONY: help install venv-vllm-vision demo test check fix lint types imports proto proto-check models model-base model-question model-answer model-inner-llm bento k8s-tools k8s-check lock clean
 
 help: ## This list
-	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-28s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-28s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed ## The environment in .venv, from the lock file
 
@@ -40,7 +40,7 @@ $(VISION_VENV)/.installed: requirements/vllm-vision.lock pyproject.toml | instal
 demo: install ## Three services on CPU curate the blocks world into runs/demo, with a report
 	$(BIN)/python -m examples.blocks.demo
 
-test: install ## All tests, slow ones too
+test: install k8s-tools ## All tests, slow ones too; those of k8s/ are `make k8s-check`
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
@@ -88,8 +88,19 @@ model-inner-llm: install ## The inner LLM: rewrites and reviews
 bento: install ## One Bento of the three services
 	$(BIN)/bentoml build
 
+k8s-tools: install .venv-checkov/.installed
+	$(BIN)/python tools/kubectl.py version --client
+
+.venv-checkov/.installed: requirements/checkov.lock | $(VENV)/.installed
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-checkov
+	$(BIN)/uv pip install --quiet --python .venv-checkov/bin/python --require-hashes --no-deps -r $<
+	touch $@
+
+k8s-check: install k8s-tools ## k8s/: renders, schemas, checkov, lint, alert rules, and its commands run here
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/k8s
+
 lock: install ## Resolves the lock files again
 	$(BIN)/python tools/lock.py
 
 clean: ## Removes the environment and what tests and runs left
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-checkov .tools runs .pytest_cache .ruff_cache .hypothesis

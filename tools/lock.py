@@ -1,4 +1,7 @@
-"""Resolves `pyproject.toml` into the hash-pinned lock files of `requirements/`, with uv."""
+"""Resolves `pyproject.toml` into the hash-pinned lock files of `requirements/`, with uv.
+
+Checkov, which checks the manifests, has an environment of its own and so a lock of its own.
+"""
 
 import os
 import subprocess
@@ -13,7 +16,9 @@ EXTRAS = {
     "cpu": ("services", "reward", "llm-cpu", "dev"),
     "gpu": ("services", "reward", "llm-gpu", "dev"),
     "vllm-vision": ("services", "reward", "vllm-vision"),
+    "jobs": ("reward",),
 }
+ALONE = ("checkov",)  # resolved from requirements/NAME.in
 # Those with the CPU build of torch; each leaves out what its overrides name.
 OVERRIDES = {"cpu": "overrides-cpu.txt", "vllm-vision": "overrides-vllm-vision.txt"}
 
@@ -28,12 +33,13 @@ def torch_source() -> list[str]:
 
 def command(name: str) -> list[str]:
     """Returns the uv command that writes `requirements/NAME.lock`."""
-    extras = [word for extra in EXTRAS[name] for word in ("--extra", extra)]
+    extras = [word for extra in EXTRAS.get(name, ()) for word in ("--extra", extra)]
+    source = f"requirements/{name}.in" if name in ALONE else "pyproject.toml"
     cpu: list[str] = []
     if name in OVERRIDES:
         cpu = ["--overrides", str(REQUIREMENTS / OVERRIDES[name]), *torch_source()]
     return [
-        *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", *extras, *cpu),
+        *(sys.executable, "-m", "uv", "pip", "compile", source, *extras, *cpu),
         *("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28"),
         *("--generate-hashes", "--no-emit-find-links", "--quiet", "--custom-compile-command"),
         *("make lock", "--output-file", f"requirements/{name}.lock"),
@@ -42,7 +48,7 @@ def command(name: str) -> list[str]:
 
 def main() -> None:
     """Writes all lock files."""
-    for name in EXTRAS:
+    for name in (*EXTRAS, *ALONE):
         subprocess.run(command(name), cwd=ROOT, check=True)
         print(f"requirements/{name}.lock")
 
