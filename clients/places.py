@@ -144,8 +144,11 @@ class Places(Generic[C]):
         return True
 
     def _end_hopeless(self, now: float) -> None:
+        nobody_left = all(member.is_expelled for member in self._members)
+        if not nobody_left and self._failing_since == math.inf:
+            return
         for waiter in tuple(self._waiting):
-            if all(member.is_expelled for member in self._members):
+            if nobody_left:
                 error = OtherModelError("every replica answered as another model")
             elif now - self._failing_since >= waiter.timeout_s:
                 error = self._no_answer(waiter.timeout_s)

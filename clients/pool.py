@@ -27,6 +27,7 @@ class _Answer(Protocol):
 
 
 A = TypeVar("A", bound=_Answer)
+B = TypeVar("B")
 C = TypeVar("C")
 Send = Callable[[C, float], Awaitable[A]]  # a client and the time left, in s
 Expelled = Callable[[str, str], None]  # the replica's URL and the identity it answered with
@@ -119,18 +120,26 @@ class Pool(Generic[C]):
     async def _raced(
         self, first: asyncio.Task[A], place: Place[C], *, send: Send[C, A], timeout_s: float
     ) -> A:
-        """Returns the answer of the call in flight, or of a second one where it comes sooner."""
-        idle = self._places.ask_idle(place.permit.ticket.shape, avoid=place.member)
+        """Returns the answer of the call in flight, or of a second one where it comes sooner.
+
+        The second takes an idle place; where there is none for half of the time left, it queues for one.
+        """
+        shape = place.permit.ticket.shape
+        asked = self._places.ask_idle(shape, avoid=place.member)
         second: asyncio.Task[A] | None = None
         try:
-            await asyncio.wait((first, idle), return_when=asyncio.FIRST_COMPLETED)
-            if first.done() or not self._hedging.spend():
+            if not await _any_done(first, asked, timeout_s=timeout_s / 2):
+                self._places.withdraw(asked)
+                asked = self._places.ask(shape, timeout_s=timeout_s, avoid=place.member)
+                await _any_done(first, asked, timeout_s=None)
+            is_hopeless = asked.done() and asked.exception() is not None
+            if first.done() or is_hopeless or not self._hedging.spend():
                 return await first
-            second = asyncio.create_task(self._attempt(idle.result(), send, timeout_s=timeout_s))
+            second = asyncio.create_task(self._attempt(asked.result(), send, timeout_s=timeout_s))
             return await _first_answer(first, second)
         finally:
             if second is None:
-                self._places.withdraw(idle)
+                self._places.withdraw(asked)
             else:
                 await _ended(second)
 
@@ -180,9 +189,18 @@ class _Trouble:
             ) from error
 
 
+async def _any_done(
+    first: asyncio.Task[A], second: "asyncio.Future[B]", *, timeout_s: float | None
+) -> bool:
+    done, _ = await asyncio.wait(
+        (first, second), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+    )
+    return bool(done)
+
+
 async def _first_answer(first: asyncio.Task[A], second: asyncio.Task[A]) -> A:
     """Returns the answer that comes first; the first call's error where none comes."""
-    await asyncio.wait((first, second), return_when=asyncio.FIRST_COMPLETED)
+    await _any_done(first, second, timeout_s=None)
     if second.done() and second.exception() is None:
         return second.result()
     if not first.done() or first.exception() is None:
