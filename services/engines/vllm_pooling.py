@@ -20,6 +20,7 @@ from vllm.inputs.engine import MultiModalInput, TokensInput, mm_input, tokens_in
 from vllm.model_executor.models.llava import LlavaForConditionalGeneration
 from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems, PlaceholderRange
 from vllm.outputs import PoolingRequestOutput
+from vllm.platforms import current_platform
 from vllm.v1.engine.llm_engine import LLMEngine
 
 from services.reward_model.checkpoint import DTYPES
@@ -57,7 +58,11 @@ class PoolingModel:
 
         Sets environment variables of this process, which vLLM reads; `num_threads` is torch's on a
         CPU, for the whole process and for good.
+
+        Raises:
+            ValueError: this vLLM is built for another device.
         """
+        _refuse_other_device(torch.device(device))
         torch.set_num_threads(num_threads)  # vLLM makes later calls of it do nothing
         _set_environment(num_threads=num_threads)
         # Registered as a class, it is not inspected in a subprocess, where torchvision would fail.
@@ -144,6 +149,14 @@ def prompts_of(
         mm_input(list(row), items, mm_hashes={"image": [key]}, mm_placeholders={"image": [place]})
         for row in rows
     ]
+
+
+def _refuse_other_device(device: torch.device) -> None:
+    built_for: str = current_platform.device_type
+    if device.type != built_for or device.index:
+        raise ValueError(
+            f"the device is {device}; this vLLM computes on {built_for}, the first one"
+        )
 
 
 def _set_environment(*, num_threads: int) -> None:

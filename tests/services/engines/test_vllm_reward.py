@@ -63,6 +63,17 @@ def test_the_image_and_what_precedes_it_are_the_prefix(seen):
     assert seen["prefix_tokens"] == 10
 
 
+def test_a_folder_of_the_other_kind_or_without_room_for_text_is_refused(seen):
+    assert "this service needs" in seen["refusals"]["other kind"]
+    assert "max_length is 10; an image alone takes 9 tokens" in seen["refusals"]["short"]
+
+
+def test_a_device_that_this_vllm_is_not_built_for_is_refused(seen):
+    assert seen["refusals"]["other device"] == (
+        "the device is cuda; this vLLM computes on cpu, the first one"
+    )
+
+
 def test_the_identity_is_of_the_same_weights_and_of_another_engine(seen):
     folder = ROOT / "examples" / "blocks" / "models" / seen["kind"]
     torch_checkpoint = read_reward(folder, device="cpu", dtype="float32")

@@ -4,7 +4,9 @@
 import dataclasses
 import json
 import math
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,6 +102,34 @@ def answers(
     return [[shown(row) for row in score.rows] for score in engine.launch(groups)()]
 
 
+def refusals(folder: Path, kind: RewardKind) -> dict[str, str]:
+    """What the engine says of folders that it does not take."""
+    from services.engines.vllm_reward import VllmLimits, VllmRewardEngine
+
+    def refusal(folder: Path, kind: RewardKind, device: str = "cpu") -> str:
+        limits = VllmLimits(max_batch_tokens=2048, long_text="truncate")
+        try:
+            VllmRewardEngine.load(
+                folder, kind=kind, device=device, dtype="float32", num_threads=1, limits=limits
+            )
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    with tempfile.TemporaryDirectory() as name:
+        short = Path(name) / "short"
+        shutil.copytree(folder, short)
+        file = json.loads((short / "reward.json").read_text())
+        (short / "reward.json").write_text(json.dumps(file | {"max_length": 10}))
+        return {
+            "short": refusal(short, kind),
+            "other device": refusal(folder, kind, device="cuda"),
+            "other kind": refusal(
+                folder, "answer-reward" if kind == "question-reward" else "question-reward"
+            ),
+        }
+
+
 def main(kind: RewardKind) -> None:
     declare_operators()
     from services.engines.vllm_reward import VllmLimits, VllmRewardEngine
@@ -109,6 +139,7 @@ def main(kind: RewardKind) -> None:
     engine = VllmRewardEngine.load(
         folder, kind=kind, device="cpu", dtype="float32", num_threads=1, limits=limits
     )
+    refused = refusals(folder, kind)
     named = special_groups(kind)
     prepared = [engine.prepare(group) for group in named.values()]
     groups = [engine.prepare(group) for group in blocks_groups(kind)]
@@ -119,6 +150,7 @@ def main(kind: RewardKind) -> None:
         "special_torch": dict(zip(named, torch_rewards(folder, prepared), strict=True)),
         "blocks": answers(engine, groups),
         "blocks_torch": torch_rewards(folder, groups),
+        "refusals": refused,
         "nothing": answers(engine, []),
         "prefix_tokens": engine.launch(prepared)()[0].prefix_tokens,
     }
