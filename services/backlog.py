@@ -1,8 +1,10 @@
-"""The work ahead of a new request, in tokens: what the device computes now and what waits for it.
+"""The line of work before the device, in tokens: who may still join it.
 
-Past one batch a longer line gives the device nothing more to do, it only makes everybody late, so a
-request that would stand too far behind is refused at once. How many tokens an item has is known
-once it is prepared; before that the last batches tell. Knows no clock, no transport and no engine.
+A line longer than the next batch gives the device nothing more to do, it only makes everybody late,
+so a request that would stand too far behind is refused at once. Who joins early in a batch waits for
+all of it and then for a batch of his own, that is twice; so what runs counts double, and the line
+fills up while the batch comes to its end. How many tokens an item has is known once it is prepared;
+before that the last batches tell. Knows no clock, no transport and no engine.
 """
 
 from collections import deque
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from services.errors import OverloadedError
 
 _NUM_BATCHES = 32  # that the estimates look back on
+_RUNNING_WEIGHT = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +70,10 @@ class Backlog:
         self._seen.append(_Seen(num_items=num_items, num_tokens=num_tokens, device_s=device_s))
 
     def tokens_ahead(self, now_s: float) -> float:
-        """Returns about how many tokens are to be computed before a request that comes now."""
+        """Returns about how many tokens wait before a request that comes now; what runs, twice."""
         num_waiting = max(0, self._num_inside - self._num_running)
-        return self._running_left(now_s) + num_waiting * self._tokens_of_an_item()
+        waiting = num_waiting * self._tokens_of_an_item()
+        return waiting + _RUNNING_WEIGHT * self._running_left(now_s)
 
     def _running_left(self, now_s: float) -> float:
         device_s = sum(batch.device_s for batch in self._seen)

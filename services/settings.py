@@ -80,8 +80,8 @@ class Settings(BaseModel):
     """Items accepted and not answered yet; above it the service answers `overloaded`."""
     max_queue_bytes: Positive = 512 * MIB
     """Bytes of the requests that hold those items."""
-    max_queue_batches: Annotated[float, Field(gt=0)] = 0.5
-    """Work ahead of a request of the reward services, in full batches, above which they answer `overloaded`; more only makes callers wait."""
+    max_queue_batches: Annotated[float, Field(gt=0)] = 0.75
+    """Work ahead of a request of the reward services, in full batches, above which they answer `overloaded`; what runs counts twice."""
     max_batch_tokens: Positive = 16_384
     """Tokens of one batch of the reward services, shared beginnings counted once; a larger group is computed in parts."""
     max_wait_ms: Annotated[float, Field(ge=0)] = 2.0

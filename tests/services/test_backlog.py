@@ -23,12 +23,12 @@ def test_items_that_wait_count_with_the_mean_tokens_of_an_item():
     assert backlog.tokens_ahead(1.0) == 0
 
 
-def test_running_batch_counts_by_what_is_left_of_it():
+def test_running_batch_counts_twice_by_what_is_left_of_it():
     backlog = measured()
     with backlog.hold(8):
         backlog.started(num_items=4, num_tokens=500, now_s=2.0)
-        assert backlog.tokens_ahead(2.0) == pytest.approx(500 + 4 * 100)
-        assert backlog.tokens_ahead(2.2) == pytest.approx(300 + 4 * 100)
+        assert backlog.tokens_ahead(2.0) == pytest.approx(2 * 500 + 4 * 100)
+        assert backlog.tokens_ahead(2.2) == pytest.approx(2 * 300 + 4 * 100)
 
 
 def test_overdue_batch_never_hides_what_waits_behind_it():
@@ -43,10 +43,10 @@ def test_batch_launched_behind_another_counts_whole():
     with backlog.hold(8) as held:
         backlog.started(num_items=4, num_tokens=400, now_s=2.0)
         backlog.started(num_items=4, num_tokens=400, now_s=2.1)
-        assert backlog.tokens_ahead(2.2) == pytest.approx(800 - 200)
+        assert backlog.tokens_ahead(2.2) == pytest.approx(2 * (800 - 200))
         backlog.finished(num_items=4, num_tokens=400, device_s=0.4, now_s=2.4)
         held.release(4)
-        assert backlog.tokens_ahead(2.4) == pytest.approx(400)
+        assert backlog.tokens_ahead(2.4) == pytest.approx(2 * 400)
 
 
 def test_request_too_far_behind_is_refused_with_the_figures():
