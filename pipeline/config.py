@@ -61,7 +61,10 @@ class InputConfig(_Section):
 
 
 class EndpointConfig(_Section):
-    """One service, or several replicas of it; `batch_items` rows go out in one request."""
+    """One service, or several replicas of it; `batch_items` rows go out in one request.
+
+    `max_in_flight` bounds the calls at once to each replica; how many are good is found out.
+    """
 
     url: str | Annotated[list[str], Field(min_length=1)]
     ca_file: Path | None = None
