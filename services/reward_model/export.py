@@ -29,7 +29,8 @@ _CLASSIFIER = {
 }
 
 
-def _write_json(path: Path, value: Mapping[str, object]) -> None:
+def write_json(path: Path, value: Mapping[str, object]) -> None:
+    """Writes a JSON object, in ASCII, indented."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=True) + "\n", encoding="utf-8")
 
 
@@ -55,7 +56,7 @@ def write_inputs(
     """Writes the tokenizer and the image processor of a model folder."""
     tokenizer.save(str(folder / TOKENIZER_FILE))
     special = special_ids(config)
-    _write_json(
+    write_json(
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -67,8 +68,8 @@ def write_inputs(
             "model_max_length": text_config(config).max_position_embeddings,
         },
     )
-    _write_json(folder / "preprocessor_config.json", _preprocessor_json(pixels))
-    _write_json(
+    write_json(folder / "preprocessor_config.json", _preprocessor_json(pixels))
+    write_json(
         folder / "processor_config.json",
         {
             "processor_class": "LlavaProcessor",
@@ -104,7 +105,7 @@ def write_language_model(
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(folder / WEIGHTS_FILE, model.state_dict(), dtype=DTYPES[dtype])
     raw = config_json(model.config, architecture="LlavaForConditionalGeneration", classifier=False)
-    _write_json(folder / "config.json", raw | {"dtype": dtype})
+    write_json(folder / "config.json", raw | {"dtype": dtype})
     write_inputs(folder, config=model.config, tokenizer=tokenizer, pixels=pixels)
 
 
@@ -121,6 +122,6 @@ def write_reward(
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(folder / WEIGHTS_FILE, model.state_dict(), dtype=DTYPES[dtype])
     raw = config_json(model.config, architecture="LlavaForSequenceClassification", classifier=True)
-    _write_json(folder / "config.json", raw | {"dtype": dtype})
+    write_json(folder / "config.json", raw | {"dtype": dtype})
     write_inputs(folder, config=model.config, tokenizer=tokenizer, pixels=pixels)
     (folder / "reward.json").write_text(file.model_dump_json(indent=2) + "\n", encoding="utf-8")

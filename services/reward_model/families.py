@@ -13,10 +13,17 @@ from PIL import Image
 from torch import Tensor
 
 from services.reward_model.attention import TreeAttention
-from services.reward_model.checkpoint import RewardCheckpoint, RewardFile, read_reward
+from services.reward_model.checkpoint import (
+    RewardCheckpoint,
+    RewardFile,
+    model_type,
+    read_reward,
+)
 from services.reward_model.inputs import ImageInput, TokenRow
 from services.reward_model.pixels import pixels_CHW
+from services.reward_model.qwen_checkpoint import MODEL_TYPE, read_qwen
 from services.reward_model.tree import Ints, Tree
+from services.reward_model.weights import CheckpointError
 
 
 class RewardInputs(Protocol):
@@ -58,7 +65,10 @@ class RewardModel(Protocol):
         *,
         attention: TreeAttention,
     ) -> Tensor:
-        """Returns the reward of each of a tree's rows, float32, [R]; `features` one a root, or None."""
+        """Returns the reward of each of a tree's rows, float32, [R].
+
+        `features` holds the image tokens of each tree that was joined, or None, in order.
+        """
         ...
 
 
@@ -77,15 +87,29 @@ def load_model(folder: Path, *, device: str, dtype: str) -> LoadedModel:
     """Returns the reward model of a folder, in evaluation mode.
 
     Raises:
-        CheckpointError: the folder does not fit the layout.
+        CheckpointError: the folder does not fit its family's layout, or is of no family here.
     """
-    checkpoint = read_reward(folder, device=device, dtype=dtype)
+    family = model_type(folder)
+    if family == MODEL_TYPE:
+        qwen = read_qwen(folder, device=device, dtype=dtype)
+        return LoadedModel(
+            model=qwen.model,
+            inputs=qwen.inputs,
+            file=qwen.file,
+            weights_sha256=qwen.weights_sha256,
+            identity=qwen.identity,
+        )
+    if family != "llava":
+        raise CheckpointError(
+            f"{folder}: model_type is {family!r}; 'llava' and '{MODEL_TYPE}' are read"
+        )
+    llava = read_reward(folder, device=device, dtype=dtype)
     return LoadedModel(
-        model=checkpoint.model,
-        inputs=LlavaInputs(checkpoint),
-        file=checkpoint.file,
-        weights_sha256=checkpoint.weights_sha256,
-        identity=checkpoint.identity,
+        model=llava.model,
+        inputs=LlavaInputs(llava),
+        file=llava.file,
+        weights_sha256=llava.weights_sha256,
+        identity=llava.identity,
     )
 
 
