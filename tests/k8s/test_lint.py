@@ -4,8 +4,9 @@ import ast
 import copy
 
 import pytest
+import typer
 
-from tests.k8s.folders import overlay
+from tests.k8s.folders import K8S, overlay
 from tests.k8s.mutations import (
     ABSENT,
     Mutation,
@@ -21,6 +22,7 @@ from tests.k8s.mutations import (
     volume,
     without,
 )
+from tools.k8s_lint.__main__ import lint
 from tools.k8s_lint.manifests import Manifests
 from tools.k8s_lint.rules import PINNED, RULES
 from tools.k8s_lint.rules.lifecycle import ENGINE_SHUTDOWN_S
@@ -48,7 +50,7 @@ FAULTS: list[tuple[str, str, Mutation]] = [
     ("environment_names", "a key that no config has", variable("curate", "A2L__RUN__SEEDS", "1", kind="CronJob")),
     ("environment_names", "no model", variable(Q, "A2L_MODEL_DIR", "")),
     ("mounted_files", "no keys", variable(Q, "A2L_API_KEYS_FILE", "")),
-    ("mounted_files", "keys outside a Secret", variable(Q, "A2L_API_KEYS_FILE", "/tmp/keys")),
+    ("mounted_files", "keys outside a Secret", variable(Q, "A2L_API_KEYS_FILE", "/srv/keys")),
     ("mounted_files", "a model outside a volume", variable(Q, "A2L_MODEL_DIR", "/srv/model")),
     ("driver_config", "a key that the schema lacks", text_of("ConfigMap", "curate-config", "curate.yaml", old="seed:", new="sede:")),
     ("driver_config", "a Service that is none", text_of("ConfigMap", "curate-config", "curate.yaml", old="inner-llm-headless", new="inner-lm-headless")),
@@ -56,7 +58,7 @@ FAULTS: list[tuple[str, str, Mutation]] = [
     ("driver_config", "one address for all pods", text_of("ConfigMap", "curate-config", "curate.yaml", old="inner-llm-headless", new="inner-llm")),
     ("driver_config", "gRPC to the REST port", text_of("ConfigMap", "curate-config", "curate.yaml", old="dns:///inner-llm-headless:50053", new="grpc://inner-llm:3003")),
     ("training_config", "a key that the schema lacks", text_of("ConfigMap", TRAIN, "train.yaml", old="steps:", new="step:")),
-    ("training_config", "a path on no claim", text_of("ConfigMap", TRAIN, "train.yaml", old="/workspace/train/", new="/tmp/train/")),
+    ("training_config", "a path on no claim", text_of("ConfigMap", TRAIN, "train.yaml", old="/workspace/train/", new="/srv/train/")),
     ("templates", "a template that runs", at("CronJob", TRAIN, False, "spec", "suspend")),
     ("bounds", "no deadline", in_job(TRAIN, ABSENT, "activeDeadlineSeconds")),
     ("bounds", "kept for ever", in_job(TRAIN, ABSENT, "ttlSecondsAfterFinished")),
@@ -161,6 +163,25 @@ def test_every_rule_has_a_fault_that_it_finds():
 
 def test_every_rule_says_what_it_holds():
     assert all(rule.__doc__ for rule in {**RULES, **PINNED}.values())
+
+
+def test_command_line_says_by_its_exit_code_what_it_found(capsys: pytest.CaptureFixture[str]):
+    staging = K8S / "overlays" / "staging"
+    for arguments, code in (
+        ((staging, False), 0),
+        ((staging, True), 1),
+        ((K8S / "none", False), 2),
+    ):
+        with pytest.raises(typer.Exit) as caught:
+            lint(arguments[0], pinned=arguments[1])
+        assert caught.value.exit_code == code
+    said = capsys.readouterr()
+    assert "image_digests: Deployment/inner-llm: image " in said.out
+    assert f"{staging}: {len(RULES)} rules, 0 findings" in said.err
+
+
+def test_page_tells_how_many_rules_there_are():
+    assert f"[{len(RULES)} rules]" in (K8S / "README.md").read_text()
 
 
 def test_grace_counts_the_engines_own_shutdown():
