@@ -68,22 +68,28 @@ class ImageStore:
     async def _decoded_in_time(
         self, data: bytes, *, sha256: str, held: Image.Image | None
     ) -> Image.Image:
-        loop = asyncio.get_running_loop()
-        async with self._slots:
-            work = loop.run_in_executor(
-                self._threads,
-                lambda: checked_and_decoded(
-                    data, sha256=sha256, held=held, max_pixels=self._limits.max_pixels
-                ),
-            )
-            # A thread cannot be stopped: past its time it goes on, and its answer is dropped.
-            try:
-                async with asyncio.timeout(self._limits.max_decode_ms / 1e3):
-                    return await work
-            except TimeoutError:
-                raise ImageInvalidError(
-                    f"the image took longer to decode than {self._limits.max_decode_ms} ms"
-                ) from None
+        await self._slots.acquire()
+        work = asyncio.get_running_loop().run_in_executor(
+            self._threads,
+            lambda: checked_and_decoded(
+                data, sha256=sha256, held=held, max_pixels=self._limits.max_pixels
+            ),
+        )
+        work.add_done_callback(self._free_slot)
+        # A thread cannot be stopped: past its time it goes on, and its answer is dropped. It keeps its
+        # slot, so that the time of others does not begin before there is a thread for them.
+        try:
+            async with asyncio.timeout(self._limits.max_decode_ms / 1e3):
+                return await asyncio.shield(work)
+        except TimeoutError:
+            raise ImageInvalidError(
+                f"the image took longer to decode than {self._limits.max_decode_ms} ms"
+            ) from None
+
+    def _free_slot(self, work: asyncio.Future[Image.Image]) -> None:
+        self._slots.release()
+        if not work.cancelled():
+            work.exception()  # seen here where nobody waits for it any more
 
     def _keep(self, sha256: str, image: Image.Image) -> None:
         if sha256 in self._cache:

@@ -100,6 +100,30 @@ async def test_slow_decoding_is_given_up(monkeypatch: pytest.MonkeyPatch):
     await asyncio.sleep(0)
 
 
+async def test_image_behind_slow_ones_has_its_own_time_once_a_thread_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    release = threading.Event()
+    decode = images.checked_and_decoded
+
+    def slow_where_red(data: bytes, **options) -> Image.Image:
+        if data == RED:
+            release.wait(5)
+        return decode(data, **options)
+
+    monkeypatch.setattr(images, "checked_and_decoded", slow_where_red)
+    held = store(ImageLimits(max_bytes=1_000, max_pixels=1_000, max_decode_ms=200))
+    given_up = await asyncio.gather(
+        *(held.resolve(wire(RED)) for _ in range(2)), return_exceptions=True
+    )
+    assert [type(error) for error in given_up] == [ImageInvalidError] * 2
+    behind = asyncio.create_task(held.resolve(wire(encoded(Image.new("RGB", (10, 20), "blue")))))
+    await asyncio.sleep(0.05)
+    assert not behind.done()
+    release.set()
+    assert (await behind).getpixel((0, 0)) == (0, 0, 255)
+
+
 def png_header_of(width: int, height: int) -> bytes:
     """A PNG that claims a size and holds next to nothing."""
 
