@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from services.reward_model.tree import Ints, Tree, visible
 
-CASCADE = "a2l_cascade"
+DENSE, CASCADE = "a2l_dense", "a2l_cascade"
 # Below the image, a level of branching costs a pass over all layers; so few tokens are cheaper twice.
 CASCADE_MIN_SHARED = 16
 
@@ -61,18 +62,58 @@ class TreeAttention(Protocol):
 
 
 class DenseAttention:
-    """A boolean mask over all pairs of places: exact, the reference, and the CPU's way."""
+    """A boolean mask over pairs of places: exact, the reference, and the CPU's way.
 
-    name = "sdpa"
+    The trunk, which all rows share, attends causally and without a mask; only what branches off it
+    needs one. With one mask over everything a third more time goes into pairs that see nothing.
+    """
+
+    name = DENSE
     joins_trees = False
     min_shared = 1
 
+    def __init__(self) -> None:
+        AttentionInterface.register(DENSE, _dense_forward)
+
     def inputs(self, tree: Tree, *, device: torch.device) -> dict[str, object]:
-        """Returns the 4D mask, or none for a chain, whose attention is plainly causal."""
-        if tree.is_chain:
-            return {"attention_mask": None}
-        mask_TT = torch.from_numpy(visible(tree)).to(device)
-        return {"attention_mask": mask_TT[None, None]}
+        """Returns how long the trunk is, and the mask of all else; none for a chain."""
+        trunk = _trunk(tree)
+        mask_BT = torch.from_numpy(visible(tree)[trunk:]).to(device)
+        return {"attention_mask": None, "trunk": trunk, "branches": mask_BT}
+
+
+def _trunk(tree: Tree) -> int:
+    """Returns how many places from the first on lie on every row's path or before a branching."""
+    branches = np.flatnonzero((np.diff(tree.depths_T) != 1) | (np.diff(tree.ends_T) != 0))
+    return int(branches[0]) + 1 if len(branches) else tree.num_tokens
+
+
+def _dense_forward(
+    _module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    _attention_mask: Tensor | None,
+    **options: object,
+) -> tuple[Tensor, None]:
+    """Returns the attention of a batch of one, as transformers calls it: [1, T, H, D], no weights."""
+    trunk, mask_BT = options["trunk"], options["branches"]
+    assert isinstance(trunk, int)
+    assert isinstance(mask_BT, Tensor)
+    is_shared = key.shape[1] != query.shape[1]  # several query heads to one of keys and values
+    out = scaled_dot_product_attention(
+        query[:, :, :trunk],
+        key[:, :, :trunk],
+        value[:, :, :trunk],
+        is_causal=True,
+        enable_gqa=is_shared,
+    )
+    if len(mask_BT):
+        rest = scaled_dot_product_attention(
+            query[:, :, trunk:], key, value, attn_mask=mask_BT, enable_gqa=is_shared
+        )
+        out = torch.cat([out, rest], dim=2)
+    return out.transpose(1, 2), None
 
 
 class FlexAttention:

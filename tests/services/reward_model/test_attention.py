@@ -106,10 +106,11 @@ def test_the_block_mask_of_flex_attention_lets_each_place_see_its_own_row(forest
     assert torch.equal(seen, torch.from_numpy(visible(tree)))
 
 
-def test_a_chain_needs_no_mask():
-    chain, tree = merge([[1, 2], [1, 2, 3]]), merge([[1, 2], [1, 3]])
-    assert DenseAttention().inputs(chain, device=CPU) == {"attention_mask": None}
-    mask = DenseAttention().inputs(tree, device=CPU)["attention_mask"]
-    assert isinstance(mask, torch.Tensor)
-    assert mask.shape == (1, 1, 3, 3)
-    assert mask.dtype == torch.bool
+def test_only_what_branches_off_the_trunk_needs_a_mask():
+    tree = merge([[1, 2, 3], [1, 2, 4, 5]])
+    inputs = DenseAttention().inputs(tree, device=CPU)
+    assert inputs["trunk"] == 2
+    assert torch.equal(inputs["branches"], torch.from_numpy(visible(tree)[2:]))
+    chain = DenseAttention().inputs(merge([[1, 2], [1, 2, 3]]), device=CPU)
+    assert chain["trunk"] == 3
+    assert len(chain["branches"]) == 0
