@@ -32,11 +32,6 @@ class PatchGeometry:
     merge: int  # a token covers `merge` x `merge` patches
     frames: int  # a patch holds so many frames; an image stands in each of them
 
-    @property
-    def token(self) -> int:
-        """Returns the side in pixels of what a token covers."""
-        return self.patch * self.merge
-
 
 def text_config(config: Qwen2_5_VLConfig) -> Qwen2_5_VLTextConfig:
     """Returns the language model's part of a configuration.

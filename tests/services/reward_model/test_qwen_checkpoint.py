@@ -7,7 +7,12 @@ from tokenizers import Tokenizer
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
 
 from services.reward_model.families import load_model
-from services.reward_model.qwen import QwenRewardModel
+from services.reward_model.qwen import (
+    PatchGeometry,
+    QwenRewardModel,
+    patch_geometry,
+    text_config,
+)
 from services.reward_model.qwen_checkpoint import read_config, read_qwen, stored_name
 from services.reward_model.weights import CheckpointError
 from tests.services.reward_model.tiny_qwen import PATCHES, write_tiny_qwen
@@ -202,3 +207,56 @@ def test_a_parameter_of_another_model_has_no_place():
 def test_pixel_limits_are_those_of_the_folder(written):
     raw = json.loads((written / "preprocessor_config.json").read_text())
     assert (raw["min_pixels"], raw["max_pixels"]) == (PATCHES.min_pixels, PATCHES.max_pixels)
+
+
+def test_a_configuration_as_it_was_released_is_read(folder):
+    released = {
+        "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+        "attention_dropout": 0.0,
+        "bos_token_id": 151643,
+        "eos_token_id": 151645,
+        "vision_start_token_id": 151652,
+        "vision_end_token_id": 151653,
+        "vision_token_id": 151654,
+        "image_token_id": 151655,
+        "video_token_id": 151656,
+        "hidden_act": "silu",
+        "hidden_size": 3584,
+        "initializer_range": 0.02,
+        "intermediate_size": 18944,
+        "max_position_embeddings": 128000,
+        "max_window_layers": 28,
+        "model_type": "qwen2_5_vl",
+        "num_attention_heads": 28,
+        "num_hidden_layers": 28,
+        "num_key_value_heads": 4,
+        "rms_norm_eps": 1e-06,
+        "rope_theta": 1000000.0,
+        "sliding_window": 32768,
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+        "use_cache": True,
+        "use_sliding_window": False,
+        "vision_config": {
+            "depth": 32,
+            "hidden_act": "silu",
+            "hidden_size": 1280,
+            "intermediate_size": 3420,
+            "num_heads": 16,
+            "in_chans": 3,
+            "out_hidden_size": 3584,
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "spatial_patch_size": 14,
+            "window_size": 112,
+            "fullatt_block_indexes": [7, 15, 23, 31],
+            "tokens_per_second": 2,
+            "temporal_patch_size": 2,
+        },
+        "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
+        "vocab_size": 152064,
+    }
+    (folder / "config.json").write_text(json.dumps(released))
+    config = read_config(folder)
+    assert text_config(config).num_hidden_layers == 28
+    assert patch_geometry(config) == PatchGeometry(patch=14, merge=2, frames=2)
