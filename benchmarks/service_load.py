@@ -81,7 +81,7 @@ def group_of(seed: int, num_candidates: int) -> schemas.Group:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (HEIGHT // 40, WIDTH // 40, 3), dtype=np.uint8)
     smooth = Image.fromarray(coarse).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
-    noise = rng.normal(0, 8, (HEIGHT, WIDTH, 3))
+    noise = rng.integers(-12, 13, (HEIGHT, WIDTH, 3), dtype=np.int16)
     buffer = io.BytesIO()
     pixels = np.clip(np.asarray(smooth) + noise, 0, 255).astype(np.uint8)
     Image.fromarray(pixels).save(buffer, "JPEG", quality=80)

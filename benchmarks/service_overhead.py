@@ -64,18 +64,37 @@ MEMORY_SLACK = 1.05  # what counts as flat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """How many groups each part sends."""
+    """How many groups are sent to a model."""
 
     offline: int
     requests: Mapping[int, int]  # by number of clients
 
 
-SIZES = {
-    "blocks": Sizes(offline=128, requests={1: 64, 8: 256, MAX_CLIENTS: 512}),
-    "mid": Sizes(offline=16, requests={1: 8, 8: 24, MAX_CLIENTS: 96}),
-}
-NUM_PEAK_GROUPS = 10
-OVERLOAD_S, QUICK_OVERLOAD_S = 60.0, 25.0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How much a run measures."""
+
+    shares: Mapping[str, Sizes]  # by model
+    overload: Sizes  # for its peak
+    settle_s: float  # of overload, not counted: the process fills buffers that it keeps
+    overload_s: float
+
+
+FULL = Scale(
+    shares={
+        "blocks": Sizes(offline=128, requests={1: 64, 8: 256, MAX_CLIENTS: 512}),
+        "mid": Sizes(offline=16, requests={1: 8, 8: 24, MAX_CLIENTS: 96}),
+    },
+    overload=Sizes(offline=12, requests={8: 24}),
+    settle_s=8,
+    overload_s=60,
+)
+QUICK = Scale(
+    shares={"blocks": Sizes(offline=48, requests={1: 32, 8: 96, MAX_CLIENTS: 192})},
+    overload=Sizes(offline=6, requests={8: 12}),
+    settle_s=5,
+    overload_s=16,
+)
 
 
 class LoadGenerator:
@@ -200,13 +219,14 @@ class Measuring:
 
     report: Report
     load: LoadGenerator
+    scale: Scale
 
     def shares(self, name: str, model_dir: Path) -> dict[Transport, float]:
         """Measures a checkpoint offline and through a service; returns the shares at 64 clients.
 
         Offline is measured before and after each transport; a share is of the mean of both.
         """
-        sizes = SIZES[name]
+        sizes = self.scale.shares[name]
         offline = Offline(model_dir, num_groups=sizes.offline)
         shares: dict[Transport, float] = {}
         with running_service(model_dir, ROOMY) as service:
@@ -232,16 +252,18 @@ class Measuring:
                 shares[transport] = samples_per_s(outcomes[MAX_CLIENTS]) / limit
         return shares
 
-    def overload(self, model_dir: Path, *, seconds: float) -> None:
+    def overload(self, model_dir: Path) -> None:
         """Measures the peak, then sends 4 times as much for a while."""
-        offline = Offline(model_dir, num_groups=NUM_PEAK_GROUPS)
+        scale = self.scale
+        offline = Offline(model_dir, num_groups=scale.overload.offline)
         with running_service(model_dir, TIGHT) as service:
             before = offline.samples_per_s()
-            loop = self.load.run(closed(service, "grpc", clients=8, requests=24))
+            [(clients, requests)] = scale.overload.requests.items()
+            loop = self.load.run(closed(service, "grpc", clients=clients, requests=requests))
             rate = OVERLOAD * max(before, samples_per_s(loop)) / NUM_CANDIDATES
-            self.load.run(opened(service, rate=rate, seconds=8))  # fills buffers that stay
+            self.load.run(opened(service, rate=rate, seconds=scale.settle_s))
             memory_mib, work = service.memory_mib(), service.device_work()
-            outcome = self.load.run(opened(service, rate=rate, seconds=seconds))
+            outcome = self.load.run(opened(service, rate=rate, seconds=scale.overload_s))
             work = service.device_work().since(work)
             found = Overload(
                 outcome=outcome,
@@ -320,7 +342,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mid-model-") as folder, load_generator() as load:
         mid = Path(folder) / "mid"
         write_mid_model(mid, kind="question-reward", seed=0)
-        measuring = Measuring(report=report, load=load)
+        measuring = Measuring(report=report, load=load, scale=QUICK if is_quick else FULL)
         measuring.shares("blocks", BLOCKS)
         shares = {} if is_quick else measuring.shares("mid", mid)
         for transport, goal in GOALS.items():
@@ -328,7 +350,7 @@ def main() -> None:
                 f"mid, 64 clients, {transport}: share of the offline throughput",
                 at_least(shares[transport], goal) if shares else NotRun(why="--quick"),
             )
-        measuring.overload(mid, seconds=QUICK_OVERLOAD_S if is_quick else OVERLOAD_S)
+        measuring.overload(mid)
     report.finish(arguments.out)
 
 
