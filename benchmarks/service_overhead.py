@@ -51,11 +51,16 @@ MAX_CLIENTS = 64
 MAX_BATCH_TOKENS = 16_384
 TIMEOUT_S = 300.0
 
-NO_CACHE = {"A2L_MAX_CACHE_BYTES": "0", "A2L_MAX_FEATURE_BYTES": "0"}
+SETTINGS = {
+    "A2L_MAX_CACHE_BYTES": "0",
+    "A2L_MAX_FEATURE_BYTES": "0",
+    "A2L_MAX_BATCH_TOKENS": str(MAX_BATCH_TOKENS),
+    "A2L_DEFAULT_DEADLINE_MS": str(round(1e3 * TIMEOUT_S)),
+}
 # 64 clients that each wait for an answer are no overload: they all find room.
-ROOMY = NO_CACHE | {"A2L_MAX_QUEUE_BATCHES": "8"}
+ROOMY = SETTINGS | {"A2L_MAX_QUEUE_BATCHES": "8"}
 # Smaller batches cost nothing on a CPU and make waiting short; the share of one ahead is the default.
-TIGHT = NO_CACHE | {"A2L_MAX_BATCH_TOKENS": "4096"}
+TIGHT = SETTINGS | {"A2L_MAX_BATCH_TOKENS": "4096"}
 MAX_WAIT_MS = 2.0  # the default of A2L_MAX_WAIT_MS
 OVERLOAD = 4.0
 GOALS: dict[Transport, float] = {"stream": 0.9, "rest": 0.8}
