@@ -25,6 +25,7 @@ from pipeline.curation.runs import Resume, default_run_dir
 from pipeline.curation.summary import Summary, summary_text
 from pipeline.curation.validate import Validation, validate, validation_text
 from pipeline.errors import ConfigError, EndpointError, PipelineError, QuarantineError
+from pipeline.jobs.cli import jobs
 from pipeline.training.cli import train
 
 
@@ -53,6 +54,7 @@ app = typer.Typer(
 
 
 app.add_typer(cli_results.verbs)
+app.add_typer(jobs)
 
 
 @app.callback()
