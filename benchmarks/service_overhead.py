@@ -35,6 +35,7 @@ from benchmarks.measuring import (
     at_least,
     at_most,
     percentile,
+    say,
 )
 from benchmarks.mid_model import write_mid_model
 from benchmarks.service_calls import Transport
@@ -88,7 +89,7 @@ class Scale:
 FULL = Scale(
     shares={
         "blocks": Sizes(offline=128, requests={1: 64, 8: 256, MAX_CLIENTS: 512}),
-        "mid": Sizes(offline=16, requests={1: 8, 8: 24, MAX_CLIENTS: 96}),
+        "mid": Sizes(offline=16, requests={1: 8, 8: 24, MAX_CLIENTS: 80}),
     },
     overload=Sizes(offline=12, requests={8: 24}),
     settle_s=8,
@@ -238,11 +239,11 @@ class Measuring:
             self.load.run(closed(service, "stream", clients=8, requests=16))  # warms up
             before = offline.samples_per_s()
             for transport in TRANSPORTS:
-                plans = {
-                    clients: closed(service, transport, clients=clients, requests=requests)
-                    for clients, requests in sizes.requests.items()
-                }
-                outcomes = {clients: self.load.run(plan) for clients, plan in plans.items()}
+                outcomes: dict[int, Outcome] = {}
+                for clients, requests in sizes.requests.items():
+                    say(f"{name}, {transport}, {clients} clients: {requests} groups")
+                    plan = closed(service, transport, clients=clients, requests=requests)
+                    outcomes[clients] = self.load.run(plan)
                 after = offline.samples_per_s()
                 limit = (before + after) / 2
                 before = after
@@ -262,11 +263,13 @@ class Measuring:
         scale = self.scale
         offline = Offline(model_dir, num_groups=scale.overload.offline)
         with running_service(model_dir, TIGHT) as service:
+            say("mid, overload: the peak first")
             before = offline.samples_per_s()
             [(clients, requests)] = scale.overload.requests.items()
             loop = self.load.run(closed(service, "grpc", clients=clients, requests=requests))
             rate = OVERLOAD * max(before, samples_per_s(loop)) / NUM_CANDIDATES
             self.load.run(opened(service, rate=rate, seconds=scale.settle_s))
+            say(f"mid, overload: {scale.overload_s:g} s of {rate:.3g} groups/s")
             memory_mib, work = service.memory_mib(), service.device_work()
             outcome = self.load.run(opened(service, rate=rate, seconds=scale.overload_s))
             work = service.device_work().since(work)
