@@ -11,7 +11,6 @@ import httpx2
 import msgspec
 import yaml
 from lightkube import ApiError, AsyncClient, KubeConfig
-from lightkube.config.kubeconfig import SingleConfig
 from lightkube.config.models import User
 from lightkube.core.client import LabelSelector
 from lightkube.core.exceptions import ConfigError as KubeConfigError
@@ -149,12 +148,19 @@ class Cluster:
             yield
         except ApiError as error:
             raise self._refusal(what, error) from error
+        except httpx2.HTTPStatusError as error:  # a proxy's page, no Status of an API server
+            raise UnreachableError(
+                f"{what}: {self._server} answered HTTP {error.response.status_code} "
+                "without the status of an API server"
+            ) from error
         except httpx2.HTTPError as error:
-            words = str(error) or type(error).__name__
+            words = " ".join(str(error).split()) or type(error).__name__
             raise UnreachableError(
                 f"{what}: the API server {self._server} cannot be reached: {words}"
             ) from error
-        except msgspec.MsgspecError as error:
+        except (KubeConfigError, OSError) as error:  # a token file or the login command it names
+            raise ConfigError(f"{what}: the kubeconfig's login failed: {error}") from error
+        except (msgspec.MsgspecError, KeyError) as error:  # KeyError: an error without content type
             raise EndpointError(
                 f"{what}: {self._server} answered what no API server says: {error}"
             ) from error
@@ -181,25 +187,26 @@ async def connected(*, kubeconfig: Path | None, namespace: str | None) -> AsyncG
     Raises:
         ConfigError: there is no such configuration, or it is broken.
     """
-    config = _config(kubeconfig)
-    client = AsyncClient(config, namespace=namespace)
+    client, server = _client(kubeconfig, namespace=namespace)
     try:
-        yield Cluster(client, server=config.cluster.server)
+        yield Cluster(client, server=server)
     finally:
         await client.close()
 
 
-def _config(path: Path | None) -> SingleConfig:
+def _client(path: Path | None, *, namespace: str | None) -> tuple[AsyncClient, str]:
     where = str(path) if path is not None else "kubeconfig"
     try:
         found = KubeConfig.from_env() if path is None else KubeConfig.from_file(path)
         config = found.get()
+        assert config is not None
+        if config.user is None:  # lightkube would stop at an assertion
+            config = config._replace(user=User())
+        return AsyncClient(config, namespace=namespace), config.cluster.server
     except (KubeConfigError, OSError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
-    except (KeyError, TypeError) as error:
-        raise ConfigError(f"{where}: no kubeconfig: {error} is missing or wrong") from error
-    assert config is not None
-    return config if config.user is not None else config._replace(user=User())
+    except (AttributeError, KeyError, TypeError) as error:  # as lightkube reads its parts
+        raise ConfigError(f"{where}: not a kubeconfig: {error!r}") from error
 
 
 def _event_key(event: Event) -> str:
