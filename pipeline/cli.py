@@ -1,7 +1,8 @@
 """The command line `a2l`: each verb a thin wrapper over the Python API; errors become exit codes here.
 
 Exit codes: 0 done, 1 bug or failed local write, 2 usage, config or input syntax, 3 quarantine above
-its limit, 4 endpoint, 5 budget reached, 75 checkpointed, 130 interrupted, 143 terminated.
+its limit, 4 endpoint, 5 budget reached, 75 checkpointed, 124 a job's time-out,
+130 interrupted, 143 terminated.
 """
 
 import logging

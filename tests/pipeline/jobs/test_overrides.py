@@ -71,3 +71,12 @@ def test_what_does_not_fit_is_refused_by_name(text: str, said: str):
     with pytest.raises(ConfigError, match=said) as caught:
         changed(text)
     assert f"--set {text}" in str(caught.value)
+
+
+def test_every_key_is_in_the_page_for_operators():
+    with pytest.raises(ConfigError, match="the keys are ") as caught:
+        changed("nothing=1")
+    keys = str(caught.value).rpartition("the keys are ")[2].split(", ")
+    assert len(keys) == 10
+    readme = (K8S / "README.md").read_text()
+    assert [key for key in keys if f"`{key}=" not in readme] == []
