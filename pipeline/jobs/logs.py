@@ -97,7 +97,7 @@ def _split(line: str) -> tuple[tuple[str, str] | None, str]:
     found = _STAMP.match(line)
     if found is None:
         return None, line
-    return (found["second"], (found["part"] or "").ljust(9, "0")), line[found.end() :]
+    return (found["second"], found["part"] or ""), line[found.end() :]
 
 
 def _uid(pod: Pod) -> str:

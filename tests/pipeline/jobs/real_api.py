@@ -58,7 +58,9 @@ def real_server(assets: Path, folder: Path) -> Iterator[str]:
 def _until_ready(url: str, log: Path) -> None:
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-    asked = urllib.request.Request(f"{url}/readyz", headers={"Authorization": f"Bearer {TOKEN}"})
+    asked = urllib.request.Request(  # the server makes it soon after it is ready
+        f"{url}/api/v1/namespaces/default", headers={"Authorization": f"Bearer {TOKEN}"}
+    )
     ends = time.monotonic() + 60
     while time.monotonic() < ends:
         try:

@@ -2,6 +2,7 @@
 
 import pytest
 from lightkube.resources.batch_v1 import Job
+from lightkube.types import CascadeType
 
 from pipeline.errors import EndpointError
 from pipeline.jobs.cluster import NotThereError, connected
@@ -129,7 +130,7 @@ async def test_deleted_job_ends_the_wait(world: World, pace: Pace):
 
     def delete() -> None:
         with world.client() as client:
-            client.delete(Job, "monday")
+            client.delete(Job, "monday", cascade=CascadeType.BACKGROUND)
 
     with pytest.raises(JobFailedError, match="deleted while it was watched"):
         await waited(world, Story(delete), pace=pace)

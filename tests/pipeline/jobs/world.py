@@ -122,7 +122,9 @@ class World:
                 {"type": one, "status": "True", "reason": reason, "message": message}
                 for one in types
             ]
-            new: dict[str, Any] = {"conditions": [*given, *added], "startTime": _now()}
+            new: dict[str, Any] = {"conditions": [*given, *added]}
+            if status.startTime is None:  # set once: a server refuses another
+                new["startTime"] = _now()
             if "Complete" in types:
                 new["completionTime"] = _now()
             client.patch(Job.Status, job, {"status": new}, patch_type=PatchType.MERGE)
