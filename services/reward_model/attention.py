@@ -23,6 +23,7 @@ from transformers import AttentionInterface
 from services.reward_model.tree import Ints, Tree, visible
 
 DENSE, CASCADE = "a2l_dense", "a2l_cascade"
+LASTS = "lasts"  # where an attention's inputs hold it, the last layer computes these places only
 # Below the image, a level of branching costs a pass over all layers; so few tokens are cheaper twice.
 CASCADE_MIN_SHARED = 16
 
@@ -78,8 +79,14 @@ class DenseAttention:
     def inputs(self, tree: Tree, *, device: torch.device) -> dict[str, object]:
         """Returns how long the trunk is, and the mask of all else; none for a chain."""
         trunk = _trunk(tree)
-        mask_BT = torch.from_numpy(visible(tree)[trunk:]).to(device)
-        return {"attention_mask": None, "trunk": trunk, "branches": mask_BT}
+        visible_TT = visible(tree)
+        return {
+            "attention_mask": None,
+            "trunk": trunk,
+            "branches": torch.from_numpy(visible_TT[trunk:]).to(device),
+            LASTS: torch.from_numpy(tree.lasts_R).to(device),
+            "seen": torch.from_numpy(visible_TT[tree.lasts_R]).to(device),
+        }
 
 
 def _trunk(tree: Tree) -> int:

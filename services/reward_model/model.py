@@ -12,6 +12,7 @@ from transformers.models.llava.modeling_llava import LlavaModel
 
 from services.reward_model.attention import TreeAttention
 from services.reward_model.inputs import ImageInput, SpecialIds
+from services.reward_model.last_layer import prune
 from services.reward_model.tree import Ints, Tree
 from services.reward_model.tree_forward import last_hidden, reward_of, tree_embeds
 
@@ -140,13 +141,15 @@ class LlavaRewardModel(LlavaBackbone):
         return reward_of(hidden_BTD.gather(1, index).squeeze(1), self.score)
 
     def features(self, images: Sequence[ImageInput]) -> list[Tensor]:
-        """Returns the image tokens of each image, [P, D] each."""
+        """Returns the image tokens of each image, [P, D] each, in memory of its own."""
         pixels_GCHW = torch.stack([torch.from_numpy(image.pixels) for image in images])
-        return list(self.image_features(pixels_GCHW.to(self.score.weight.device)))
+        features_GPD = self.image_features(pixels_GCHW.to(self.score.weight.device))
+        return [features_PD.clone() for features_PD in features_GPD]
 
     def set_attention(self, attention: TreeAttention) -> None:
         """Makes the language model attend as `tree_rewards` will be told to."""
         self.llava.language_model.set_attn_implementation(attention.name)
+        prune(self.llava.language_model.layers[-1])
 
     def tree_rewards(
         self,
@@ -170,5 +173,6 @@ class LlavaRewardModel(LlavaBackbone):
             embeds_TD=tree_embeds(language_model.embed_tokens, tree, features, image=image),
             position_ids=torch.from_numpy(positions_AT).to(device),
             attention=attention,
+            is_pruned=True,
         )
         return reward_of(hidden_RD, self.score)

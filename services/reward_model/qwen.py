@@ -127,5 +127,6 @@ class QwenRewardModel(nn.Module):
             ),
             position_ids=position_ids,
             attention=attention,
+            is_pruned=False,
         )
         return reward_of(hidden_RD, self.score)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from services.reward_model.attention import TreeAttention
+from services.reward_model.attention import LASTS, TreeAttention
 from services.reward_model.tree import Tree
 
 
@@ -44,18 +44,20 @@ def last_hidden(
     embeds_TD: Tensor,
     position_ids: Tensor,
     attention: TreeAttention,
+    is_pruned: bool,
 ) -> Tensor:
     """Returns the hidden state of each row's last token, [R, D].
 
-    `position_ids` as the language model takes them for a batch of one.
+    `position_ids` as the language model takes them for a batch of one; `is_pruned` where its last
+    layer is that of `last_layer.prune`.
     """
     device = embeds_TD.device
+    inputs = attention.inputs(tree, device=device)
     hidden_1TD = language_model(
-        inputs_embeds=embeds_TD.unsqueeze(0),
-        position_ids=position_ids,
-        use_cache=False,
-        **attention.inputs(tree, device=device),
+        inputs_embeds=embeds_TD.unsqueeze(0), position_ids=position_ids, use_cache=False, **inputs
     ).last_hidden_state
+    if is_pruned and LASTS in inputs:  # the last layer gave nothing else
+        return hidden_1TD[0]
     return hidden_1TD[0, torch.from_numpy(tree.lasts_R).to(device)]
 
 
