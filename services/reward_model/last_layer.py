@@ -25,7 +25,7 @@ def prune(layer: nn.Module) -> None:
             return _at_lasts(layer, hidden_states[0], inputs).unsqueeze(0)
         return LlamaDecoderLayer.forward(layer, hidden_states, **inputs)  # pyright: ignore[reportArgumentType]  (passed on as they came)
 
-    layer.forward = forward
+    layer.forward = forward  # pyright: ignore[reportAttributeAccessIssue]  (it is called by keywords only)
 
 
 def _at_lasts(layer: LlamaDecoderLayer, hidden_TD: Tensor, inputs: dict[str, object]) -> Tensor:
