@@ -7,6 +7,8 @@ import pytest
 from tools.limiter_scenarios import SCENARIOS, capacity
 from tools.limiter_simulation import Answer, Phase, Scenario, Trace, simulate
 
+pytestmark = pytest.mark.timeout(120)  # seconds of arithmetic, on a busy machine tens of them
+
 # In service times: twice what the server works on, and a root of that, are out.
 MOST_QUEUED = {1: 8.0, 4: 3.5, 16: 2.5, 64: 2.5}
 

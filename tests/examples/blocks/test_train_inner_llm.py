@@ -67,7 +67,7 @@ def test_reduced_recipe_learns_to_rewrite(tmp_path: Path):
 
     from examples.blocks.evaluate_inner_llm import held_out_facts, rewrite_figures
 
-    recipe = Recipe(steps=150, simple_steps=150, num_reviews=4, warmup_steps=20, hidden_size=64)
+    recipe = Recipe(steps=300, simple_steps=300, num_reviews=4, warmup_steps=20, hidden_size=64)
     out = train(
         recipe, out=tmp_path / "inner-llm", work=tmp_path, num_threads=1, checkpoint_every=1000
     )

@@ -43,6 +43,8 @@ def test_sigterm_in_async_code_lets_it_clean_up():
 
 def test_ctrl_c_in_async_code_lets_it_clean_up():
     cleaned: list[str] = []
+    # A shell starts what runs in the background with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     async def work() -> None:
         try:
@@ -52,8 +54,11 @@ def test_ctrl_c_in_async_code_lets_it_clean_up():
             await asyncio.sleep(0)
             cleaned.append("up")
 
-    with pytest.raises(KeyboardInterrupt):
-        run_async(work())
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_async(work())
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert cleaned == ["up"]
 
 
