@@ -1,5 +1,6 @@
 """What every test needs: quiet libraries, and no settings from the machine it runs on."""
 
+import logging
 import os
 
 import pytest
@@ -24,3 +25,11 @@ _IGNORED_WARNINGS = (
 def pytest_configure(config: pytest.Config) -> None:
     for warning in _IGNORED_WARNINGS:
         config.addinivalue_line("filterwarnings", warning)
+
+
+@pytest.fixture(autouse=True)
+def _loggers_speak() -> None:
+    """Undoes what another test's library did by setting up logging anew: it disables every logger."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("clients", "services", "pipeline"):
+            logging.getLogger(name).disabled = False

@@ -67,7 +67,6 @@ def test_sigterm_snapshots_and_the_resumed_training_ends_in_the_same_weights(con
 
     config = load_training_config(config_path)
     logger = logging.getLogger("pipeline.training.reward")
-    logger.disabled = False  # another test's library may have set up logging anew
     logger.addFilter(interrupt)
     logger.setLevel("INFO")
     try:
