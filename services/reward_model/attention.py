@@ -66,7 +66,7 @@ class DenseAttention:
     """A boolean mask over pairs of places: exact, the reference, and the CPU's way.
 
     The trunk, which all rows share, attends causally and without a mask; only what branches off it
-    needs one. With one mask over everything a third more time goes into pairs that see nothing.
+    needs one; a mask over everything would spend time on pairs that see nothing.
     """
 
     name = DENSE
