@@ -1,6 +1,6 @@
 """What a client can do, whatever its transport: two Protocols, each with a REST and a gRPC class."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from clients.wire.schemas import (
@@ -15,6 +15,8 @@ from clients.wire.schemas import (
     ScoreResponse,
 )
 
+LoadImage = Callable[[str], bytes]  # sha256 in hex -> the encoded image; may block
+
 
 class RewardClient(Protocol):
     """Asks one reward service.
@@ -23,11 +25,14 @@ class RewardClient(Protocol):
     of `clients.errors`. Errors of single items are part of a response and are not raised.
     """
 
-    async def score(self, groups: Sequence[Group], *, timeout_s: float) -> ScoreResponse:
+    async def score(
+        self, groups: Sequence[Group], *, timeout_s: float, load: LoadImage | None = None
+    ) -> ScoreResponse:
         """Returns one reward or error for each item, in order.
 
-        Give each image with its data: the client sends the bytes only where the service does
-        not hold the hash yet.
+        Give each image with its data, or by its hash alone with `load`, which is called in a thread
+        and only for images that the service does not hold yet; what it raises comes out unchanged.
+        The bytes are sent only where the service does not hold the hash.
         """
         ...
 

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
+from clients.api import LoadImage
 from clients.errors import BadAnswerError
+from clients.known_images import KnownImages
 from clients.retry import with_retries
-from clients.scoring import KnownImages, score_groups
+from clients.scoring import score_groups
 from clients.wire.schemas import (
     Group,
     LikelihoodItem,
@@ -78,7 +80,9 @@ class ConnectedRewardClient:
         self._connection = connection
         self._known = KnownImages()
 
-    async def score(self, groups: Sequence[Group], *, timeout_s: float) -> ScoreResponse:
+    async def score(
+        self, groups: Sequence[Group], *, timeout_s: float, load: LoadImage | None = None
+    ) -> ScoreResponse:
         """See `RewardClient.score`; each of the sends it takes has `timeout_s`."""
 
         async def send(some: tuple[Group, ...]) -> ScoreResponse:
@@ -87,7 +91,7 @@ class ConnectedRewardClient:
                 Method.SCORE, request, ScoreResponse, timeout_s=timeout_s
             )
 
-        return await score_groups(send, groups, known=self._known)
+        return await score_groups(send, groups, known=self._known, load=load)
 
     async def model(self, *, timeout_s: float) -> ModelIdentity:
         """See `RewardClient.model`."""

@@ -150,7 +150,8 @@ class Pool(Generic[C]):
         except ClientError as error:
             self._places.failed(place, error)
             raise
-        except asyncio.CancelledError:
+        # An image that cannot be loaded says nothing of the replica, and neither does a cancelled call.
+        except (asyncio.CancelledError, Exception):
             self._places.dropped(place)
             raise
         if not self.admit(place.member, answer.model):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from clients.api import InnerLLMClient, RewardClient
+from clients.api import InnerLLMClient, LoadImage, RewardClient
 from clients.concurrency import Shape
 from clients.pool import Pool
 from clients.wire.schemas import (
@@ -24,11 +24,13 @@ class PooledRewardClient:
     def __init__(self, pool: Pool[RewardClient]) -> None:
         self._pool = pool
 
-    async def score(self, groups: Sequence[Group], *, timeout_s: float) -> ScoreResponse:
+    async def score(
+        self, groups: Sequence[Group], *, timeout_s: float, load: LoadImage | None = None
+    ) -> ScoreResponse:
         """See `RewardClient.score`."""
 
         async def send(client: RewardClient, left_s: float) -> ScoreResponse:
-            return await client.score(groups, timeout_s=left_s)
+            return await client.score(groups, timeout_s=left_s, load=load)
 
         shape = _shape("score", sum(len(group.items) for group in groups))
         return await self._pool.call(send, shape=shape, timeout_s=timeout_s)

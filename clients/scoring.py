@@ -4,10 +4,13 @@ Groups go out with the image's hash alone where the service is thought to hold i
 does not hold are sent again with data, items that failed inside the service are asked again.
 """
 
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Set as AbstractSet
 
+from clients.api import LoadImage
 from clients.errors import BadAnswerError, ImageNeededError
+from clients.known_images import KnownImages
 from clients.retry import MAX_INTERNAL_RETRIES
 from clients.wire.codes import Code
 from clients.wire.schemas import Group, GroupRewards, Image, ItemReward, ScoreResponse
@@ -15,52 +18,120 @@ from clients.wire.schemas import Group, GroupRewards, Image, ItemReward, ScoreRe
 Send = Callable[[tuple[Group, ...]], Awaitable[ScoreResponse]]
 
 
-class KnownImages:
-    """The hashes a service is thought to hold, the latest `capacity` of them."""
-
-    def __init__(self, capacity: int = 100_000) -> None:
-        self._capacity = capacity
-        self._hashes: OrderedDict[str, None] = OrderedDict()
-
-    def add(self, sha256: str) -> None:
-        """Remembers a hash as the latest."""
-        self._hashes[sha256] = None
-        self._hashes.move_to_end(sha256)
-        if len(self._hashes) > self._capacity:
-            self._hashes.popitem(last=False)
-
-    def discard(self, sha256: str) -> None:
-        """Forgets a hash."""
-        self._hashes.pop(sha256, None)
-
-    def stripped(self, group: Group) -> Group:
-        """Returns the group without its image data where the service should know the hash."""
-        if group.image is None or group.image.sha256 not in self._hashes:
-            return group
-        return Group(image=Image(sha256=group.image.sha256), items=group.items)
-
-
-async def score_groups(send: Send, groups: Sequence[Group], *, known: KnownImages) -> ScoreResponse:
+async def score_groups(
+    send: Send, groups: Sequence[Group], *, known: KnownImages, load: LoadImage | None = None
+) -> ScoreResponse:
     """Returns the outcome of every item, in order, sending each image's data at most once more.
+
+    Images without data come from `load`, off the event loop, once the service turns out to lack them.
 
     Raises:
         BadAnswerError: the answer has not these groups or items.
     """
-    try:
-        response = await _checked(send, tuple(known.stripped(group) for group in groups))
-    except ImageNeededError:
-        response = await _checked(send, tuple(groups))
-    answers = list(response.groups)
-    for code, num_times in ((Code.IMAGE_NEEDED, 1), (Code.INTERNAL, MAX_INTERNAL_RETRIES)):
-        for _ in range(num_times):
-            await _ask_again(send, groups, answers, code=code)
-    for group, answer in zip(groups, answers, strict=True):
-        _remember(known, group, answer)
-    return ScoreResponse(model=response.model, groups=tuple(answers))
+    return await _Call(send, tuple(groups), known=known, load=load).answer()
 
 
-async def _checked(send: Send, groups: tuple[Group, ...]) -> ScoreResponse:
-    response = await send(groups)
+class _Call:
+    """One call: its groups, and the data of their images as far as it was needed."""
+
+    def __init__(
+        self, send: Send, groups: tuple[Group, ...], *, known: KnownImages, load: LoadImage | None
+    ) -> None:
+        self._send = send
+        self._groups = groups
+        self._known = known
+        self._load = load
+        images = [group.image for group in groups if group.image is not None]
+        self._hashes = frozenset(image.sha256 for image in images)
+        self._data = {image.sha256: image.data for image in images if image.data is not None}
+
+    async def answer(self) -> ScoreResponse:
+        await self._known.arrived(self._hashes)
+        response = await self._first({h for h in self._to_be_had() if not self._known.holds(h)})
+        answers = list(response.groups)
+        for code, num_times in ((Code.IMAGE_NEEDED, 1), (Code.INTERNAL, MAX_INTERNAL_RETRIES)):
+            for _ in range(num_times):
+                await self._ask_again(answers, code=code)
+        return ScoreResponse(model=response.model, groups=tuple(answers))
+
+    async def _first(self, missing: AbstractSet[str]) -> ScoreResponse:
+        unsent = missing - self._data.keys()
+        guessed = unsent if unsent and self._known.guessing.guess() else frozenset[str]()
+        try:
+            response = await self._ask(self._groups, with_data=missing - guessed)
+            self._judge(guessed, needed=_needed(self._groups, response))
+        except ImageNeededError:
+            self._judge(guessed, needed=guessed)
+            for sha256 in self._hashes - missing:
+                self._known.lost(sha256)
+            response = await self._ask(self._groups, with_data=self._to_be_had())
+        finally:
+            if guessed:
+                self._known.guessing.withdraw()
+        return response
+
+    def _judge(self, guessed: AbstractSet[str], *, needed: AbstractSet[str]) -> None:
+        if guessed:
+            self._known.guessing.judge(is_right=2 * len(guessed & needed) <= len(guessed))
+
+    async def _ask(self, groups: tuple[Group, ...], *, with_data: Collection[str]) -> ScoreResponse:
+        with self._known.sending(with_data):
+            await self._fetch(with_data)
+            response = await self._send(tuple(self._dressed(g, with_data) for g in groups))
+            _check(groups, response)
+            for group, answer in zip(groups, response.groups, strict=True):
+                self._known.learn(group, answer)
+        return response
+
+    async def _ask_again(self, answers: list[GroupRewards], *, code: Code) -> None:
+        """Asks again, with data, for the items that failed with `code`; replaces their outcomes."""
+        failed = {
+            position: indices
+            for position, answer in enumerate(answers)
+            if (indices := [i for i, item in enumerate(answer.items) if _failed_with(item, code)])
+            and (code is not Code.IMAGE_NEEDED or self._has_data(self._groups[position]))
+        }
+        if not failed:
+            return
+        again = tuple(
+            _part(self._groups[position], indices) for position, indices in failed.items()
+        )
+        hashes = {group.image.sha256 for group in again if group.image is not None}
+        response = await self._ask(again, with_data=hashes & self._to_be_had())
+        for (position, indices), answer in zip(failed.items(), response.groups, strict=True):
+            items = list(answers[position].items)
+            for i, item in zip(indices, answer.items, strict=True):
+                items[i] = item
+            answers[position] = GroupRewards(items=tuple(items), usage=answer.usage)
+
+    def _to_be_had(self) -> AbstractSet[str]:
+        """Returns the images whose data is here or can be loaded."""
+        return self._hashes if self._load is not None else self._data.keys()
+
+    def _has_data(self, group: Group) -> bool:
+        return group.image is not None and group.image.sha256 in self._to_be_had()
+
+    async def _fetch(self, hashes: Collection[str]) -> None:
+        absent = [sha256 for sha256 in hashes if sha256 not in self._data]
+        if absent and self._load is not None:
+            self._data |= await asyncio.to_thread(_loaded, self._load, absent)
+
+    def _dressed(self, group: Group, with_data: Collection[str]) -> Group:
+        """Returns the group with its image's data where it is to have it, else with the hash alone."""
+        if group.image is None:
+            return group
+        sha256 = group.image.sha256
+        data = self._data[sha256] if sha256 in with_data else None
+        if group.image.data is data:
+            return group
+        return Group(image=Image(sha256=sha256, data=data), items=group.items)
+
+
+def _loaded(load: LoadImage, hashes: Sequence[str]) -> dict[str, bytes]:
+    return {sha256: load(sha256) for sha256 in hashes}
+
+
+def _check(groups: Sequence[Group], response: ScoreResponse) -> None:
     asked = [[item.id for item in group.items] for group in groups]
     answered = [[item.id for item in group.items] for group in response.groups]
     if asked != answered:
@@ -68,40 +139,20 @@ async def _checked(send: Send, groups: tuple[Group, ...]) -> ScoreResponse:
             f"asked for {sum(map(len, asked))} items in {len(asked)} groups; "
             f"the answer has {sum(map(len, answered))} in {len(answered)}, or other ids"
         )
-    return response
+
+
+def _needed(groups: Sequence[Group], response: ScoreResponse) -> AbstractSet[str]:
+    return {
+        group.image.sha256
+        for group, answer in zip(groups, response.groups, strict=True)
+        if group.image is not None
+        and any(_failed_with(item, Code.IMAGE_NEEDED) for item in answer.items)
+    }
 
 
 def _failed_with(item: ItemReward, code: Code) -> bool:
     return item.error is not None and item.error.code == code
 
 
-async def _ask_again(
-    send: Send, groups: Sequence[Group], answers: list[GroupRewards], *, code: Code
-) -> None:
-    """Asks again, with data, for the items that failed with `code`; replaces their outcomes."""
-    failed = {
-        position: [i for i, item in enumerate(answer.items) if _failed_with(item, code)]
-        for position, answer in enumerate(answers)
-    }
-    failed = {position: indices for position, indices in failed.items() if indices}
-    if not failed:
-        return
-    again = tuple(
-        Group(image=groups[position].image, items=tuple(groups[position].items[i] for i in indices))
-        for position, indices in failed.items()
-    )
-    response = await _checked(send, again)
-    for (position, indices), answer in zip(failed.items(), response.groups, strict=True):
-        items = list(answers[position].items)
-        for i, item in zip(indices, answer.items, strict=True):
-            items[i] = item
-        answers[position] = GroupRewards(items=tuple(items), usage=answer.usage)
-
-
-def _remember(known: KnownImages, group: Group, answer: GroupRewards) -> None:
-    if group.image is None:
-        return
-    if any(item.reward is not None for item in answer.items):
-        known.add(group.image.sha256)
-    else:
-        known.discard(group.image.sha256)
+def _part(group: Group, indices: Sequence[int]) -> Group:
+    return Group(image=group.image, items=tuple(group.items[i] for i in indices))

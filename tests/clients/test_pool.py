@@ -306,6 +306,18 @@ async def test_name_of_many_servers_is_asked_twice():
     assert (stub.num_calls, stub.num_cancelled) == (4 * MIN_LATENCIES + 2, 1)
 
 
+async def test_fault_of_the_caller_s_own_leaves_the_place_free():
+    stub = at_once()
+    pooled = Pooled(stub, max_in_flight=1)
+
+    async def unreadable(_stub: Stub, _left_s: float) -> Answer:
+        raise FileNotFoundError("a.jpg")
+
+    with pytest.raises(FileNotFoundError):
+        await pooled.pool.call(unreadable, shape=SHAPE, timeout_s=5)
+    assert (await pooled.call()).url == stub.url
+
+
 @pytest.mark.parametrize("delay_s", [0.0, 0.01])
 async def test_cancelled_calls_leave_every_place_free(delay_s: float):
     slow, slow_too = hanging(), hanging()

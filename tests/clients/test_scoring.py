@@ -1,9 +1,13 @@
 """Images go once, what the service lost is sent again, and an answer must be of the request."""
 
+import asyncio
+import threading
+
 import pytest
 
-from clients.errors import BadAnswerError, ImageNeededError
-from clients.scoring import KnownImages, score_groups
+from clients.errors import BadAnswerError, ImageNeededError, UnavailableError
+from clients.known_images import KnownImages
+from clients.scoring import score_groups
 from clients.wire.codes import Code
 from clients.wire.schemas import (
     ErrorBody,
@@ -80,7 +84,7 @@ async def test_forgotten_image_is_sent_once_more():
 
 async def test_refusal_of_the_whole_request_sends_all_data():
     service, known = Service(), KnownImages()
-    known.add("a" * 64)
+    await score_groups(service, [group("a")], known=known)
 
     async def send(groups: tuple[Group, ...]) -> ScoreResponse:
         if any(g.image and g.image.data is None for g in groups):
@@ -109,9 +113,101 @@ async def test_answer_to_another_request_is_refused(answered: tuple[GroupRewards
         await score_groups(send, [group("a")], known=KnownImages())
 
 
-def test_known_images_are_bounded():
-    known = KnownImages(capacity=2)
-    for name in "abc":
-        known.add(name * 64)
-    assert known.stripped(group("a")) == group("a")
-    assert known.stripped(group("c")) != group("c")
+def by_hash(name: str, *ids: str) -> Group:
+    return group(name, *ids).model_copy(update={"image": Image(sha256=name * 64)})
+
+
+class Files:
+    """Images on disk by hash; remembers which were read, and from which thread."""
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+        self.threads: set[int] = set()
+
+    def __call__(self, sha256: str) -> bytes:
+        self.read.append(sha256[0])
+        self.threads.add(threading.get_ident())
+        return sha256[0].encode()
+
+
+async def test_only_images_the_service_lacks_are_loaded_and_in_a_thread():
+    service, files, known = Service(), Files(), KnownImages()
+    service.held.add("a" * 64)
+    asked = [by_hash("a", "1"), by_hash("b", "2"), group("c", "3")]
+    response = await score_groups(service, asked, known=known, load=files)
+    assert rewards(response) == [[1], [2], [3]]
+    assert files.read == ["b"]
+    assert threading.get_ident() not in files.threads
+    await score_groups(service, asked, known=known, load=files)
+    assert files.read == ["b"]
+
+
+async def test_cold_service_is_sent_data_at_once_but_for_a_few_guesses():
+    service, files, known = Service(), Files(), KnownImages()
+    for number in range(300):
+        name = f"{number:064x}"
+        asked = Group(image=Image(sha256=name), items=(Item(id="1", questions=("q",)),))
+        assert rewards(await score_groups(service, [asked], known=known, load=files)) == [[1]]
+    assert len(files.read) == 300
+    assert 300 < len(service.sent) <= 310
+
+
+async def test_what_loading_raises_comes_out_unchanged():
+    def gone(_sha256: str) -> bytes:
+        raise FileNotFoundError("a.jpg")
+
+    with pytest.raises(FileNotFoundError, match=r"a\.jpg"):
+        await score_groups(Service(), [by_hash("a")], known=KnownImages(), load=gone)
+
+
+async def test_image_by_hash_that_nobody_can_load_is_not_asked_for_again():
+    service = Service()
+    response = await score_groups(service, [by_hash("a")], known=KnownImages())
+    assert [item.error and item.error.code for item in response.groups[0].items] == ["image_needed"]
+    assert len(service.sent) == 1
+
+
+async def test_image_new_to_many_calls_at_once_goes_once():
+    service, files, known = Service(), Files(), KnownImages()
+
+    async def slowly(groups: tuple[Group, ...]) -> ScoreResponse:
+        await asyncio.sleep(0.005)
+        return await service(groups)
+
+    calls = [score_groups(slowly, [group("a", str(i))], known=known, load=files) for i in range(10)]
+    responses = await asyncio.gather(*calls)
+    assert [rewards(response) for response in responses] == [[[i]] for i in range(10)]
+    assert [data for sent in service.sent for data in sent if data] == [b"a"]
+
+
+async def test_call_that_fails_leaves_the_image_to_the_next():
+    service, known = Service(), KnownImages()
+    is_down = True
+
+    async def send(groups: tuple[Group, ...]) -> ScoreResponse:
+        await asyncio.sleep(0.001)
+        if is_down:
+            raise UnavailableError("gone")
+        return await service(groups)
+
+    first = asyncio.create_task(score_groups(send, [group("a", "1")], known=known))
+    second = asyncio.create_task(score_groups(send, [group("a", "2")], known=known))
+    with pytest.raises(UnavailableError):
+        await first
+    is_down = False
+    assert rewards(await second) == [[2]]
+
+
+async def test_name_of_many_servers_is_soon_sent_few_calls_twice():
+    """Each call reaches the next server, the second one of a call too."""
+    servers, known = [Service() for _ in range(3)], KnownImages()
+    num_sent = 0
+
+    async def next_server(groups: tuple[Group, ...]) -> ScoreResponse:
+        nonlocal num_sent
+        num_sent += 1
+        return await servers[num_sent % 3](groups)
+
+    for _ in range(300):
+        assert rewards(await score_groups(next_server, [group("a")], known=known)) == [[0]]
+    assert num_sent <= 305

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clients.api import LoadImage
 from clients.endpoint import Endpoint
 from clients.errors import ClientError, ServerFaultError
 from clients.wire.schemas import (
@@ -93,8 +94,13 @@ class FakeReward:
     def __init__(self, model: ModelIdentity, calls: Calls) -> None:
         self._model = model
         self._calls = calls
+        self._held: set[str] = set()
 
-    async def score(self, groups: Sequence[Group], *, timeout_s: float) -> ScoreResponse:
+    async def score(
+        self, groups: Sequence[Group], *, timeout_s: float, load: LoadImage | None = None
+    ) -> ScoreResponse:
+        for group in groups:
+            await self._take_image(group, load)
         items = [item for group in groups for item in group.items]
         self._calls.begin([text for item in items for text in _texts(item)], len(items))
         await asyncio.sleep(self._calls.delay_s)
@@ -108,9 +114,17 @@ class FakeReward:
         self._calls.end([item.id for item in items])
         return ScoreResponse(model=self._model, groups=answers)
 
+    async def _take_image(self, group: Group, load: LoadImage | None) -> None:
+        assert group.image is not None
+        if group.image.sha256 in self._held:
+            return
+        if group.image.data is None:
+            assert load is not None
+            await asyncio.to_thread(load, group.image.sha256)
+        self._held.add(group.image.sha256)
+
     def _outcome(self, group: Group, item: Item) -> ItemReward:
         assert group.image is not None
-        assert group.image.data is not None
         fault = _ITEM_FAULT.search(" ".join(_texts(item)))
         if fault is not None:
             return ItemReward(id=item.id, error=ErrorBody(code=fault[1], message="as asked"))

@@ -33,9 +33,9 @@ class NamedConnector(FakeConnector):
         outer = self
 
         class Named(FakeReward):
-            async def score(self, groups, *, timeout_s: float) -> ScoreResponse:
+            async def score(self, groups, *, timeout_s: float, load=None) -> ScoreResponse:
                 self._calls = outer.calls_by_url[endpoint.url]
-                return await super().score(groups, timeout_s=timeout_s)
+                return await super().score(groups, timeout_s=timeout_s, load=load)
 
             async def model(self, *, timeout_s: float) -> ModelIdentity:
                 answer = outer.answers.get(endpoint.url, identity(kind))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from clients.api import LoadImage
 from clients.endpoint import Endpoint
 from clients.errors import (
     OverloadedError,
@@ -160,9 +161,11 @@ class DriftingConnector(FakeConnector):
         class Drifting(FakeReward):
             num_calls = 0
 
-            async def score(self, groups: Sequence[Group], *, timeout_s: float) -> ScoreResponse:
+            async def score(
+                self, groups: Sequence[Group], *, timeout_s: float, load: LoadImage | None = None
+            ) -> ScoreResponse:
                 self.num_calls += 1
-                response = await super().score(groups, timeout_s=timeout_s)
+                response = await super().score(groups, timeout_s=timeout_s, load=load)
                 if endpoint.url not in outer.urls or self.num_calls < 3:
                     return response
                 return response.model_copy(update={"model": identity(kind, "b")})
