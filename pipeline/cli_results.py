@@ -1,4 +1,4 @@
-"""The verbs of `a2l` that look at a finished run: report, explain, export."""
+"""The verbs of `a2l` that look at finished runs: report, explain, export, diff."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +8,8 @@ import orjson
 import typer
 
 from pipeline.curation.baselines import Baseline
+from pipeline.curation.diff import diff
+from pipeline.curation.diff_text import diff_text
 from pipeline.curation.explain import explain
 from pipeline.curation.explanation import explanation_text
 from pipeline.curation.export import export_baseline, export_dataset
@@ -84,6 +86,24 @@ def _export(
         _print_json(exported)
     else:
         print(exported_text(exported))
+
+
+@verbs.command("diff")
+def _diff(
+    run_a: RunPath,
+    run_b: RunPath,
+    *,
+    examples: Annotated[
+        int, typer.Option(min=0, help="Records, and turns, shown of each kind at most.")
+    ] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Tells what differs between two finished runs. Example: `a2l diff runs/a runs/b`."""
+    found = diff(run_a, run_b, num_examples=examples)
+    if as_json:
+        _print_json(found)
+    else:
+        print(diff_text(found))
 
 
 def _print_json(value: object) -> None:

@@ -6,6 +6,8 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from tests.pipeline.curation.run_fixture import RunFixture, make_run
+from tests.pipeline.curation.small_world import records, write_world
+from tests.pipeline.curation.small_world import run as curate_world
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,8 @@ def test_export_writes_originals(run: RunFixture):
         ("report", "none"),
         ("explain", "none", "0"),
         ("export", "none"),
+        ("diff", "RUN", "none"),
+        ("diff", "RUN", "RUN", "--examples", "-1"),
     ],
     ids=[
         "missing truth",
@@ -76,9 +80,36 @@ def test_export_writes_originals(run: RunFixture):
         "report of no run",
         "explain of no run",
         "export of no run",
+        "diff with no run",
+        "fewer than no examples",
     ],
 )
 def test_wrong_use_exits_2_with_one_line(run: RunFixture, arguments: tuple[str, ...]):
     result = a2l(*(run.run if word == "RUN" else word for word in arguments))
     assert result.exit_code == 2
     assert result.stdout == ""
+
+
+def test_diff_of_a_run_with_itself_says_so(run: RunFixture):
+    result = a2l("diff", run.run, run.run)
+    assert result.exit_code == 0
+    assert "the runs do not differ" in result.stdout
+
+
+def test_diff_tells_config_counts_records_and_turns(tmp_path: Path):
+    config = write_world(tmp_path, records(60))
+    curate_world(config, tmp_path / "a")
+    curate_world(config, tmp_path / "b", sets=("selection.answer_keep=0.6", "alignment.review=off"))
+    out = a2l("diff", tmp_path / "a", tmp_path / "b", "--examples", "1").stdout
+    assert "selection.answer_keep  0.3 -> 0.6" in out
+    assert "kept by B alone, the best-ranked first" in out
+    assert "in A: below answer cut" in out
+    assert "rewards: the same wherever both scored a record" in out
+    found = orjson.loads(a2l("diff", tmp_path / "a", tmp_path / "b", "--json").stdout)
+    assert {"config", "identities", "inputs", "types", "kept", "records", "rewards", "turns"} <= (
+        found.keys()
+    )
+    assert (
+        found["kept"]["only_b"]["below_answer_cut"]
+        == found["kept"]["num_b"] - (found["kept"]["num_both"])
+    )
