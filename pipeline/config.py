@@ -121,11 +121,17 @@ class AlignmentConfig(_Section):
 
 
 class RunConfig(_Section):
-    """How a run goes: `limit` 0 = all records; `quarantine_limit` is a share of the input."""
+    """How a run goes: `limit` 0 = all records; `quarantine_limit` is a share of the input.
+
+    `canaries` items of each reward service are asked for again in between. One that moves by more than
+    `canary_tolerance` standard deviations of the rewards ends the run.
+    """
 
     seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = 0
     quarantine_limit: Annotated[float, Field(ge=0, le=1)] = 0.05
     limit: Annotated[int, Field(ge=0)] = 0
+    canaries: Annotated[int, Field(ge=0, le=1000)] = 16
+    canary_tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
 
 
 class Config(_Section):

@@ -22,7 +22,11 @@ from clients.pooled import PooledInnerLLMClient, PooledRewardClient
 from clients.retry import with_retries
 from clients.wire.codes import Code
 from clients.wire.schemas import ModelIdentity
-from pipeline.config import Config, EndpointConfig
+from pipeline.config import Config, EndpointConfig, RunConfig
+from pipeline.curation.canaries import CanaryClient
+from pipeline.curation.events import Notify
+from pipeline.curation.fragility import CANARIES_COMPARED
+from pipeline.curation.pace import ANSWERED, Pace, PacedInnerLLMClient, PacedRewardClient
 from pipeline.errors import EndpointError
 
 logger = logging.getLogger(__name__)
@@ -38,14 +42,6 @@ class _Client(Protocol):
 
 
 C = TypeVar("C", bound=_Client)
-
-
-class Notify(Protocol):
-    """Takes an event of the run."""
-
-    def __call__(self, event: str, **fields: object) -> None:
-        """Takes one event by its name."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,27 +95,33 @@ async def reward_service(
     config: EndpointConfig,
     *,
     kind: RewardKind,
+    run: RunConfig,
     connector: Connector,
     api_key: str | None,
     notify: Notify,
 ) -> AsyncGenerator[RewardService]:
-    """Opens a reward service that answered who it is.
+    """Opens a reward service that answered who it is; at the end its canaries are asked once more.
 
     Raises:
-        EndpointError: it cannot be reached, refuses the key, or its replicas agree on no model.
+        EndpointError: it cannot be reached, refuses the key, its replicas agree on no model, or it
+            drifted.
     """
     members = [
         Member(e.url, connector.reward(e, kind=kind), max_in_flight=config.max_in_flight)
         for e in _endpoints(config, api_key)
     ]
     async with _pool(members, kind=kind, notify=notify) as pool:
+        canaries = CanaryClient(PooledRewardClient(pool), service=kind, config=run, notify=notify)
+        pace = Pace(kind, notify=notify)
         yield RewardService(
             name=kind,
-            client=PooledRewardClient(pool),
+            client=PacedRewardClient(canaries, pace),
             model=pool.model,
             config=config,
             max_calls=config.max_in_flight * len(members),
         )
+        pace.tell()
+        await canaries.compare_last()
 
 
 @asynccontextmanager
@@ -132,13 +134,15 @@ async def inner_llm_service(
         for e in _endpoints(config, api_key)
     ]
     async with _pool(members, kind="inner-llm", notify=notify) as pool:
+        pace = Pace("inner-llm", notify=notify)
         yield InnerLLMService(
             name="inner-llm",
-            client=PooledInnerLLMClient(pool),
+            client=PacedInnerLLMClient(PooledInnerLLMClient(pool), pace),
             model=pool.model,
             config=config,
             max_calls=config.max_in_flight * len(members),
         )
+        pace.tell()
 
 
 def _endpoints(config: EndpointConfig, api_key: str | None) -> tuple[Endpoint, ...]:
@@ -243,7 +247,8 @@ async def open_services(
 ) -> Services:
     """Opens the services that the stages which are on need; `stack` closes them.
 
-    `notify` is told of replicas that cannot be reached or are put out of their pool.
+    `notify` is told of replicas that cannot be reached or are put out of their pool, of canaries, and of
+    how fast services answer.
 
     Raises:
         EndpointError: one cannot be reached, refuses the key, or is of the wrong kind.
@@ -254,7 +259,12 @@ async def open_services(
         if wanted is None:
             return None
         service = reward_service(
-            wanted, kind=kind, connector=connector, api_key=api_key, notify=notify
+            wanted,
+            kind=kind,
+            run=config.run,
+            connector=connector,
+            api_key=api_key,
+            notify=notify,
         )
         return await stack.enter_async_context(service)
 
@@ -291,5 +301,6 @@ async def open_inner_llm(
 
 
 def log_event(event: str, **fields: object) -> None:
-    """Logs an event where there is no run yet to keep it."""
-    logger.warning("%s: %s", event, fields)
+    """Logs an event where there is no run to keep it; what is told of every service, quietly."""
+    level = logging.DEBUG if event in {ANSWERED, CANARIES_COMPARED} else logging.WARNING
+    logger.log(level, "%s: %s", event, fields)

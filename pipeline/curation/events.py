@@ -1,11 +1,24 @@
-"""The run's log of events: one JSON line per start, stage and end. Appended only, read by people."""
+"""The run's log of events: one JSON line each, appended only.
+
+Starts, stages and ends; replicas that left; what the canaries showed and how fast services answered,
+which the report reads.
+"""
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 
 from pipeline.errors import StoreError
+
+
+class Notify(Protocol):
+    """Takes an event of the run."""
+
+    def __call__(self, event: str, **fields: object) -> None:
+        """Takes one event by its name."""
+        ...
 
 
 class EventLog:

@@ -9,12 +9,12 @@ from clients.errors import DeadlineError, UnauthenticatedError
 from clients.wire.schemas import Group, Image, Item, ModelIdentity, ScoreResponse
 from pipeline.config import Config, load_config
 from pipeline.curation.endpoints import (
-    Notify,
     RewardService,
     Services,
     log_event,
     open_services,
 )
+from pipeline.curation.events import Notify
 from pipeline.errors import EndpointError
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector, FakeReward, identity
 from tests.pipeline.curation.small_world import write_world
@@ -72,6 +72,9 @@ class Events:
     def __call__(self, event: str, **fields: object) -> None:
         self.seen.append({"event": event, **fields})
 
+    def named(self, event: str) -> list[dict[str, object]]:
+        return [one for one in self.seen if one["event"] == event]
+
 
 @asynccontextmanager
 async def question_service(
@@ -100,6 +103,25 @@ async def test_replicas_are_one_client_and_all_are_closed(tmp_path: Path):
     urls = ("grpc://a:1", "http://b:2", "grpc://c:3", "grpc://nowhere:2")
     assert connector.closed == dict.fromkeys(urls, 1)
     assert all(endpoint.api_key == "sesame" for endpoint in connector.endpoints)
+    assert not events.named("replica_expelled") + events.named("replica_unreachable")
+
+
+async def test_noise_and_pace_of_a_service_are_told_when_it_is_closed(tmp_path: Path):
+    events = Events()
+    async with question_service(tmp_path, NamedConnector({}), events) as service:
+        await service.client.score([GROUP], timeout_s=5)
+        assert not events.seen
+    answered, compared = events.seen
+    assert (answered["event"], answered["service"]) == ("answered", "question-reward")
+    assert (answered["num_items"], answered["num_calls"]) == (1, 1)
+    assert (compared["event"], compared["num_compared"]) == ("canaries_compared", 1)
+    assert compared["num_moved"] == 0
+
+
+async def test_service_that_was_asked_nothing_has_no_noise_and_no_pace(tmp_path: Path):
+    events = Events()
+    async with question_service(tmp_path, NamedConnector({}), events):
+        pass
     assert not events.seen
 
 
@@ -119,7 +141,7 @@ async def test_one_replica_of_another_model_is_not_asked(tmp_path: Path):
         for _ in range(6):
             await service.client.score([GROUP], timeout_s=5)
     assert "grpc://a:1" not in connector.calls_by_url
-    assert events.seen == [
+    assert events.named("replica_expelled") == [
         {
             "event": "replica_expelled",
             "service": "question-reward",
