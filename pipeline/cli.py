@@ -15,7 +15,8 @@ import typer
 from pydantic import BaseModel
 from typer.core import TyperGroup
 
-from pipeline import cli_results
+from pipeline import cli_ahead, cli_results
+from pipeline.cli_options import AsJson, ConfigPath, RunPath, Seed, Sets, all_sets
 from pipeline.cli_serve import serve
 from pipeline.config import api_key, load_config
 from pipeline.curation.curate import curate
@@ -54,6 +55,7 @@ app = typer.Typer(
 )
 
 
+app.add_typer(cli_ahead.verbs)
 app.add_typer(cli_results.verbs)
 app.add_typer(jobs)
 
@@ -61,12 +63,6 @@ app.add_typer(jobs)
 @app.callback()
 def _configure() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-
-
-ConfigPath = Annotated[Path, typer.Argument(help="The config, a YAML file.")]
-RunPath = Annotated[Path, typer.Argument(help="A run directory.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="a.b=value, over the config.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command("validate")
@@ -91,11 +87,11 @@ def _curate(
     resume: Annotated[Resume, typer.Option(help="Where the run exists.")] = Resume.NEVER,
     sets: Sets = None,
     limit: Annotated[int | None, typer.Option(min=0, help="Read N records only.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of ties and rewrites.")] = None,
+    seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
     """Curates a dataset. Example: `a2l curate examples/blocks/curate.yaml --run-dir runs/demo`."""
-    loaded = load_config(config, sets=_all_sets(sets, limit=limit, seed=seed))
+    loaded = load_config(config, sets=all_sets(sets, limit=limit, seed=seed))
     with progress_view() as progress:
         summary = curate(
             loaded,
@@ -130,15 +126,6 @@ def _align(run: RunPath, *, as_json: AsJson = False) -> None:
     with progress_view() as progress:
         summary = align(run, connector=NetworkConnector(), api_key=api_key(), progress=progress)
     _show(summary, as_json=as_json)
-
-
-def _all_sets(sets: list[str] | None, *, limit: int | None, seed: int | None) -> list[str]:
-    given = list(sets or [])
-    if limit is not None:
-        given.append(f"run.limit={limit}")
-    if seed is not None:
-        given.append(f"run.seed={seed}")
-    return given
 
 
 def _share(option: str, text: str | None) -> Decimal | None:

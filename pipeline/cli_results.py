@@ -7,6 +7,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from pipeline.cli_options import AsJson, RunPath
 from pipeline.curation.baselines import Baseline
 from pipeline.curation.diff import diff
 from pipeline.curation.diff_text import diff_text
@@ -18,9 +19,6 @@ from pipeline.curation.report_text import exported_text, report_text
 from pipeline.errors import ConfigError
 
 verbs = typer.Typer()
-
-RunPath = Annotated[Path, typer.Argument(help="A run directory.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 class Switch(StrEnum):

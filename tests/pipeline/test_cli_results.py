@@ -46,10 +46,11 @@ def test_explain_as_json_has_every_part(run: RunFixture):
     assert {"why", "standings", "rewards", "rewrites", "fault", "turns"} <= explained.keys()
 
 
-def test_export_writes_a_baseline(run: RunFixture):
-    result = a2l("export", run.run, "--baseline", "length-matched", "--json")
+@pytest.mark.parametrize("name", ["random", "length-matched", "longest", "bottom"])
+def test_export_writes_a_baseline(run: RunFixture, name: str):
+    result = a2l("export", run.run, "--baseline", name, "--json")
     exported = orjson.loads(result.stdout)
-    assert Path(exported["path"]) == run.run / "baselines" / "length-matched.json"
+    assert Path(exported["path"]) == run.run / "baselines" / f"{name}.json"
     assert exported["figures"]["num_records"] == len(run.of_decision("kept"))
 
 

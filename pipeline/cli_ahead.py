@@ -1,0 +1,41 @@
+"""The verbs of `a2l` that look ahead, on a sample of the input: preview."""
+
+import shutil
+from typing import Annotated
+
+import orjson
+import typer
+
+from pipeline.cli_options import AsJson, ConfigPath, Seed, Sets, all_sets
+from pipeline.config import api_key, load_config
+from pipeline.curation.endpoints import NetworkConnector
+from pipeline.curation.preview import preview
+from pipeline.curation.preview_text import preview_text
+from pipeline.curation.progress import progress_view
+
+verbs = typer.Typer()
+
+
+@verbs.command("preview")
+def _preview(
+    config: ConfigPath,
+    *,
+    size: Annotated[int, typer.Option("-n", "--size", min=1, help="Records to look at.")] = 20,
+    sets: Sets = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Curates a small sample and prints it for reading. Example: `a2l preview curate.yaml -n 20`."""
+    loaded = load_config(config, sets=all_sets(sets, seed=seed))
+    with progress_view() as progress:
+        found = preview(
+            loaded, size=size, connector=NetworkConnector(), api_key=api_key(), progress=progress
+        )
+    if as_json:
+        _print_json(found)
+    else:
+        print(preview_text(found, width=shutil.get_terminal_size().columns))
+
+
+def _print_json(value: object) -> None:
+    print(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2).decode())

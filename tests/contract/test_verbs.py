@@ -1,0 +1,57 @@
+"""Verbs of `a2l` that ask services, through the command line, with real service processes (fake engine)."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pipeline.cli import app
+from tests.contract.servers import server
+from tests.pipeline.curation.small_world import records, write_world
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+KINDS = ("question-reward", "answer-reward", "inner-llm")
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The `--set` options that name three running services."""
+    folder = tmp_path_factory.mktemp("services")
+    with (
+        server(KINDS[0], folder / "q", timeout_s=120) as question,
+        server(KINDS[1], folder / "a", timeout_s=120) as answer,
+        server(KINDS[2], folder / "i", timeout_s=120) as inner,
+    ):
+        urls = [one.url("grpc") for one in (question, answer, inner)]
+        names = [kind.replace("-", "_") for kind in KINDS]
+        pairs = zip(names, urls, strict=True)
+        yield [word for name, url in pairs for word in ("--set", f"endpoints.{name}.url={url}")]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return write_world(tmp_path, records(120))
+
+
+def a2l(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_preview_prints_a_sample_for_reading(config: Path, sets: list[str]):
+    result = a2l("preview", config, "-n", 12, *sets)
+    assert result.exit_code == 0, result.stderr
+    assert "[12 of 12]" in result.stdout
+    assert "12 of 120 records in" in result.stdout
+    assert "question reward" in result.stdout
+    assert "coarse" in result.stdout
+
+
+def test_preview_as_json_is_one_object(config: Path, sets: list[str]):
+    result = a2l("preview", config, "-n", 5, "--json", *sets)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert len(found["records"]) == 5
+    assert found["num_input"] == 120
