@@ -125,6 +125,9 @@ class RunConfig(_Section):
 
     `canaries` items of each reward service are asked for again in between. One that moves by more than
     `canary_tolerance` standard deviations of the rewards ends the run.
+    Records of one image that lie within `window_records` of each other are asked for together.
+    What was answered is on disk after `commit_seconds` at most: a killed run loses no more.
+    `scratch` is a folder for what can be made again; none = one of the user's caches.
     """
 
     seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = 0
@@ -132,6 +135,9 @@ class RunConfig(_Section):
     limit: Annotated[int, Field(ge=0)] = 0
     canaries: Annotated[int, Field(ge=0, le=1000)] = 16
     canary_tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
+    window_records: Positive = 4096
+    commit_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
+    scratch: Path | None = None
 
 
 class Config(_Section):

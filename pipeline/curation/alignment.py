@@ -4,7 +4,7 @@ Pair-atomic: a turn's question and answer are replaced together or not at all. W
 original stands, so nothing is dropped here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clients.errors import ClientError
@@ -16,7 +16,7 @@ from clients.wire.schemas import (
     Verdict,
 )
 from clients.wire.schemas import Sampling as WireSampling
-from pipeline.config import AlignmentConfig
+from pipeline.config import AlignmentConfig, RunConfig
 from pipeline.curation.calls import call_bounded, stop_if_unusable
 from pipeline.curation.committing import GroupCommit
 from pipeline.curation.corpus import Corpus
@@ -59,20 +59,24 @@ class Aligner:
         service: InnerLLMService,
         ledger: Ledger,
         config: AlignmentConfig,
-        seed: int,
+        run: RunConfig,
         progress: ProgressView,
     ) -> None:
         ledger.require(service.model.identity)
         self._service = service
         self._ledger = ledger
         self._config = config
-        self._seed = seed
+        self._seed = run.seed
         self._progress = progress
         self._sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
-        self._commits = GroupCommit(ledger.commit, num_pending=lambda: ledger.num_pending)
+        self._commits = GroupCommit(
+            ledger.commit,
+            num_pending=lambda: ledger.num_pending,
+            max_seconds=run.commit_seconds,
+        )
 
     async def run(
-        self, corpus: Corpus, rows: Mapping[int, Row], chosen: Mapping[int, Sequence[int]]
+        self, corpus: Corpus, rows: Iterable[Row], chosen: Mapping[int, Sequence[int]]
     ) -> None:
         """Aligns every turn of `rows` that has no verdict; what came is stored whatever happens.
 
@@ -88,7 +92,7 @@ class Aligner:
             self._ledger.commit()
 
     def _asks(
-        self, corpus: Corpus, rows: Mapping[int, Row], chosen: Mapping[int, Sequence[int]]
+        self, corpus: Corpus, rows: Iterable[Row], chosen: Mapping[int, Sequence[int]]
     ) -> Iterator[TurnAsk]:
         asked: set[str] = set()  # equal records are asked for once
         for loaded in corpus.load(rows):

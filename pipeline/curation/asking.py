@@ -1,18 +1,22 @@
 """Batches of records for a reward service, and what its answers say of each. Pure.
 
-Adjacent records of one image share a group, so that the image is sent and encoded once.
+Records of one image that lie within a look-ahead window share a group, so that the image is sent
+and encoded once.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from clients.wire.schemas import Group, Image, Item, ItemReward, ScoreResponse
 from pipeline.curation.layout import QUESTION_TURN
 from pipeline.curation.records import Fault
-from pipeline.curation.rows import Loaded
+from pipeline.curation.rows import ImageRef, Loaded
 from pipeline.curation.store import RewardRow
 
 MAX_BATCH_BYTES = 16 * 2**20
+MAX_WINDOW_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +34,7 @@ class Ask:
     loaded: Loaded
     slots: tuple[Slot, ...]
     items: tuple[Item, ...]
-    image: Image
+    image: ImageRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,43 @@ def item_of(loaded: Loaded, slot: Slot) -> Item:
     return Item(id=name, question=turn.question, answer=turn.answers[slot.candidate])
 
 
+class Window:
+    """Reorders asks so that those of one image follow each other: a bounded look ahead.
+
+    Holds at most `max_records` asks and about `max_bytes` of their records' bytes. The first ask
+    of the source goes out first, and with it all of its image that the window holds.
+    """
+
+    def __init__(self, *, max_records: int, max_bytes: int = MAX_WINDOW_BYTES) -> None:
+        self._max_records = max_records
+        self._max_bytes = max_bytes
+        self._by_image: dict[str, deque[Ask]] = {}  # images in the order they were met
+        self._num_records = self._num_bytes = 0
+        self.num_groups = 0
+
+    def grouped(self, asks: Iterable[Ask]) -> Iterator[tuple[Ask, ...]]:
+        """Yields the asks of `asks`, those of one image together."""
+        for ask in asks:
+            while self._num_records and not self._has_room(ask):
+                yield self._oldest()
+            self._by_image.setdefault(ask.image.sha256, deque()).append(ask)
+            self._num_records += 1
+            self._num_bytes += len(ask.loaded.raw)
+        while self._by_image:
+            yield self._oldest()
+
+    def _has_room(self, ask: Ask) -> bool:
+        num_bytes = self._num_bytes + len(ask.loaded.raw)
+        return self._num_records < self._max_records and num_bytes <= self._max_bytes
+
+    def _oldest(self) -> tuple[Ask, ...]:
+        group = tuple(self._by_image.pop(next(iter(self._by_image))))
+        self._num_records -= len(group)
+        self._num_bytes -= sum(len(ask.loaded.raw) for ask in group)
+        self.num_groups += 1
+        return group
+
+
 def batches(
     asks: Iterable[Ask], *, max_items: int, max_bytes: int = MAX_BATCH_BYTES
 ) -> Iterator[tuple[Ask, ...]]:
@@ -75,11 +116,12 @@ def batches(
     batch: list[Ask] = []
     num_items = num_bytes = 0
     for ask in asks:
-        ask_bytes = 0 if batch and batch[-1].image.sha256 == ask.image.sha256 else _num_bytes(ask)
+        is_new = not batch or batch[-1].image.sha256 != ask.image.sha256
+        ask_bytes = ask.image.num_bytes if is_new else 0
         is_full = num_items + len(ask.items) > max_items or num_bytes + ask_bytes > max_bytes
         if batch and is_full:
             yield tuple(batch)
-            batch, num_items, num_bytes, ask_bytes = [], 0, 0, _num_bytes(ask)
+            batch, num_items, num_bytes, ask_bytes = [], 0, 0, ask.image.num_bytes
         batch.append(ask)
         num_items += len(ask.items)
         num_bytes += ask_bytes
@@ -88,15 +130,13 @@ def batches(
 
 
 def groups_of(asks: Iterable[Ask]) -> tuple[Group, ...]:
-    """Returns the wire groups of asks; neighbours of one image share one."""
-    groups: list[Group] = []
-    for ask in asks:
-        last = groups[-1].image if groups else None
-        if last is not None and last.sha256 == ask.image.sha256:
-            groups[-1] = Group(image=last, items=(*groups[-1].items, *ask.items))
-        else:
-            groups.append(Group(image=ask.image, items=ask.items))
-    return tuple(groups)
+    """Returns the wire groups of asks, images by hash alone; neighbours of one image share one."""
+    return tuple(
+        Group(
+            image=Image(sha256=sha256), items=tuple(item for ask in of_image for item in ask.items)
+        )
+        for sha256, of_image in groupby(asks, key=lambda ask: ask.image.sha256)
+    )
 
 
 def answers_of(asks: tuple[Ask, ...], response: ScoreResponse) -> tuple[Answered, ...]:
@@ -137,10 +177,6 @@ def _answered(ask: Ask, outcomes: list[tuple[ItemReward, float]], identity: str)
         elif outcome.error is not None:
             faults.append(Fault(code=outcome.error.code, message=outcome.error.message))
     return Answered(ask=ask, rewards=tuple(rewards), fault=faults[0] if faults else None)
-
-
-def _num_bytes(ask: Ask) -> int:
-    return len(ask.image.data or b"")
 
 
 Slots = Callable[[Loaded], tuple[Slot, ...]]

@@ -7,178 +7,174 @@ without a reward is never selected: it is quarantined, or the caller is told tha
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
+
+import polars as pl
 
 from pipeline.config import Keeps, SelectionConfig
 from pipeline.curation.layout import Decision, Reason, Stage
-from pipeline.curation.records import Fault
-from pipeline.curation.rows import Row
-from pipeline.curation.selection import Contender, Placing, place, smallest_gap
+from pipeline.curation.selection import place, smallest_gaps
 from pipeline.errors import ConfigError
 
 ONE_STRATUM = "all"  # the name of the only stratum where `selection.stratum` is none
+_OF_STAGE = ("reward", "rank", "cut", "passes", "code", "message")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What a service said of records: `rewards` (uid, reward) and `faults` (uid, code, message)."""
+
+    rewards: pl.DataFrame
+    faults: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageOutcome:
-    """What a stage found, by position.
+    """What a stage found.
 
-    A stage that is off has no rewards and lets all pass. `gaps` = smallest reward gap at the cut
-    per stratum.
+    `table`: position, reward, rank, cut, passes, code, message; a stage that is off lets all pass
+    and leaves the rest null. `gaps`: smallest reward gap at the cut, per stratum. `num_missing`:
+    records with neither a reward nor a fault.
     """
 
-    rewards: Mapping[int, float]
-    faults: Mapping[int, Fault]
-    placings: Mapping[int, Placing]
-    passed: frozenset[int]
+    table: pl.DataFrame
     gaps: Mapping[str, float]
+    num_missing: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fate:
-    """What became of one record: a row of `decisions.parquet`, with its fault where quarantined."""
-
-    row: Row
-    question_reward: float | None
-    answer_reward: float | None
-    question: Placing | None
-    answer: Placing | None
-    stage: Stage
-    decision: Decision
-    reason: str
-    fault: Fault | None
+def with_stratum(records: pl.DataFrame, selection: SelectionConfig) -> pl.DataFrame:
+    """Returns records with the `stratum` each competes in."""
+    stratum = pl.col("type") if selection.stratum == "type" else pl.lit(ONE_STRATUM)
+    return records.with_columns(stratum.alias("stratum"))
 
 
-def stratum_of(row: Row, selection: SelectionConfig) -> str:
-    """Returns the stratum a record competes in."""
-    return row.type if selection.stratum == "type" else ONE_STRATUM
-
-
-def check_keeps(rows: Iterable[Row], selection: SelectionConfig) -> None:
+def check_keeps(strata: Iterable[str], selection: SelectionConfig) -> None:
     """Checks, before anything is spent, that every stratum has a keep at every stage that is on.
 
     Raises:
         ConfigError: a stratum is missing from a map.
     """
-    strata = {stratum_of(row, selection) for row in rows}
+    present = set(strata)
     stages = {
         "question_keep": selection.question_keep if selection.question else None,
         "answer_keep": selection.answer_keep if selection.answer else None,
     }
     for name, keep in stages.items():
-        missing = sorted(strata - keep.keys()) if isinstance(keep, dict) else []
+        missing = sorted(present - keep.keys()) if isinstance(keep, dict) else []
         if missing:
             raise ConfigError(f"selection.{name}: no keep for stratum {missing[0]!r}")
 
 
-def all_pass(rows: Iterable[Row]) -> StageOutcome:
+def all_pass(records: pl.DataFrame) -> StageOutcome:
     """Returns the outcome of a stage that is off."""
-    passed = frozenset(row.position for row in rows)
-    return StageOutcome(rewards={}, faults={}, placings={}, passed=passed, gaps={})
+    table = records.select(
+        "position",
+        pl.lit(None, pl.Float32).alias("reward"),
+        pl.lit(None, pl.Int64).alias("rank"),
+        pl.lit(None, pl.Int64).alias("cut"),
+        pl.lit(value=True).alias("passes"),
+        pl.lit(None, pl.String).alias("code"),
+        pl.lit(None, pl.String).alias("message"),
+    )
+    return StageOutcome(table=table, gaps={}, num_missing=0)
 
 
-def select(
-    rows: Mapping[int, Row],
-    *,
-    rewards: Mapping[int, float],
-    faults: Mapping[int, Fault],
-    keep: Keeps,
-    selection: SelectionConfig,
-    seed: int,
-) -> StageOutcome:
-    """Returns the outcome of a stage over `rows`, of which those in `rewards` compete."""
-    contenders = [
-        Contender(
-            position=position,
-            uid=row.uid,
-            stratum=stratum_of(row, selection),
-            reward=rewards[position],
-        )
-        for position, row in rows.items()
-        if position in rewards and row.uid is not None
+def select(records: pl.DataFrame, answers: Answers, *, keep: Keeps, seed: int) -> StageOutcome:
+    """Returns the outcome of a stage over `records` (position, uid, stratum), of which the scored compete."""
+    known = (
+        records.select("position", "uid", "stratum")
+        .join(answers.rewards, on="uid", how="left")
+        .join(answers.faults, on="uid", how="left")
+    )
+    scored = known.filter(pl.col("reward").is_not_null())
+    strata = scored["stratum"].unique().to_list()
+    keeps = dict.fromkeys(strata, keep) if isinstance(keep, Decimal) else keep
+    placed = scored.join(place(scored, keeps=keeps, seed=seed), on="position")
+    unscored = pl.col("reward").is_null()
+    table = known.join(placed.select("position", "rank", "cut"), on="position", how="left").select(
+        "position",
+        "reward",
+        "rank",
+        "cut",
+        (pl.col("rank") <= pl.col("cut")).fill_null(value=False).alias("passes"),
+        *(pl.when(unscored).then(pl.col(name)).alias(name) for name in ("code", "message")),
+    )
+    num_missing = table.filter(unscored & pl.col("code").is_null()).height
+    return StageOutcome(table=table, gaps=smallest_gaps(placed), num_missing=num_missing)
+
+
+def decisions_of(
+    records: pl.DataFrame, *, question: StageOutcome, answer: StageOutcome, keeps_text_only: bool
+) -> pl.DataFrame:
+    """Returns what becomes of every record: the columns of DECISIONS, and `message` of its fault.
+
+    `records`: position, uid, id, type, is_text_only, and code and message of a fault at stage
+    input; `answer` is of the question stage's survivors.
+    """
+    joined = (
+        records.rename({"code": "input_code", "message": "input_message"})
+        .join(_named(question, "question"), on="position", how="left")
+        .join(_named(answer, "answer"), on="position", how="left")
+        .sort("position")
+    )
+    return joined.with_columns(_verdicts(keeps_text_only=keeps_text_only)).select(
+        "position",
+        "uid",
+        "id",
+        "type",
+        "question_reward",
+        "answer_reward",
+        "question_rank",
+        "question_cut",
+        "answer_rank",
+        "answer_cut",
+        "stage",
+        "decision",
+        "reason",
+        "message",
+    )
+
+
+def _named(outcome: StageOutcome, stage: str) -> pl.DataFrame:
+    return outcome.table.rename({name: f"{stage}_{name}" for name in _OF_STAGE})
+
+
+def _verdicts(*, keeps_text_only: bool) -> list[pl.Expr]:
+    """Returns stage, decision, reason and message; the first rule that holds decides."""
+    fault = pl.col("input_code")
+    rules = [
+        _Rule(fault.is_not_null(), Stage.INPUT, Decision.QUARANTINED, fault),
+        _Rule(pl.col("is_text_only"), *_text_only(keeps=keeps_text_only)),
     ]
-    strata = {one.stratum for one in contenders}
-    keeps: Mapping[str, Decimal] = (
-        dict.fromkeys(strata, keep) if isinstance(keep, Decimal) else keep
-    )
-    placings = place(contenders, keeps=keeps, seed=seed)
-    return StageOutcome(
-        rewards=rewards,
-        faults=faults,
-        placings=placings,
-        passed=frozenset(position for position, one in placings.items() if one.passes),
-        gaps=smallest_gap(contenders, placings),
-    )
+    for stage, below in _BELOW.items():
+        fault = pl.col(f"{stage}_code")
+        passes = pl.col(f"{stage}_passes").fill_null(value=False)
+        rules.append(_Rule(fault.is_not_null(), stage, Decision.QUARANTINED, fault))
+        rules.append(_Rule(~passes, stage, Decision.DROPPED, pl.lit(below.value)))
+    rules.append(_Rule(pl.lit(value=True), Stage.DONE, Decision.KEPT, pl.lit(Reason.KEPT.value)))
+    return [
+        pl.coalesce(_where(rule, pl.lit(rule.stage.value)) for rule in rules).alias("stage"),
+        pl.coalesce(_where(rule, pl.lit(rule.decision.value)) for rule in rules).alias("decision"),
+        pl.coalesce(_where(rule, rule.reason) for rule in rules).alias("reason"),
+        pl.coalesce("input_message", "question_message", "answer_message").alias("message"),
+    ]
 
 
-def fate_of(
-    row: Row, *, question: StageOutcome, answer: StageOutcome, keeps_text_only: bool
-) -> Fate:
-    """Returns what became of a record."""
-    if row.fault is not None:
-        return _fate(row, stage=Stage.INPUT, fault=row.fault)
-    if not row.is_text_only:
-        return _scored_fate(row, question, answer)
-    if keeps_text_only:
-        return _fate(row, stage=Stage.DONE, decision=Decision.KEPT, reason=Reason.KEPT)
-    return _fate(row, stage=Stage.INPUT, reason=Reason.TEXT_ONLY)
+class _Rule(NamedTuple):
+    holds: pl.Expr
+    stage: Stage
+    decision: Decision
+    reason: pl.Expr
 
 
-def _scored_fate(row: Row, question: StageOutcome, answer: StageOutcome) -> Fate:
-    position = row.position
-    if position in question.faults:
-        return _fate(row, stage=Stage.QUESTION, fault=question.faults[position])
-    if position not in question.passed:
-        reason = Reason.BELOW_QUESTION_CUT
-        return _fate(row, stage=Stage.QUESTION, reason=reason, outcomes=(question, None))
-    outcomes = (question, answer)
-    if position in answer.faults:
-        fault = answer.faults[position]
-        return _fate(row, stage=Stage.ANSWER, fault=fault, outcomes=outcomes)
-    if position not in answer.passed:
-        reason = Reason.BELOW_ANSWER_CUT
-        return _fate(row, stage=Stage.ANSWER, reason=reason, outcomes=outcomes)
-    kept = Decision.KEPT
-    return _fate(row, stage=Stage.DONE, decision=kept, reason=Reason.KEPT, outcomes=outcomes)
+def _text_only(*, keeps: bool) -> tuple[Stage, Decision, pl.Expr]:
+    if keeps:
+        return Stage.DONE, Decision.KEPT, pl.lit(Reason.KEPT.value)
+    return Stage.INPUT, Decision.DROPPED, pl.lit(Reason.TEXT_ONLY.value)
 
 
-def _fate(
-    row: Row,
-    *,
-    stage: Stage,
-    decision: Decision = Decision.DROPPED,
-    reason: str = "",
-    fault: Fault | None = None,
-    outcomes: tuple[StageOutcome | None, StageOutcome | None] = (None, None),
-) -> Fate:
-    question, answer = outcomes
-    return Fate(
-        row=row,
-        question_reward=None if question is None else question.rewards.get(row.position),
-        answer_reward=None if answer is None else answer.rewards.get(row.position),
-        question=None if question is None else question.placings.get(row.position),
-        answer=None if answer is None else answer.placings.get(row.position),
-        stage=stage,
-        decision=decision if fault is None else Decision.QUARANTINED,
-        reason=reason if fault is None else str(fault.code),
-        fault=fault,
-    )
+def _where(rule: _Rule, value: pl.Expr) -> pl.Expr:
+    return pl.when(rule.holds).then(value)
 
 
-def decision_row(fate: Fate) -> dict[str, object]:
-    """Returns a fate as a row of `decisions.parquet`."""
-    question, answer = fate.question, fate.answer
-    return {
-        "position": fate.row.position,
-        "uid": fate.row.uid,
-        "id": fate.row.id_json,
-        "type": fate.row.type,
-        "question_reward": fate.question_reward,
-        "answer_reward": fate.answer_reward,
-        "question_rank": None if question is None else question.rank,
-        "question_cut": None if question is None else question.cut,
-        "answer_rank": None if answer is None else answer.rank,
-        "answer_cut": None if answer is None else answer.cut,
-        "stage": str(fate.stage),
-        "decision": str(fate.decision),
-        "reason": fate.reason,
-    }
+_BELOW = {Stage.QUESTION: Reason.BELOW_QUESTION_CUT, Stage.ANSWER: Reason.BELOW_ANSWER_CUT}

@@ -4,8 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-COMMIT_ROWS = 256
-COMMIT_SECONDS = 2.0
+MAX_ROWS = 16_384
 
 
 class GroupCommit:
@@ -16,8 +15,8 @@ class GroupCommit:
         commit: Callable[[], None],
         *,
         num_pending: Callable[[], int],
-        max_rows: int = COMMIT_ROWS,
-        max_seconds: float = COMMIT_SECONDS,
+        max_seconds: float,
+        max_rows: int = MAX_ROWS,
     ) -> None:
         self._commit = commit
         self._num_pending = num_pending

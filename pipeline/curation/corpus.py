@@ -4,8 +4,9 @@ Texts are never held for the whole input: a pass streams the files again, in ord
 changes between two passes ends the run.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from pipeline.curation.readers import (
 from pipeline.curation.records import Fault, Reading, Record, read_record, uid_of
 from pipeline.curation.rows import ImageRef, Loaded, Row
 from pipeline.errors import ConfigError, InputError
+
+MAX_LOOKS = 32_768  # images remembered during the scan; one that is met again later is read again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,13 @@ class Corpus:
         if len(dialects) != 1:
             raise ConfigError(f"input.path: {len(dialects)} dialects in one run; one is the limit")
         self.dialect: Dialect = dialects.pop()
-        self._looks: dict[Path, tuple[str | None, Fault | None]] = {}
+        self._looked = lru_cache(MAX_LOOKS)(self._look)
+
+    @property
+    def fingerprint(self) -> tuple[str, ...]:
+        """Returns what the rows follow from: the files as they stand, and how they are read."""
+        files = (f"{one.file.path} {one.mtime_ns} {one.num_bytes}" for one in self._sources)
+        return (self._config.model_dump_json(), str(self._limit), *files)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -96,15 +105,24 @@ class Corpus:
         yield from islice(elements, self._limit or None)
         self._check_unchanged()
 
-    def load(self, rows: Mapping[int, Row]) -> Iterator[Loaded]:
-        """Yields the records of `rows` (by position) in order; those with a fault are left out."""
-        for positioned in self.elements():
-            row = rows.get(positioned.position)
-            if row is None or row.uid is None or row.fault is not None:
+    def load(self, rows: Iterable[Row]) -> Iterator[Loaded]:
+        """Yields the records of `rows`, which are in order; those with a fault are left out.
+
+        The files are read as far as the last of them.
+        """
+        wanted = (row for row in rows if row.uid is not None and row.fault is None)
+        row = next(wanted, None)
+        elements = self.elements()
+        while row is not None:
+            positioned = next(elements)
+            if positioned.position < row.position:
                 continue
             outcome = self._reading(positioned).outcome
             assert isinstance(outcome, Record)  # it was one in the scan, and the file is the same
+            assert row.uid is not None
             yield Loaded(row=row, uid=row.uid, record=outcome, raw=positioned.element.raw)
+            row = next(wanted, None)
+        self._check_unchanged()
 
     def _elements(self) -> Iterator[tuple[int, Positioned]]:
         position = 0
@@ -122,14 +140,16 @@ class Corpus:
         reading = self._reading(positioned)
         image: ImageRef | None = None
         sha256 = NO_IMAGE_SHA256
+        record = reading.outcome if isinstance(reading.outcome, Record) else None
         fault = reading.outcome if isinstance(reading.outcome, Fault) else None
         if reading.image is not None:
-            image, image_fault = self._image(reading.image)
+            image, image_fault = self._looked(reading.image)
             sha256 = sha256 if image is None else image.sha256
             fault = fault or image_fault
         uid = None
         if reading.canonical is not None:
             uid = uid_of(reading.canonical, image_sha256=sha256)
+        turns = () if record is None else record.turns
         return Row(
             position=positioned.position,
             uid=uid,
@@ -137,6 +157,8 @@ class Corpus:
             type=reading.type,
             image=image,
             fault=fault,
+            num_turns=len(turns),
+            num_answers=sum(len(turn.answers) for turn in turns),
         )
 
     def _reading(self, positioned: Positioned) -> Reading:
@@ -149,17 +171,14 @@ class Corpus:
             max_text_chars=self._config.max_text_chars,
         )
 
-    def _image(self, name: str) -> tuple[ImageRef | None, Fault | None]:
+    def _look(self, name: str) -> tuple[ImageRef | None, Fault | None]:
         path = find_image(name, root=self._root)
         if isinstance(path, Fault):
             return None, path
-        if path not in self._looks:
-            limits = ImageLimits(
-                max_bytes=self._config.max_image_bytes, max_pixels=self._config.max_pixels
-            )
-            self._looks[path] = look_at(path, limits=limits)
-        sha256, fault = self._looks[path]
-        return None if sha256 is None else ImageRef(path=path, sha256=sha256), fault
+        limits = ImageLimits(
+            max_bytes=self._config.max_image_bytes, max_pixels=self._config.max_pixels
+        )
+        return look_at(path, limits=limits)
 
     def _check_unchanged(self) -> None:
         for source in self._sources:

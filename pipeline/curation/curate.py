@@ -1,7 +1,9 @@
 """Curates: the whole of a run, from its config to its manifest. Reads like a table of contents."""
 
+import resource
 import time
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 from clients.wire.schemas import ModelIdentity
@@ -16,8 +18,9 @@ from pipeline.curation.progress import ProgressView
 from pipeline.curation.publish import Publisher, Verdicts
 from pipeline.curation.rewarding import RewardStageRunner
 from pipeline.curation.runs import Resume, begin, check_resume
+from pipeline.curation.scan import scan_input
 from pipeline.curation.summary import Summary, summary_of
-from pipeline.curation.work import Decided, Work, scan_input
+from pipeline.curation.work import Decided, Work
 
 
 def curate(
@@ -45,7 +48,8 @@ def curate(
         with held(paths):
             begin(paths, config)
             work = Work.open(paths, config=config, scan=scan, progress=progress)
-            work.events.write("run_started", resumed=is_resumed, num_records=len(scan.rows))
+            num_records = sum(entry["num_records"] for entry in scan.inputs)
+            work.events.write("run_started", resumed=is_resumed, num_records=num_records)
             decided, models = run_async(_ask(work, connector=connector, api_key=api_key))
             return publish(work, decided, models=models, started=started)
 
@@ -61,17 +65,15 @@ def publish(
     publisher = Publisher(
         work.paths,
         config=work.config,
-        corpus=work.scan.corpus,
+        scan=work.scan,
         ledger=work.ledger,
         quarantine=work.quarantine,
     )
-    verdicts = Verdicts(
-        fates=decided.fates, chosen=decided.chosen, inputs=work.scan.inputs, models=models
-    )
+    verdicts = Verdicts(decisions=decided.decisions, chosen=decided.chosen, models=models)
     published = publisher.publish(verdicts)
     summary = summary_of(
         str(work.paths.root),
-        fates=decided.fates,
+        decisions=decided.decisions,
         published=published,
         gaps=decided.gaps,
         quarantine_limit=work.config.run.quarantine_limit,
@@ -94,17 +96,17 @@ async def align_kept(work: Work, decided: Decided, services: Services) -> None:
     """
     if services.inner_llm is None:
         return
-    kept = decided.kept()
+    kept = decided.kept_positions()
     started = time.monotonic()
     work.progress.start("align", total=len(kept))
     aligner = Aligner(
         service=services.inner_llm,
         ledger=work.ledger,
         config=work.config.alignment,
-        seed=work.config.run.seed,
+        run=work.config.run,
         progress=work.progress,
     )
-    await aligner.run(work.scan.corpus, kept, decided.chosen)
+    await aligner.run(work.corpus, work.rows(kept), decided.chosen)
     work.progress.finish()
     _log_stage(work, "align", num_records=len(kept), started=started)
 
@@ -139,22 +141,31 @@ async def _score(work: Work, services: Services, stage: RewardStage) -> None:
     service = services.question if is_question else services.answer
     if service is None:
         return
-    rows = work.scan.usable() if is_question else work.survivors()[1]
+    positions = work.scorable() if is_question else work.survivors()
     started = time.monotonic()
-    work.progress.start(stage.value, total=len(rows))
+    work.progress.start(stage.value, total=len(positions))
     runner = RewardStageRunner(
         stage,
         service=service,
         store=work.rewards[stage],
         quarantine=work.quarantine,
         slots=question_slots if is_question else answer_slots,
+        config=work.config.run,
         progress=work.progress,
     )
-    await runner.run(work.scan.corpus, rows)
+    await runner.run(work.corpus, work.rows(positions))
     work.progress.finish()
-    _log_stage(work, stage.value, num_records=len(rows), started=started)
+    _log_stage(
+        work, stage.value, num_records=len(positions), started=started, **asdict(runner.counts)
+    )
 
 
-def _log_stage(work: Work, stage: str, *, num_records: int, started: float) -> None:
-    seconds = round(time.monotonic() - started, 3)
-    work.events.write("stage_finished", stage=stage, num_records=num_records, seconds=seconds)
+def _log_stage(work: Work, stage: str, *, num_records: int, started: float, **counts: int) -> None:
+    work.events.write(
+        "stage_finished",
+        stage=stage,
+        num_records=num_records,
+        seconds=round(time.monotonic() - started, 3),
+        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        **counts,
+    )

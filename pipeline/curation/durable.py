@@ -1,5 +1,6 @@
 """Writes that survive kill -9: a file is there whole or not at all."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -34,7 +35,14 @@ def publish(beside: Path, path: Path) -> None:
         os.close(folder)
 
 
-def next_part(folder: Path, suffix: str) -> Path:
-    """Returns the path of the part to be written next; needs the run's lease."""
-    numbers = [int(path.stem.removeprefix("part-")) for path in folder.glob(f"part-*.{suffix}")]
-    return folder / f"part-{max(numbers, default=0) + 1:06d}.{suffix}"
+def write_next_part(folder: Path, suffix: str, data: bytes) -> Path:
+    """Writes the next part of a folder, named by its number and content; needs the run's lease.
+
+    Raises:
+        StoreError: the write failed.
+    """
+    numbers = (int(path.stem.split("-")[1]) for path in folder.glob(f"part-*.{suffix}"))
+    content = hashlib.blake2b(data, digest_size=8).hexdigest()
+    path = folder / f"part-{max(numbers, default=0) + 1:06d}-{content}.{suffix}"
+    write_durably(path, data)
+    return path

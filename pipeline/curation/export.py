@@ -1,7 +1,7 @@
 """Writes a finished run's dataset again, with or without rewrites, and its null baselines."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import polars as pl
 from clients.wire.schemas import ModelIdentity, Turn
 from pipeline.config import Config
 from pipeline.curation.alignment import original_turns
+from pipeline.curation.answer_rewards import best_candidates
 from pipeline.curation.baselines import Baseline, baseline_positions, is_drawable
 from pipeline.curation.card import dataset_card
 from pipeline.curation.corpus import Corpus
@@ -20,12 +21,10 @@ from pipeline.curation.lease import held
 from pipeline.curation.ledger import Ledger
 from pipeline.curation.manifest import manifest_of, write_manifest
 from pipeline.curation.measures import read_texts
-from pipeline.curation.outcomes import answer_outcome, first_candidates
-from pipeline.curation.quarantine import QuarantineStore
 from pipeline.curation.readers import ArrayStyle, read_array_style
 from pipeline.curation.rows import Loaded, Row
 from pipeline.curation.set_figures import SetFigures, set_figures
-from pipeline.curation.store import RewardStore
+from pipeline.curation.store import stored_rewards
 from pipeline.curation.writers import KeptRecord, write_dataset
 from pipeline.errors import RunError
 
@@ -86,7 +85,7 @@ def export_baseline(run_dir: Path, name: Baseline) -> ExportedBaseline:
     chosen = table.filter(pl.col("position").is_in(baseline_positions(table, name, seed=run.seed)))
     path = run.paths.baselines / f"{name}.{corpus.dialect}"
     records = (
-        KeptRecord(raw=loaded.raw, chosen=first_candidates(loaded), rewrites={})
+        KeptRecord(raw=loaded.raw, chosen=_first_candidates(loaded), rewrites={})
         for loaded in corpus.load(_rows(chosen))
     )
     with held(run.paths):
@@ -111,18 +110,15 @@ def _write_kept(run: FinishedRun, *, with_rewrites: bool) -> Exported:
 
 
 def _kept_records(
-    run: FinishedRun, corpus: Corpus, *, rows: dict[int, Row], ledger: Ledger | None
+    run: FinishedRun, corpus: Corpus, *, rows: list[Row], ledger: Ledger | None
 ) -> Iterator[KeptRecord]:
-    chosen = answer_outcome(
-        corpus,
-        rows,
-        store=RewardStore(run.paths.scores(RewardStage.ANSWER)),
-        quarantine=QuarantineStore(run.paths.quarantine),
-        selection=run.config.selection,
-        seed=run.seed,
-    ).chosen
+    best: Mapping[str, Sequence[int]] = {}
+    if run.config.selection.answer:
+        of_kept = pl.col("uid").is_in([row.uid for row in rows])
+        slots = stored_rewards(run.paths.scores(RewardStage.ANSWER)).filter(of_kept)
+        best = best_candidates(slots)
     for loaded in corpus.load(rows):
-        candidates = chosen.get(loaded.row.position) or first_candidates(loaded)
+        candidates = best.get(loaded.uid) or _first_candidates(loaded)
         rewrites = (
             {} if ledger is None else _taken(ledger, loaded, chosen=candidates, config=run.config)
         )
@@ -176,14 +172,16 @@ def _models(manifest: Manifest) -> dict[str, ModelIdentity]:
     return {name: ModelIdentity.model_validate(model) for name, model in identities.items()}
 
 
-def _rows(decisions: pl.DataFrame) -> dict[int, Row]:
-    columns = decisions.select("position", "uid", "id", "type")
-    return {
-        position: Row(
-            position=position, uid=uid, id_json=id_json, type=kind, image=None, fault=None
-        )
+def _rows(decisions: pl.DataFrame) -> list[Row]:
+    columns = decisions.sort("position").select("position", "uid", "id", "type")
+    return [
+        Row(position=position, uid=uid, id_json=id_json, type=kind, image=None, fault=None)
         for position, uid, id_json, kind in columns.iter_rows()
-    }
+    ]
+
+
+def _first_candidates(loaded: Loaded) -> tuple[int, ...]:
+    return (0,) * len(loaded.record.turns)
 
 
 def _style(corpus: Corpus) -> ArrayStyle:

@@ -29,16 +29,24 @@ def sigterm_raises() -> Generator[None]:
 
 def run_async(work: Coroutine[object, object, T]) -> T:
     """Runs a coroutine to its end; SIGTERM cancels it, lets it clean up, and is a `TerminatedError`."""
+    # In a list, for asyncio formats the result of its main task into a string at the end.
+    results: list[T] = []
     if threading.current_thread() is not threading.main_thread():
-        return asyncio.run(work)
+        asyncio.run(_into(results, work))
+        return results[0]
     before = signal.getsignal(signal.SIGTERM)
     try:
-        return asyncio.run(_terminable(work))
+        asyncio.run(_terminable(_into(results, work)))
     finally:
         signal.signal(signal.SIGTERM, before)
+    return results[0]
 
 
-async def _terminable(work: Coroutine[object, object, T]) -> T:
+async def _into(results: list[T], work: Coroutine[object, object, T]) -> None:
+    results.append(await work)
+
+
+async def _terminable(work: Coroutine[object, object, None]) -> None:
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
     was_terminated = asyncio.Event()
@@ -49,7 +57,7 @@ async def _terminable(work: Coroutine[object, object, T]) -> T:
 
     loop.add_signal_handler(signal.SIGTERM, terminate)
     try:
-        return await task
+        await task
     except asyncio.CancelledError:
         if was_terminated.is_set():
             raise TerminatedError(_MESSAGE) from None

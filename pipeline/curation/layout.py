@@ -8,7 +8,8 @@
          dataset/train.json|train.jsonl  dataset/README.md
          baselines/  report/index.html  report/report.json
 
-Parts are immutable; a later part's row of the same key replaces an earlier one. The manifest is
+Parts are immutable and named `part-NUMBER-CONTENT`: their order and the hash of their bytes. Of
+rewards the earliest row of a key stands, of rewrites the latest. The manifest is
 written last: everything else, the report of `curate` too, is written while there is none yet.
 """
 

@@ -1,16 +1,48 @@
-"""The lease of a run directory: one driver at a time works in it; a killed one lets go by itself."""
+"""The lease of a run directory: one driver at a time works in it; a killed one's is taken over.
 
-import fcntl
+A file with a beat that its holder moves on. Nobody's clock is trusted, and no lock of the file
+system: who wants the lease watches whether the beat moves.
+"""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
 
 from pipeline.curation.layout import RunPaths
 from pipeline.errors import RunError, StoreError
+
+logger = logging.getLogger(__name__)
+
+BEAT_SECONDS = 1.0
+STALE_SECONDS = 10.0
+
+
+class Lease(NamedTuple):
+    """Who holds a run directory; `beat` counts up."""
+
+    token: str
+    host: str
+    pid: int
+    beat: int
 
 
 @contextmanager
 def held(paths: RunPaths) -> Generator[None]:
     """Holds the run directory, which is made where there is none.
+
+    A holder that lives on is found within about a second; one whose process is gone from this host is
+    followed at once, one of another host after 10 s without a beat. Who loses its lease ends as
+    by SIGTERM.
 
     Raises:
         RunError: another process holds it.
@@ -18,12 +50,104 @@ def held(paths: RunPaths) -> Generator[None]:
     """
     try:
         paths.root.mkdir(parents=True, exist_ok=True)
-        file = paths.lease.open("ab")
+        lease = _acquired(paths.lease)
     except OSError as error:
         raise StoreError(f"cannot write in {paths.root}: {error.strerror}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(f"{paths.root} is in use by another process") from error
+    is_over = threading.Event()
+    beats = threading.Thread(target=_keep, args=(paths.lease, lease, is_over), daemon=True)
+    beats.start()
+    try:
         yield
+    finally:
+        is_over.set()
+        beats.join()
+        if _is_mine(paths.lease, lease):
+            paths.lease.unlink(missing_ok=True)
+
+
+def _acquired(path: Path) -> Lease:
+    mine = Lease(uuid.uuid4().hex, socket.gethostname(), os.getpid(), 0)
+    while True:
+        beside = path.with_name(f"{path.name}.{mine.token}")
+        beside.write_bytes(orjson.dumps(mine._asdict()))
+        try:
+            os.link(beside, path)  # fails where there is one: only one of many wins
+        except FileExistsError:
+            _wait_until_left(path)
+        else:
+            return mine
+        finally:
+            beside.unlink()
+
+
+def _wait_until_left(path: Path) -> None:
+    """Returns once the lease there is left behind by its holder, and removed.
+
+    Raises:
+        RunError: its holder lives.
+    """
+    first = read_lease(path)
+    if first is not None and not _is_gone(first):
+        _watch(path, first)
+    # Under a name of its own, so that of two who saw it left only one removes it.
+    grave = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    with suppress(FileNotFoundError):
+        path.rename(grave)
+        taken = read_lease(grave)
+        if taken is not None and (first is None or taken.token != first.token):
+            with suppress(FileExistsError):
+                os.link(grave, path)  # another one's, who was faster: put back
+        grave.unlink()
+
+
+def _watch(path: Path, first: Lease) -> None:
+    until = time.monotonic() + STALE_SECONDS
+    while time.monotonic() < until:
+        time.sleep(BEAT_SECONDS / 5)
+        now = read_lease(path)
+        if now is None:
+            return
+        if now != first:
+            raise RunError(
+                f"{path.parent} is in use by another process (pid {now.pid} on {now.host})"
+            )
+
+
+def read_lease(path: Path) -> Lease | None:
+    """Returns the lease at a path, None where there is none or it cannot be read as one."""
+    try:
+        return Lease(**orjson.loads(path.read_bytes()))
+    except (OSError, orjson.JSONDecodeError, TypeError):
+        return None
+
+
+def _is_gone(lease: Lease) -> bool:
+    """Returns whether the holder was a process of this host that is no more."""
+    if lease.host != socket.gethostname():
+        return False
+    try:
+        os.kill(lease.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _is_mine(path: Path, lease: Lease) -> bool:
+    now = read_lease(path)
+    return now is not None and now.token == lease.token
+
+
+def _keep(path: Path, lease: Lease, is_over: threading.Event) -> None:
+    beat = lease.beat
+    beside = path.with_name(f"{path.name}.{lease.token}")
+    while not is_over.wait(BEAT_SECONDS):
+        if not _is_mine(path, lease):
+            logger.error("%s: another process took the run over; this one ends", path.parent)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        beat += 1
+        with suppress(OSError):  # a full disk: the run itself says so
+            beside.write_bytes(orjson.dumps(lease._replace(beat=beat)._asdict()))
+            beside.replace(path)

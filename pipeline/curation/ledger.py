@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import polars as pl
+import pyarrow as pa
+
 from clients.wire.schemas import Turn
-from pipeline.curation.layout import AlignStatus, Gate, parts
+from pipeline.curation.layout import REWRITES, AlignStatus, Gate, parts
 from pipeline.curation.tables import TableKind, read_table, write_part
 from pipeline.errors import EndpointError
 
@@ -144,9 +147,10 @@ class Ledger:
         with self._committing:
             pending, self._pending = self._pending, []
             if pending:
-                write_part(
-                    self._folder, TableKind.REWRITES, [row.as_table_row() for row in pending]
-                )
+                rows = [row.as_table_row() for row in pending]
+                table = pl.from_arrow(pa.Table.from_pylist(rows, schema=REWRITES))
+                assert isinstance(table, pl.DataFrame)
+                write_part(self._folder, TableKind.REWRITES, table)
 
 
 def _entry(row: dict[str, object]) -> Entry:

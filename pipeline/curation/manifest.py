@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import orjson
+import polars as pl
 
 from clients.wire.schemas import ModelIdentity
-from pipeline.curation.cascade import Fate
 from pipeline.curation.durable import write_durably
 from pipeline.curation.layout import (
     MANIFEST_VERSION,
@@ -21,22 +21,19 @@ from pipeline.curation.readers import sha256_of
 from pipeline.errors import RunError
 
 
-def counts_of(fates: Iterable[Fate]) -> dict[str, TypeCounts]:
+def counts_of(decisions: pl.DataFrame) -> dict[str, TypeCounts]:
     """Returns what became of the records of each type, types in alphabetical order."""
-    counts: dict[str, TypeCounts] = {}
-    for fate in fates:
-        of_type = counts.setdefault(
-            fate.row.type, TypeCounts(input=0, kept=0, dropped=0, quarantined=0)
+    is_decision = [(pl.col("decision") == one.value).sum().alias(one.value) for one in Decision]
+    counted = decisions.group_by("type").agg(pl.len().alias("input"), *is_decision).sort("type")
+    return {
+        row["type"]: TypeCounts(
+            input=row["input"],
+            kept=row["kept"],
+            dropped=row["dropped"],
+            quarantined=row["quarantined"],
         )
-        of_type["input"] += 1
-        match fate.decision:
-            case Decision.KEPT:
-                of_type["kept"] += 1
-            case Decision.DROPPED:
-                of_type["dropped"] += 1
-            case Decision.QUARANTINED:
-                of_type["quarantined"] += 1
-    return dict(sorted(counts.items()))
+        for row in counted.iter_rows(named=True)
+    }
 
 
 def manifest_of(

@@ -3,31 +3,40 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
 from clients.wire.schemas import ModelIdentity, Turn
 from pipeline.config import Config
 from pipeline.curation.alignment import original_turns
 from pipeline.curation.card import dataset_card
-from pipeline.curation.cascade import Fate, decision_row
-from pipeline.curation.corpus import Corpus
 from pipeline.curation.durable import write_durably
-from pipeline.curation.layout import AlignStatus, Decision, InputEntry, Manifest, RunPaths, Stage
+from pipeline.curation.layout import (
+    DECISIONS,
+    AlignStatus,
+    Decision,
+    Manifest,
+    QuarantineLine,
+    RunPaths,
+    Stage,
+)
 from pipeline.curation.ledger import Entry, Ledger, LedgerRow
 from pipeline.curation.manifest import counts_of, manifest_of, write_manifest
 from pipeline.curation.quarantine import QuarantineStore, line_of
 from pipeline.curation.readers import ArrayStyle, read_array_style
+from pipeline.curation.records import Fault
 from pipeline.curation.report import write_report
 from pipeline.curation.rows import Loaded
+from pipeline.curation.scan import Scan
 from pipeline.curation.tables import TableKind, write_table
 from pipeline.curation.writers import KeptRecord, write_dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdicts:
-    """Everything decided about a run: each record's fate, and the candidates of the kept ones."""
+    """Everything decided about a run; as `Decided`."""
 
-    fates: Sequence[Fate]  # in position order
+    decisions: pl.DataFrame
     chosen: Mapping[int, Sequence[int]]  # by position
-    inputs: Sequence[InputEntry]
     models: Mapping[str, ModelIdentity]
 
 
@@ -49,13 +58,14 @@ class Publisher:
         paths: RunPaths,
         *,
         config: Config,
-        corpus: Corpus,
+        scan: Scan,
         ledger: Ledger,
         quarantine: QuarantineStore,
     ) -> None:
         self._paths = paths
         self._config = config
-        self._corpus = corpus
+        self._scan = scan
+        self._corpus = scan.corpus
         self._ledger = ledger
         self._quarantine = quarantine
         self._num_rewritten = 0
@@ -68,16 +78,16 @@ class Publisher:
             StoreError: a write failed.
         """
         self._paths.manifest.unlink(missing_ok=True)
-        rows = [decision_row(fate) for fate in verdicts.fates]
-        write_table(self._paths.decisions, TableKind.DECISIONS, rows)
+        table = verdicts.decisions.select(DECISIONS.names)
+        write_table(self._paths.decisions, TableKind.DECISIONS, table)
         self._quarantine.commit()
-        self._write_quarantine(verdicts.fates)
+        self._write_quarantine(verdicts.decisions)
         num_changed = self._write_dataset(verdicts)
         self._ledger.commit()
-        counts = counts_of(verdicts.fates)
+        counts = counts_of(verdicts.decisions)
         card = dataset_card(
             self._config,
-            inputs=verdicts.inputs,
+            inputs=self._scan.inputs,
             counts=counts,
             models=verdicts.models,
             num_changed=num_changed,
@@ -86,7 +96,7 @@ class Publisher:
         manifest = manifest_of(
             self._paths,
             seed=self._config.run.seed,
-            inputs=verdicts.inputs,
+            inputs=self._scan.inputs,
             counts=counts,
             models=verdicts.models,
         )
@@ -99,26 +109,28 @@ class Publisher:
             num_turns_not_aligned=self._num_not_aligned,
         )
 
-    def _write_quarantine(self, fates: Sequence[Fate]) -> None:
-        quarantined = {fate.row.position: fate for fate in fates if fate.fault is not None}
-        lines = (
-            line_of(
-                position=fate.row.position,
-                uid=fate.row.uid,
-                raw=positioned.element.raw,
-                stage=fate.stage,
-                fault=fate.fault,
-                attempts=self._attempts(fate),
-            )
-            for positioned in (self._corpus.elements() if quarantined else ())
-            if (fate := quarantined.get(positioned.position)) is not None and fate.fault is not None
-        )
-        self._quarantine.replace(lines)
+    def _write_quarantine(self, decisions: pl.DataFrame) -> None:
+        quarantined = decisions.filter(pl.col("decision") == Decision.QUARANTINED)
+        self._quarantine.replace(self._lines(quarantined))
 
-    def _attempts(self, fate: Fate) -> int:
-        if fate.stage is Stage.INPUT or fate.row.uid is None:
+    def _lines(self, quarantined: pl.DataFrame) -> Iterator[QuarantineLine]:
+        rows = quarantined.select("position", "uid", "stage", "reason", "message").iter_rows()
+        elements = self._corpus.elements()
+        for position, uid, stage, code, message in rows:
+            positioned = next(one for one in elements if one.position == position)
+            yield line_of(
+                position=position,
+                uid=uid,
+                raw=positioned.element.raw,
+                stage=stage,
+                fault=Fault(code=code, message=message),
+                attempts=self._attempts(uid, stage),
+            )
+
+    def _attempts(self, uid: str | None, stage: str) -> int:
+        if stage == Stage.INPUT or uid is None:
             return 0
-        known = self._quarantine.find(fate.row.uid, fate.stage)
+        known = self._quarantine.find(uid, stage)
         return 0 if known is None else known.attempts
 
     def _write_dataset(self, verdicts: Verdicts) -> int:
@@ -130,10 +142,8 @@ class Publisher:
         return write_dataset(path, records, dialect=self._corpus.dialect, style=style)
 
     def _kept_records(self, verdicts: Verdicts) -> Iterator[KeptRecord]:
-        kept = {
-            fate.row.position: fate.row for fate in verdicts.fates if fate.decision is Decision.KEPT
-        }
-        for loaded in self._corpus.load(kept):
+        kept = verdicts.decisions.filter(pl.col("decision") == Decision.KEPT)["position"]
+        for loaded in self._corpus.load(self._scan.table.rows(kept)):
             chosen = verdicts.chosen[loaded.row.position]
             rewrites = self._rewrites(loaded, chosen) if self._config.alignment.rewrite else {}
             yield KeptRecord(raw=loaded.raw, chosen=chosen, rewrites=rewrites)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+import polars as pl
 
 from clients.wire.codes import Code
-from pipeline.curation.durable import next_part, write_durably
+from pipeline.curation.durable import write_next_part
 from pipeline.curation.layout import QuarantineLine, parts
 from pipeline.curation.records import Fault
 from pipeline.errors import RunError
@@ -60,6 +61,16 @@ class QuarantineStore:
         """Returns what a service said of a record at a stage."""
         return self._faults.get((uid, stage))
 
+    def faults(self, stage: str) -> pl.DataFrame:
+        """Returns uid, code and message of what a service said of records at a stage."""
+        found = [
+            (uid, str(known.fault.code), known.fault.message)
+            for (uid, of_stage), known in self._faults.items()
+            if of_stage == stage
+        ]
+        schema = {"uid": pl.String, "code": pl.String, "message": pl.String}
+        return pl.DataFrame(found, schema=schema, orient="row")
+
     def add(self, *, position: int, uid: str, raw: bytes, stage: str, fault: Fault) -> None:
         """Takes a fault that a service answered; held back until `commit`."""
         before = self._faults.get((uid, stage))
@@ -81,7 +92,7 @@ class QuarantineStore:
         with self._committing:
             pending, self._pending = self._pending, []
             if pending:
-                write_durably(next_part(self._folder, "jsonl"), lines_bytes(pending))
+                write_next_part(self._folder, "jsonl", lines_bytes(pending))
 
     def replace(self, lines: Iterable[QuarantineLine]) -> None:
         """Writes the run's final quarantine in one part and removes the parts before it.
@@ -92,7 +103,7 @@ class QuarantineStore:
         before = list(parts(self._folder, "jsonl"))
         data = lines_bytes(lines)
         if data:
-            write_durably(next_part(self._folder, "jsonl"), data)
+            write_next_part(self._folder, "jsonl", data)
         for path in before:
             path.unlink()
 

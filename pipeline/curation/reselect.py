@@ -15,8 +15,9 @@ from pipeline.curation.lease import held
 from pipeline.curation.manifest import read_manifest
 from pipeline.curation.progress import ProgressView
 from pipeline.curation.runs import begin, load_run_config
+from pipeline.curation.scan import Scan, scan_input
 from pipeline.curation.summary import Summary
-from pipeline.curation.work import Decided, Scan, Work, scan_input
+from pipeline.curation.work import Decided, Work
 from pipeline.errors import ConfigError, InputError, RunError
 
 
@@ -45,7 +46,7 @@ def select(
     with sigterm_raises():
         manifest = read_manifest(paths)
         config = _with_keeps(load_run_config(paths), keeps)
-        scan = scan_input(config, progress)
+        scan = scan_input(config, progress, reuses=True)
         _check_inputs(scan, manifest)
         with held(paths):
             work = Work.open(paths, config=config, scan=scan, progress=progress)
@@ -75,7 +76,7 @@ def align(
             raise ConfigError(
                 f"{paths.config}: alignment.rewrite is off; there is nothing to align"
             )
-        scan = scan_input(config, progress)
+        scan = scan_input(config, progress, reuses=True)
         _check_inputs(scan, manifest)
         with held(paths):
             work = Work.open(paths, config=config, scan=scan, progress=progress)

@@ -3,11 +3,22 @@
 Every record ends with all its rewards stored or with a fault in quarantine.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
 
 from clients.errors import ClientError
-from clients.wire.schemas import Image
-from pipeline.curation.asking import Answered, Ask, Slots, answers_of, batches, groups_of, item_of
+from pipeline.config import RunConfig
+from pipeline.curation.asking import (
+    Answered,
+    Ask,
+    Slots,
+    Window,
+    answers_of,
+    batches,
+    groups_of,
+    item_of,
+)
 from pipeline.curation.calls import call_bounded, stop_if_unusable
 from pipeline.curation.committing import GroupCommit
 from pipeline.curation.corpus import Corpus
@@ -16,9 +27,18 @@ from pipeline.curation.layout import RewardStage
 from pipeline.curation.progress import ProgressView
 from pipeline.curation.quarantine import QuarantineStore
 from pipeline.curation.records import Fault
-from pipeline.curation.rows import Loaded, Row
+from pipeline.curation.rows import ImageRef, Loaded, Row
 from pipeline.curation.store import RewardStore
 from pipeline.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageCounts:
+    """What a stage asked for; records of one image in one group are sent as one."""
+
+    num_asked: int
+    num_image_groups: int
+    num_calls: int
 
 
 class RewardStageRunner:
@@ -32,6 +52,7 @@ class RewardStageRunner:
         store: RewardStore,
         quarantine: QuarantineStore,
         slots: Slots,
+        config: RunConfig,
         progress: ProgressView,
     ) -> None:
         store.require(service.model.identity)
@@ -41,52 +62,73 @@ class RewardStageRunner:
         self._quarantine = quarantine
         self._slots = slots
         self._progress = progress
-        self._commits = GroupCommit(self._commit, num_pending=lambda: store.num_pending)
+        self._commits = GroupCommit(
+            self._commit,
+            num_pending=lambda: store.num_pending,
+            max_seconds=config.commit_seconds,
+        )
+        self._window = Window(max_records=config.window_records)
+        self._out: set[str] = set()  # uids asked for that have no reward yet
+        self._num_asked = self._num_calls = 0
 
-    async def run(self, corpus: Corpus, rows: Mapping[int, Row]) -> None:
+    @property
+    def counts(self) -> StageCounts:
+        """Returns what was asked for so far."""
+        return StageCounts(
+            num_asked=self._num_asked,
+            num_image_groups=self._window.num_groups,
+            num_calls=self._num_calls,
+        )
+
+    async def run(self, corpus: Corpus, rows: Iterable[Row]) -> None:
         """Asks for every reward of `rows` that is not stored; what came is stored whatever happens.
+
+        `rows` are in order of position.
 
         Raises:
             EndpointError: the service cannot be used; what was answered before is stored.
         """
-        asks = self._asks(corpus, rows)
+        asks = chain.from_iterable(self._window.grouped(self._asks(corpus, rows)))
         source = batches(asks, max_items=self._service.config.batch_items)
         try:
             await call_bounded(source, self._call, max_calls=self._service.max_calls)
         finally:
             self._commit()
 
-    def _asks(self, corpus: Corpus, rows: Mapping[int, Row]) -> Iterator[Ask]:
-        asked: set[str] = set()  # equal records are asked for once
+    def _asks(self, corpus: Corpus, rows: Iterable[Row]) -> Iterator[Ask]:
         for loaded in corpus.load(rows):
-            ask = None if loaded.uid in asked else self._ask(loaded)
+            # Equal records are asked for once: the later one finds the answer, or the question out.
+            ask = None if loaded.uid in self._out else self._ask(loaded)
             if ask is None:
                 self._progress.advance(1)
             else:
-                asked.add(loaded.uid)
+                self._out.add(loaded.uid)
+                self._num_asked += 1
                 yield ask
 
     def _ask(self, loaded: Loaded) -> Ask | None:
         slots = tuple(
             slot
             for slot in self._slots(loaded)
-            if self._store.find((loaded.uid, slot.turn, slot.candidate)) is None
+            if not self._store.holds((loaded.uid, slot.turn, slot.candidate))
         )
         known = self._quarantine.find(loaded.uid, self._stage)
         if not slots or (known is not None and known.is_permanent):
             return None
-        return Ask(
-            loaded=loaded,
-            slots=slots,
-            items=tuple(item_of(loaded, slot) for slot in slots),
-            image=_image(loaded),
-        )
+        image = loaded.row.image
+        assert image is not None  # text-only records are never scored
+        items = tuple(item_of(loaded, slot) for slot in slots)
+        return Ask(loaded=loaded, slots=slots, items=items, image=image)
 
     async def _call(self, asks: tuple[Ask, ...]) -> None:
         service = self._service
+        images = {ask.image.sha256: ask.image for ask in asks}
+        self._num_calls += 1
         try:
             response = await service.client.score(
-                groups_of(asks), timeout_s=service.config.timeout_s
+                groups_of(asks),
+                timeout_s=service.config.timeout_s,
+                load=lambda sha256: _bytes_of(images[sha256]),
             )
         except ClientError as error:
             stop_if_unusable(service.name, error)
@@ -116,6 +158,8 @@ class RewardStageRunner:
                 stage=self._stage,
                 fault=answered.fault,
             )
+        else:
+            self._out.discard(answered.ask.loaded.uid)
         self._progress.advance(1)
 
     def _commit(self) -> None:
@@ -123,10 +167,8 @@ class RewardStageRunner:
         self._quarantine.commit()
 
 
-def _image(loaded: Loaded) -> Image:
-    ref = loaded.row.image
-    assert ref is not None  # text-only records are never scored
+def _bytes_of(image: ImageRef) -> bytes:
     try:
-        return Image(sha256=ref.sha256, data=ref.path.read_bytes())
+        return image.path.read_bytes()
     except OSError as error:
-        raise InputError(error.strerror or str(error), path=ref.path) from error
+        raise InputError(error.strerror or str(error), path=image.path) from error

@@ -1,4 +1,4 @@
-"""Rows: what the driver keeps in memory of each input record. Values only; knows no files."""
+"""Rows: what the driver knows of an input record without its texts. Values only; knows no files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +8,11 @@ from pipeline.curation.records import Fault, Record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRef:
-    """A record's image file and the sha256 of its bytes in hex."""
+    """A record's image file, the sha256 of its bytes in hex, and how many they are."""
 
     path: Path
     sha256: str
+    num_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class Row:
 
     `position` counts over all inputs in order. `uid` and `id_json` are None where the record
     cannot be parsed. `fault` = quarantined at stage input. `image` None without a fault = text only.
+    `num_turns` and `num_answers` (candidates of all turns) are 0 where there is a fault.
     """
 
     position: int
@@ -28,6 +30,8 @@ class Row:
     type: str
     image: ImageRef | None
     fault: Fault | None
+    num_turns: int = 0
+    num_answers: int = 0
 
     @property
     def is_text_only(self) -> bool:

@@ -5,34 +5,10 @@ the order of the input.
 """
 
 import hashlib
-import math
-import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from decimal import Decimal
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
-    """One scored record of a stage; `reward` is compared as float32, higher is better."""
-
-    position: int
-    uid: str  # 32 hex digits
-    stratum: str
-    reward: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placing:
-    """A record's rank in its stratum (1 = best) and the stratum's cut; it passes iff rank <= cut."""
-
-    rank: int
-    cut: int
-
-    @property
-    def passes(self) -> bool:
-        """Returns whether the record survives the stage."""
-        return self.rank <= self.cut
+import polars as pl
 
 
 def quota(keep: Decimal, num_scored: int) -> int:
@@ -48,77 +24,67 @@ def quota(keep: Decimal, num_scored: int) -> int:
     return (2 * numerator * num_scored + denominator) // (2 * denominator)
 
 
-def place(
-    contenders: Sequence[Contender], *, keeps: Mapping[str, Decimal], seed: int
-) -> dict[int, Placing]:
-    """Returns each contender's placing, by position.
+def place(contenders: pl.DataFrame, *, keeps: Mapping[str, Decimal], seed: int) -> pl.DataFrame:
+    """Returns each contender's `position`, `rank` (1 = best of its stratum) and the stratum's `cut`.
 
-    Within a stratum by descending float32 reward; ties by ascending keyed hash of the uid, then by
-    position.
+    Contenders have position, uid (32 hex digits), stratum and reward. Within a stratum by
+    descending float32 reward; ties by ascending keyed hash of the uid, then by position. A record
+    passes iff rank <= cut.
 
     Raises:
         ValueError: a reward is not finite, or a stratum has no keep.
     """
-    strata: dict[str, list[Contender]] = {}
-    for contender in contenders:
-        if not math.isfinite(contender.reward):
-            raise ValueError(f"record {contender.uid} has the reward {contender.reward}")
-        strata.setdefault(contender.stratum, []).append(contender)
-    missing = sorted(strata.keys() - keeps.keys())
-    if missing:
-        raise ValueError(f"no keep for stratum {missing[0]!r}")
-    placings: dict[int, Placing] = {}
-    for stratum, members in strata.items():
-        members.sort(key=lambda one: _sort_key(one, seed))
-        cut = quota(keeps[stratum], len(members))
-        for rank, member in enumerate(members, start=1):
-            placings[member.position] = Placing(rank=rank, cut=cut)
-    return placings
+    rewards = pl.col("reward").cast(pl.Float32) + pl.lit(0.0, pl.Float32)  # -0.0 equals 0.0
+    rows = contenders.select("position", "uid", "stratum", rewards)
+    odd = rows.filter(~pl.col("reward").is_finite())
+    if not odd.is_empty():
+        raise ValueError(f"record {odd['uid'][0]} has the reward {odd['reward'][0]}")
+    cuts = _cuts(rows, keeps)
+    return (
+        _with_ties(rows, seed)
+        .sort("stratum", "reward", "tie", "position", descending=[False, True, False, False])
+        .with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("stratum").alias("rank"))
+        .join(cuts, on="stratum")
+        .select("position", "rank", "cut")
+    )
 
 
-def record_reward(candidates_by_turn: Sequence[Sequence[float]]) -> float:
-    """Returns a record's answer reward: the mean over turns of each turn's best candidate.
-
-    Summed in float64 in turn order; the result is rounded to float32.
-    """
-    total = 0.0
-    for candidates in candidates_by_turn:
-        total += max(candidates)
-    return as_float32(total / len(candidates_by_turn))
-
-
-def best_candidate(rewards: Sequence[float]) -> int:
-    """Returns the index of the best reward as float32, the lowest index of equal ones."""
-    rounded = [as_float32(reward) for reward in rewards]
-    return rounded.index(max(rounded))
-
-
-def as_float32(value: float) -> float:
-    """Returns the value rounded to float32."""
-    return struct.unpack("<f", struct.pack("<f", value))[0]
-
-
-def smallest_gap(
-    contenders: Sequence[Contender], placings: Mapping[int, Placing]
-) -> dict[str, float]:
+def smallest_gaps(placed: pl.DataFrame) -> dict[str, float]:
     """Returns per stratum the lowest passing reward minus the highest failing one.
 
-    A stratum where all or none pass has no gap and is left out.
+    `placed` has stratum, reward, rank and cut. A stratum where all or none pass has no gap and is
+    left out.
     """
-    passing: dict[str, float] = {}
-    failing: dict[str, float] = {}
-    for one in contenders:
-        reward = as_float32(one.reward)
-        if placings[one.position].passes:
-            passing[one.stratum] = min(reward, passing.get(one.stratum, math.inf))
-        else:
-            failing[one.stratum] = max(reward, failing.get(one.stratum, -math.inf))
-    return {
-        stratum: passing[stratum] - failing[stratum] for stratum in passing if stratum in failing
-    }
+    passes = pl.col("rank") <= pl.col("cut")
+    reward = pl.col("reward").cast(pl.Float64)
+    gaps = (
+        placed.group_by("stratum")
+        .agg((reward.filter(passes).min() - reward.filter(~passes).max()).alias("gap"))
+        .drop_nulls("gap")
+        .sort("stratum")
+    )
+    return dict(gaps.select("stratum", "gap").iter_rows())
 
 
-def _sort_key(contender: Contender, seed: int) -> tuple[float, bytes, int]:
+def _cuts(rows: pl.DataFrame, keeps: Mapping[str, Decimal]) -> pl.DataFrame:
+    counts = dict(rows.group_by("stratum").len().sort("stratum").iter_rows())
+    missing = [stratum for stratum in counts if stratum not in keeps]
+    if missing:
+        raise ValueError(f"no keep for stratum {missing[0]!r}")
+    cuts = [quota(keeps[stratum], number) for stratum, number in counts.items()]
+    return pl.DataFrame(
+        {"stratum": list(counts), "cut": cuts}, schema={"stratum": pl.String, "cut": pl.Int64}
+    )
+
+
+def _with_ties(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Returns the rows with a `tie` where another of the stratum has the same reward, else 0."""
+    is_tied = pl.struct("stratum", "reward").is_duplicated()
+    tied = rows.filter(is_tied).select("position", "uid")
     key = seed.to_bytes(8, "little")
-    tie = hashlib.blake2b(bytes.fromhex(contender.uid), key=key, digest_size=8).digest()
-    return (-as_float32(contender.reward), tie, contender.position)
+    ties = [
+        int.from_bytes(hashlib.blake2b(bytes.fromhex(uid), key=key, digest_size=8).digest(), "big")
+        for uid in tied["uid"]
+    ]
+    known = tied.select("position").with_columns(pl.Series("tie", ties, dtype=pl.UInt64))
+    return rows.join(known, on="position", how="left").with_columns(pl.col("tie").fill_null(0))

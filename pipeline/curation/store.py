@@ -1,4 +1,4 @@
-"""Rewards on disk: append-only parquet parts, one group commit each. Decides nothing.
+"""The rewards of one stage on disk: immutable parts, one group commit each. Decides nothing.
 
 A reward is found by its content: uid, turn, candidate. A run holds rewards of one identity per
 stage; stored rewards win over new ones.
@@ -6,14 +6,17 @@ stage; stored rewards win over new ones.
 
 import threading
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
-from pipeline.curation.layout import parts
-from pipeline.curation.tables import TableKind, read_table, write_part
-from pipeline.errors import EndpointError
+import polars as pl
 
-Key = tuple[str, int, int]  # uid, turn, candidate
+from pipeline.curation.layout import SCORES, parts
+from pipeline.curation.scratch import prune, scratch_name
+from pipeline.curation.stored_keys import Key, StoredKeys
+from pipeline.curation.tables import TableKind, check_kind, read_columns, write_part
+from pipeline.errors import EndpointError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,23 +36,23 @@ class RewardRow:
 class RewardStore:
     """The rewards of one stage of one run; `add` holds rows back until `commit`."""
 
-    def __init__(self, folder: Path) -> None:
-        """Reads what is stored.
+    def __init__(self, folder: Path, *, scratch: Path) -> None:
+        """Looks at what is stored; `scratch` is a folder for the index of it.
 
         Raises:
             RunError: a part has another schema.
+            StoreError: the scratch folder cannot be used.
         """
         self._folder = folder
         self._committing = threading.Lock()
-        self._rewards: dict[Key, float] = {}
-        self._identities: set[str] = set()
-        self._pending: list[RewardRow] = []
-        for path in parts(folder, "parquet"):
-            table = read_table(path, TableKind.SCORES)
-            columns = table.select("uid", "turn", "candidate", "reward")
-            for uid, turn, candidate, reward in columns.iter_rows():
-                self._rewards.setdefault((uid, turn, candidate), reward)
-            self._identities.update(table["identity"].unique())
+        self._held: dict[Key, RewardRow] = {}  # not on disk yet
+        stored = list(parts(folder, "parquet"))
+        for path in stored:
+            check_kind(path, TableKind.SCORES)
+        index = scratch / f"keys-{scratch_name(str(folder.resolve()))}.sqlite"
+        self._keys = StoredKeys.of(index, stored, read=_keys_of)
+        prune(scratch, "keys-*.sqlite")
+        self._identities = {name for path in stored for name in _identities_of(path)}
 
     def require(self, identity: str) -> None:
         """Checks that `identity` is the one whose rewards are stored.
@@ -64,32 +67,66 @@ class RewardStore:
                 f"the endpoint answers as {identity}; take a new --run-dir"
             )
 
-    def find(self, key: Key) -> float | None:
-        """Returns the reward of a key, None where it has none yet."""
-        return self._rewards.get(key)
+    def holds(self, key: Key) -> bool:
+        """Returns whether a key has its reward."""
+        return key in self._held or self._keys.holds(key)
 
     def add(self, rows: Iterable[RewardRow]) -> None:
         """Takes new rewards; one that is stored already is left as it is."""
         for row in rows:
             key = (row.uid, row.turn, row.candidate)
-            if key not in self._rewards:
-                self._rewards[key] = row.reward
+            if not self.holds(key):
+                self._held[key] = row
                 self._identities.add(row.identity)
-                self._pending.append(row)
 
     @property
     def num_pending(self) -> int:
         """Returns how many rows are not on disk yet."""
-        return len(self._pending)
+        return len(self._held)
 
     def commit(self) -> None:
         """Writes what is held back as one part.
 
         Raises:
-            StoreError: the write failed.
+            StoreError: the write failed; what is held back stays so.
         """
         # A cancelled call may still commit in its thread while the last commit begins.
         with self._committing:
-            pending, self._pending = self._pending, []
-            if pending:
-                write_part(self._folder, TableKind.SCORES, [asdict(row) for row in pending])
+            held = list(self._held.items())
+            if not held:
+                return
+            columns = zip(*(_cells(row) for _, row in held), strict=True)
+            table = pl.DataFrame(dict(zip(SCORES.names, columns, strict=True)))
+            part = write_part(self._folder, TableKind.SCORES, table)
+            self._keys.add(part.name, (key for key, _ in held))
+            for key, _ in held:
+                del self._held[key]
+
+    def rewards(self) -> pl.DataFrame:
+        """Returns uid, turn, candidate and reward (float32) of every stored key."""
+        return stored_rewards(self._folder)
+
+
+def stored_rewards(folder: Path) -> pl.DataFrame:
+    """Returns uid, turn, candidate and reward (float32) of every key of a folder of parts.
+
+    Raises:
+        RunError: a part cannot be read or has another schema.
+    """
+    columns = ("uid", "turn", "candidate", "reward")
+    frames = [read_columns(path, TableKind.SCORES, columns) for path in parts(folder, "parquet")]
+    if not frames:
+        schema = {"uid": pl.String, "turn": pl.Int32, "candidate": pl.Int32, "reward": pl.Float32}
+        return pl.DataFrame(schema=schema)
+    return pl.concat(frames).unique(["uid", "turn", "candidate"], keep="first")
+
+
+_cells = attrgetter(*SCORES.names)
+
+
+def _keys_of(path: Path) -> list[Key]:
+    return read_columns(path, TableKind.SCORES, ("uid", "turn", "candidate")).rows()
+
+
+def _identities_of(path: Path) -> list[str]:
+    return read_columns(path, TableKind.SCORES, ("identity",))["identity"].unique().to_list()

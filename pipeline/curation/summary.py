@@ -1,11 +1,11 @@
 """The summary of a curation, for people and as one JSON object. Pure."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.curation.cascade import Fate
-from pipeline.curation.layout import TypeCounts
+import polars as pl
+
+from pipeline.curation.layout import Decision, TypeCounts
 from pipeline.curation.publish import Published
 
 
@@ -38,7 +38,7 @@ class Summary:
 def summary_of(
     run_dir: str,
     *,
-    fates: Sequence[Fate],
+    decisions: pl.DataFrame,
     published: Published,
     gaps: Mapping[str, Mapping[str, float]],
     quarantine_limit: float,
@@ -46,19 +46,22 @@ def summary_of(
 ) -> Summary:
     """Returns the summary of a published run."""
     counts = published.manifest["counts"]
-    faults = [fate.fault for fate in fates if fate.fault is not None]
-    by_code = Counter(str(fault.code) for fault in faults)
-    first = {str(fault.code): fault.message for fault in reversed(faults)}
+    faults = decisions.filter(pl.col("decision") == Decision.QUARANTINED)
+    by_code = faults.group_by("reason").agg(
+        pl.len().alias("num"), pl.col("message").sort_by("position").first()
+    )
     return Summary(
         run_dir=run_dir,
         num_input=sum(of_type["input"] for of_type in counts.values()),
         num_kept=sum(of_type["kept"] for of_type in counts.values()),
-        num_quarantined=len(faults),
+        num_quarantined=faults.height,
         quarantine_limit=quarantine_limit,
         counts=counts,
         quarantined={
-            code: CodeSummary(num_records=number, first_message=first[code])
-            for code, number in by_code.most_common()
+            code: CodeSummary(num_records=number, first_message=message)
+            for code, number, message in by_code.sort("num", "reason", descending=[True, False])
+            .select("reason", "num", "message")
+            .iter_rows()
         },
         gaps=gaps,
         num_changed=published.num_changed,

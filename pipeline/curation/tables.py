@@ -1,7 +1,7 @@
-"""Parquet tables of a run: written from rows with their schema, read back with the schema checked."""
+"""Parquet tables of a run: written whole with their schema, read back with the schema checked."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.curation.durable import next_part, write_durably
+from pipeline.curation.durable import write_durably, write_next_part
 from pipeline.curation.layout import DECISIONS, REWRITES, SCORES
 from pipeline.errors import RunError
 
@@ -22,25 +22,22 @@ class TableKind(Enum):
     REWRITES = REWRITES
 
 
-def write_part(folder: Path, kind: TableKind, rows: Sequence[Mapping[str, object]]) -> None:
-    """Writes rows as the next part of a folder.
+def write_part(folder: Path, kind: TableKind, table: pl.DataFrame) -> Path:
+    """Writes rows as the next part of a folder and returns its path.
 
     Raises:
         StoreError: the write failed.
     """
-    write_table(next_part(folder, "parquet"), kind, rows)
+    return write_next_part(folder, "parquet", _bytes_of(table, kind))
 
 
-def write_table(path: Path, kind: TableKind, rows: Sequence[Mapping[str, object]]) -> None:
+def write_table(path: Path, kind: TableKind, table: pl.DataFrame) -> None:
     """Writes rows as one parquet file, whole or not at all.
 
     Raises:
         StoreError: the write failed.
     """
-    buffer = io.BytesIO()
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=kind.value)
-    pq.write_table(table, buffer, compression="zstd")
-    write_durably(path, buffer.getvalue())
+    write_durably(path, _bytes_of(table, kind))
 
 
 def read_table(path: Path, kind: TableKind) -> pl.DataFrame:
@@ -49,13 +46,33 @@ def read_table(path: Path, kind: TableKind) -> pl.DataFrame:
     Raises:
         RunError: it is none, or of another schema (written by another version).
     """
+    return read_columns(path, kind, kind.value.names)
+
+
+def read_columns(path: Path, kind: TableKind, columns: Sequence[str]) -> pl.DataFrame:
+    """Returns some columns of a parquet file of a kind; as `read_table`."""
+    check_kind(path, kind)
     try:
-        data = path.read_bytes()
-        schema = pq.read_schema(io.BytesIO(data))
-        is_ours = schema.equals(kind.value)
-        table = pl.read_parquet(io.BytesIO(data))
-    except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
+        return pl.read_parquet(path, columns=list(columns))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+
+
+def check_kind(path: Path, kind: TableKind) -> None:
+    """Checks that a file is a table of a kind, by its schema.
+
+    Raises:
+        RunError: it is none, or of another schema (written by another version).
+    """
+    try:
+        is_ours = pq.read_schema(path).equals(kind.value)
+    except (OSError, pa.ArrowException) as error:
         raise RunError(f"{path} cannot be read: {error}") from error
     if not is_ours:
         raise RunError(f"{path} was written by another version of a2l; take a new --run-dir")
-    return table
+
+
+def _bytes_of(table: pl.DataFrame, kind: TableKind) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table.to_arrow().cast(kind.value), buffer, compression="zstd")
+    return buffer.getvalue()

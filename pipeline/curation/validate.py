@@ -1,9 +1,10 @@
 """Validates: what a curation would find before it spends anything. Writes nothing."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+
+import polars as pl
 
 from clients.wire.schemas import ModelIdentity
 from pipeline.config import Config
@@ -11,7 +12,7 @@ from pipeline.curation.endpoints import Connector, log_event, open_services
 from pipeline.curation.interrupts import run_async, sigterm_raises
 from pipeline.curation.layout import InputEntry
 from pipeline.curation.progress import ProgressView
-from pipeline.curation.work import scan_input
+from pipeline.curation.scan import scan_input
 from pipeline.errors import EndpointError
 
 
@@ -103,25 +104,29 @@ async def _models(
 
 def _lint(config: Config, progress: ProgressView) -> Lint:
     scan = scan_input(config, progress)
-    rows = [row for _, row in sorted(scan.rows.items())]
-    faulty = [(row, row.fault) for row in rows if row.fault is not None]
-    codes = Counter(str(fault.code) for _, fault in faulty)
-    dirt = {
-        code: Dirt(
-            num_records=number,
-            positions=[row.position for row, fault in faulty if fault.code == code][:5],
-            first_message=next(fault.message for _, fault in faulty if fault.code == code),
-        )
-        for code, number in codes.most_common()
-    }
-    uids = [row.uid for row in rows if row.uid is not None]
+    rows = scan.decidable()
+    images = scan.table.frame("image_sha256")["image_sha256"].drop_nulls()
+    uids = rows["uid"].drop_nulls()
+    types = rows.group_by("type").len().sort("type")
     return Lint(
         inputs=scan.inputs,
-        num_records=len(rows),
-        num_usable=len(scan.usable()),
-        num_text_only=sum(row.is_text_only for row in rows),
-        num_images=len({row.image.sha256 for row in rows if row.image is not None}),
-        num_repeated=len(uids) - len(set(uids)),
-        by_type=dict(sorted(Counter(row.type for row in rows).items())),
-        dirt=dirt,
+        num_records=rows.height,
+        num_usable=scan.scorable_positions().len(),
+        num_text_only=int(rows["is_text_only"].sum()),
+        num_images=images.n_unique(),
+        num_repeated=uids.len() - uids.n_unique(),
+        by_type=dict(types.iter_rows()),
+        dirt=_dirt(rows),
     )
+
+
+def _dirt(rows: pl.DataFrame) -> dict[str, Dirt]:
+    faults = rows.filter(pl.col("code").is_not_null()).sort("position")
+    by_code = faults.group_by("code").agg(
+        pl.len().alias("num"), pl.col("position").head(5), pl.col("message").first()
+    )
+    by_code = by_code.sort("num", "code", descending=[True, False])
+    return {
+        code: Dirt(num_records=number, positions=positions, first_message=message)
+        for code, number, positions, message in by_code.iter_rows()
+    }

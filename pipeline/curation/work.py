@@ -1,58 +1,42 @@
 """A run in work: its rows, its stores, and what follows from them. Asks no service, publishes nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
 from pipeline.config import Config
-from pipeline.curation.cascade import Fate, StageOutcome, check_keeps, fate_of
+from pipeline.curation.answer_rewards import best_candidates
+from pipeline.curation.cascade import StageOutcome, decisions_of
 from pipeline.curation.corpus import Corpus
 from pipeline.curation.events import EventLog
-from pipeline.curation.layout import Decision, InputEntry, RewardStage, RunPaths
+from pipeline.curation.layout import Decision, RewardStage, RunPaths
 from pipeline.curation.ledger import Ledger
-from pipeline.curation.outcomes import (
-    Found,
-    FoundAnswers,
-    answer_outcome,
-    first_candidates,
-    question_outcome,
-)
+from pipeline.curation.outcomes import Scored, answer_outcome, question_outcome
 from pipeline.curation.progress import ProgressView
 from pipeline.curation.quarantine import QuarantineStore
 from pipeline.curation.rows import Row
+from pipeline.curation.scan import Scan
+from pipeline.curation.scratch import scratch_folder
 from pipeline.curation.store import RewardStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scan:
-    """The input, read once: every row by position."""
-
-    corpus: Corpus
-    rows: Mapping[int, Row]
-    inputs: Sequence[InputEntry]
-
-    def usable(self) -> dict[int, Row]:
-        """Returns the rows that are scored: those with an image and without a fault."""
-        return {
-            position: row
-            for position, row in self.rows.items()
-            if row.fault is None and row.image is not None
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """What follows from the stored rewards. `num_missing`: records without reward or fault, by stage."""
+    """What follows from the stored rewards.
 
-    fates: Sequence[Fate]
+    `decisions`: the columns of DECISIONS and `message`, by position. `chosen`: the candidate of
+    each turn of the kept records, by position. `num_missing`: records without reward or fault.
+    """
+
+    decisions: pl.DataFrame
     chosen: Mapping[int, Sequence[int]]
     gaps: Mapping[str, Mapping[str, float]]
     num_missing: Mapping[RewardStage, int]
 
-    def kept(self) -> dict[int, Row]:
-        """Returns the kept rows by position."""
-        return {
-            fate.row.position: fate.row for fate in self.fates if fate.decision is Decision.KEPT
-        }
+    def kept_positions(self) -> pl.Series:
+        """Returns the positions of the kept records, ascending."""
+        return self.decisions.filter(pl.col("decision") == Decision.KEPT)["position"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,94 +58,95 @@ class Work:
 
         Raises:
             RunError: a store is of another version.
+            StoreError: the scratch folder cannot be written.
         """
+        scratch = scratch_folder(config.run.scratch)
         return cls(
             paths=paths,
             config=config,
             scan=scan,
-            rewards={stage: RewardStore(paths.scores(stage)) for stage in RewardStage},
+            rewards={
+                stage: RewardStore(paths.scores(stage), scratch=scratch) for stage in RewardStage
+            },
             quarantine=QuarantineStore(paths.quarantine),
             ledger=Ledger(paths.rewrites),
             events=EventLog(paths.events),
             progress=progress,
         )
 
-    def survivors(self) -> tuple[Found, dict[int, Row]]:
-        """Returns the question stage's outcome and the rows that passed it."""
-        usable = self.scan.usable()
-        found = question_outcome(
-            usable,
-            store=self.rewards[RewardStage.QUESTION],
-            quarantine=self.quarantine,
-            selection=self.config.selection,
-            seed=self.config.run.seed,
-        )
-        passed = found.outcome.passed
-        return found, {position: row for position, row in usable.items() if position in passed}
+    @property
+    def corpus(self) -> Corpus:
+        """Returns the run's input."""
+        return self.scan.corpus
+
+    def scorable(self) -> pl.Series:
+        """Returns the positions of the records that are scored, ascending."""
+        return self.scan.scorable_positions()
+
+    def survivors(self) -> pl.Series:
+        """Returns the positions of the records that passed the question stage, ascending."""
+        self.progress.start("select", total=None)
+        table = self._question().table
+        self.progress.advance(table.height)
+        self.progress.finish()
+        return table.filter("passes")["position"].sort()
+
+    def rows(self, positions: pl.Series) -> Iterator[Row]:
+        """Yields the rows at positions, which ascend."""
+        return self.scan.table.rows(positions)
 
     def decide(self) -> Decided:
         """Returns what becomes of every record, from stored rewards alone."""
-        question, survivors = self.survivors()
-        answers = answer_outcome(
-            self.scan.corpus,
-            survivors,
-            store=self.rewards[RewardStage.ANSWER],
-            quarantine=self.quarantine,
-            selection=self.config.selection,
-            seed=self.config.run.seed,
+        self.progress.start("select", total=None)
+        decided = self._decided()
+        self.progress.advance(decided.decisions.height)
+        self.progress.finish()
+        return decided
+
+    def _decided(self) -> Decided:
+        question = self._question()
+        slots = self.rewards[RewardStage.ANSWER].rewards()
+        survivors = self.scan.scorable(self.config.selection).join(
+            question.table.filter("passes").select("position"), on="position", how="semi"
         )
-        fates = [
-            fate_of(
-                row,
-                question=question.outcome,
-                answer=answers.outcome,
-                keeps_text_only=self.config.input.text_only == "keep",
-            )
-            for _, row in sorted(self.scan.rows.items())
-        ]
+        answer = answer_outcome(survivors, self._scored(RewardStage.ANSWER, slots))
+        decisions = decisions_of(
+            self.scan.decidable(),
+            question=question,
+            answer=answer,
+            keeps_text_only=self.config.input.text_only == "keep",
+        )
         return Decided(
-            fates=fates,
-            chosen=self._chosen(fates, answers),
-            gaps=_gaps(question.outcome, answers.outcome),
+            decisions=decisions,
+            chosen=self._chosen(decisions, slots),
+            gaps=_gaps(question, answer),
             num_missing={
                 RewardStage.QUESTION: question.num_missing,
-                RewardStage.ANSWER: answers.num_missing,
+                RewardStage.ANSWER: answer.num_missing,
             },
         )
 
-    def _chosen(self, fates: Sequence[Fate], answers: FoundAnswers) -> Mapping[int, Sequence[int]]:
-        text_only = {
-            fate.row.position: fate.row
-            for fate in fates
-            if fate.decision is Decision.KEPT and fate.row.is_text_only
-        }
-        if not text_only:
-            return answers.chosen
-        loaded = self.scan.corpus.load(text_only)
-        first = {one.row.position: first_candidates(one) for one in loaded}
-        return {**answers.chosen, **first}
+    def _question(self) -> StageOutcome:
+        slots = self.rewards[RewardStage.QUESTION].rewards()
+        records = self.scan.scorable(self.config.selection)
+        return question_outcome(records, self._scored(RewardStage.QUESTION, slots))
 
+    def _scored(self, stage: RewardStage, slots: pl.DataFrame) -> Scored:
+        return Scored(
+            slots=slots,
+            faults=self.quarantine.faults(stage),
+            selection=self.config.selection,
+            seed=self.config.run.seed,
+        )
 
-def scan_input(config: Config, progress: ProgressView) -> Scan:
-    """Reads the whole input once, before anything is spent.
-
-    Raises:
-        InputError: a file is missing or no JSON array; it says the byte.
-        ConfigError: several dialects, or a stratum without a keep.
-    """
-    corpus = Corpus(config.input, limit=config.run.limit)
-    rows: dict[int, Row] = {}
-
-    def take(row: Row) -> None:
-        rows[row.position] = row
-        progress.advance(1)
-
-    progress.start("input", total=None)
-    inputs = corpus.scan(take)
-    progress.finish()
-    scan = Scan(corpus=corpus, rows=rows, inputs=inputs)
-    check_keeps(scan.usable().values(), config.selection)
-    return scan
+    def _chosen(self, decisions: pl.DataFrame, slots: pl.DataFrame) -> dict[int, Sequence[int]]:
+        """Returns the best candidates of the kept records, candidate 0 where none was scored."""
+        turns = self.scan.table.frame("position", "num_turns")
+        kept = decisions.filter(pl.col("decision") == Decision.KEPT).join(turns, on="position")
+        of_kept = slots.join(kept.select("uid"), on="uid", how="semi")
+        best = best_candidates(of_kept) if self.config.selection.answer else {}
+        columns = kept.select("position", "uid", "num_turns").iter_rows()
+        return {position: best.get(uid) or (0,) * turns for position, uid, turns in columns}
 
 
 def _gaps(question: StageOutcome, answer: StageOutcome) -> dict[str, Mapping[str, float]]:

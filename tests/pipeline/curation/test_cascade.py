@@ -1,94 +1,141 @@
 from decimal import Decimal
-from pathlib import Path
 
+import polars as pl
 import pytest
 
 from pipeline.config import SelectionConfig
-from pipeline.curation.cascade import StageOutcome, all_pass, check_keeps, fate_of, select
-from pipeline.curation.records import Fault
-from pipeline.curation.rows import ImageRef, Row
+from pipeline.curation.cascade import (
+    Answers,
+    StageOutcome,
+    all_pass,
+    check_keeps,
+    decisions_of,
+    select,
+    with_stratum,
+)
 from pipeline.errors import ConfigError
 
-FAULT = Fault(code="internal", message="x")
+TYPES = SelectionConfig()
 
 
-def row(position: int, *, kind: str = "detail", fault: Fault | None = None, image: bool = True):
-    return Row(
-        position=position,
-        uid=f"{position:032x}",
-        id_json=None,
-        type=kind,
-        image=ImageRef(path=Path("a"), sha256="0" * 64) if image else None,
-        fault=fault,
+def records(positions: list[int], **columns: object) -> pl.DataFrame:
+    rows = [
+        {
+            "position": position,
+            "uid": f"{position:032x}",
+            "id": None,
+            "type": "detail",
+            "code": None,
+            "message": None,
+            "is_text_only": False,
+        }
+        | columns
+        for position in positions
+    ]
+    texts = dict.fromkeys(("uid", "id", "type", "code", "message"), pl.String)
+    schema = {"position": pl.Int64, **texts, "is_text_only": pl.Boolean}
+    return pl.DataFrame(rows, schema=schema)
+
+
+def answers(rewards: dict[int, float], faults: list[int]) -> Answers:
+    uids = [f"{position:032x}" for position in rewards]
+    faulty = [f"{position:032x}" for position in faults]
+    texts = {"code": ["internal"] * len(faulty), "message": ["x"] * len(faulty)}
+    return Answers(
+        rewards=pl.DataFrame(
+            {"uid": uids, "reward": list(rewards.values())},
+            schema={"uid": pl.String, "reward": pl.Float32},
+        ),
+        faults=pl.DataFrame(
+            {"uid": faulty, **texts}, schema=dict.fromkeys(("uid", "code", "message"), pl.String)
+        ),
     )
 
 
-def outcome(
-    rewards: dict[int, float], faults: dict[int, Fault], keep: str = "0.5", **selection: str
-):
-    return select(
-        {position: row(position) for position in (*rewards, *faults)},
-        rewards=rewards,
-        faults=faults,
-        keep=Decimal(keep),
-        selection=SelectionConfig.model_validate(selection),
-        seed=0,
-    )
+def outcome(rewards: dict[int, float], faults: list[int], *, keep: str = "0.5") -> StageOutcome:
+    rows = with_stratum(records([*rewards, *faults]), TYPES)
+    return select(rows, answers(rewards, faults), keep=Decimal(keep), seed=0)
 
 
-def fate(one: Row, question: StageOutcome, answer: StageOutcome, *, keeps: bool = False):
-    found = fate_of(one, question=question, answer=answer, keeps_text_only=keeps)
-    return found.stage, found.decision, found.reason
+def passed(found: StageOutcome) -> set[int]:
+    return set(found.table.filter("passes")["position"])
+
+
+def fate(one: pl.DataFrame, question: StageOutcome, answer: StageOutcome, *, keeps: bool = False):
+    found = decisions_of(one, question=question, answer=answer, keeps_text_only=keeps)
+    return found.select("stage", "decision", "reason").row(0)
 
 
 def test_every_way_through_the_cascade():
-    question = outcome({0: 3.0, 1: 2.0, 2: 1.0, 3: 0.0, 4: -1.0, 5: -2.0}, {6: FAULT})
-    assert question.passed == {0, 1, 2}
-    answer = outcome({0: 0.0, 1: 1.0}, {2: FAULT})
-    assert fate(row(0), question, answer) == ("answer", "dropped", "below_answer_cut")
-    assert fate(row(1), question, answer) == ("done", "kept", "kept")
-    assert fate(row(2), question, answer) == ("answer", "quarantined", "internal")
-    assert fate(row(3), question, answer) == ("question", "dropped", "below_question_cut")
-    assert fate(row(6), question, answer) == ("question", "quarantined", "internal")
-    bad = row(7, fault=Fault(code="invalid_json", message="x"))
+    question = outcome({0: 3.0, 1: 2.0, 2: 1.0, 3: 0.0, 4: -1.0, 5: -2.0}, [6])
+    assert passed(question) == {0, 1, 2}
+    answer = outcome({0: 0.0, 1: 1.0}, [2])
+    expected = {
+        0: ("answer", "dropped", "below_answer_cut"),
+        1: ("done", "kept", "kept"),
+        2: ("answer", "quarantined", "internal"),
+        3: ("question", "dropped", "below_question_cut"),
+        6: ("question", "quarantined", "internal"),
+    }
+    for position, verdict in expected.items():
+        assert fate(records([position]), question, answer) == verdict
+    bad = records([7], code="invalid_json", message="x")
     assert fate(bad, question, answer) == ("input", "quarantined", "invalid_json")
-    text = row(8, image=False)
+    text = records([8], is_text_only=True)
     assert fate(text, question, answer) == ("input", "dropped", "text_only")
     assert fate(text, question, answer, keeps=True) == ("done", "kept", "kept")
 
 
-def test_record_that_was_never_scored_is_never_selected():
-    question = outcome({0: 1.0}, {}, keep="1")
-    nothing = outcome({}, {}, keep="1")
-    assert fate(row(5), question, nothing)[1] == "dropped"
-    assert fate(row(0), question, nothing)[1] == "dropped"
+def test_decisions_show_what_each_stage_found_and_the_message_of_a_fault():
+    question = outcome({0: 3.0, 1: 2.0}, [2], keep="1")
+    answer = outcome({0: 0.5}, [1], keep="1")
+    found = decisions_of(
+        records([2, 1, 0]), question=question, answer=answer, keeps_text_only=False
+    )
+    assert found["position"].to_list() == [0, 1, 2]
+    assert found["question_reward"].to_list() == [3.0, 2.0, None]
+    assert found["question_rank"].to_list() == [1, 2, None]
+    assert found["question_cut"].to_list() == [2, 2, None]
+    assert found["answer_reward"].to_list() == [0.5, None, None]
+    assert found["message"].to_list() == [None, "x", "x"]
+
+
+def test_record_that_was_never_scored_is_never_selected_and_counted_as_missing():
+    rows = with_stratum(records([0, 1, 2]), TYPES)
+    question = select(rows, answers({0: 1.0}, [2]), keep=Decimal(1), seed=0)
+    assert question.num_missing == 1
+    assert passed(question) == {0}
+    nothing = outcome({}, [])
+    assert fate(records([1]), question, nothing)[1] == "dropped"
+    assert fate(records([0]), question, nothing)[1] == "dropped"
+
+
+def test_stored_reward_wins_over_an_earlier_fault():
+    rows = with_stratum(records([0]), TYPES)
+    found = select(rows, answers({0: 1.0}, [0]), keep=Decimal(1), seed=0)
+    assert found.table["code"].to_list() == [None]
+    assert passed(found) == {0}
 
 
 def test_stage_that_is_off_lets_all_pass():
-    off = all_pass([row(0), row(1)])
-    assert fate(row(1), off, off) == ("done", "kept", "kept")
-    assert not off.rewards
-    assert not off.placings
+    off = all_pass(records([0, 1]))
+    assert fate(records([1]), off, off) == ("done", "kept", "kept")
+    assert off.table["reward"].null_count() == off.table["rank"].null_count() == 2
 
 
 def test_one_stratum_competes_together():
-    rows = {0: row(0, kind="detail"), 1: row(1, kind="conversation")}
+    rows = pl.concat([records([0]), records([1], type="conversation")])
     selection = SelectionConfig(stratum="none")
     found = select(
-        rows,
-        rewards={0: 1.0, 1: 2.0},
-        faults={},
-        keep=Decimal("0.5"),
-        selection=selection,
-        seed=0,
+        with_stratum(rows, selection), answers({0: 1.0, 1: 2.0}, []), keep=Decimal("0.5"), seed=0
     )
-    assert found.passed == {1}
+    assert passed(found) == {1}
 
 
 def test_map_of_keeps_needs_every_stratum_of_the_stages_that_are_on():
-    rows = [row(0, kind="detail"), row(1, kind="other")]
+    strata = ["detail", "other"]
     partial = {"detail": Decimal("0.5")}
-    check_keeps(rows, SelectionConfig(question_keep=partial, question=False))
+    check_keeps(strata, SelectionConfig(question_keep=partial, question=False))
     with pytest.raises(ConfigError, match=r"question_keep: no keep for stratum 'other'"):
-        check_keeps(rows, SelectionConfig(question_keep=partial))
-    check_keeps(rows, SelectionConfig(answer_keep={**partial, "other": Decimal(1)}))
+        check_keeps(strata, SelectionConfig(question_keep=partial))
+    check_keeps(strata, SelectionConfig(answer_keep={**partial, "other": Decimal(1)}))

@@ -52,7 +52,7 @@ def test_records_are_loaded_again_in_order_and_only_the_usable_ones(tmp_path: Pa
     data = [*records(4), {"id": "bad"}, record(9)]
     found = corpus(write_world(tmp_path, data))
     rows = scanned(found)
-    loaded = list(found.load({5: rows[5], 1: rows[1], 4: rows[4]}))
+    loaded = list(found.load([rows[1], rows[4], rows[5]]))
     assert [one.row.position for one in loaded] == [1, 5]
     assert json.loads(loaded[1].raw) == record(9)
 
@@ -62,7 +62,7 @@ def test_file_that_changes_between_passes_ends_the_run(tmp_path: Path):
     rows = scanned(found)
     os.utime(tmp_path / "raw.json", ns=(1, 1))
     with pytest.raises(InputError, match="changed during the run"):
-        list(found.load(rows))
+        list(found.load(rows.values()))
 
 
 def test_inputs_are_hashed_and_counted_up_to_the_limit(tmp_path: Path):

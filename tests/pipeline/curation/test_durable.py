@@ -1,8 +1,9 @@
+import re
 from pathlib import Path
 
 import pytest
 
-from pipeline.curation.durable import next_part, write_durably
+from pipeline.curation.durable import write_durably, write_next_part
 from pipeline.errors import StoreError
 
 
@@ -23,8 +24,11 @@ def test_failed_write_is_an_error_and_leaves_the_file_as_it_was(tmp_path: Path):
     assert path.read_bytes() == b"one"
 
 
-def test_parts_are_numbered_on(tmp_path: Path):
-    assert next_part(tmp_path, "jsonl").name == "part-000001.jsonl"
-    (tmp_path / "part-000007.jsonl").touch()
-    (tmp_path / "part-000009.parquet").touch()
-    assert next_part(tmp_path, "jsonl").name == "part-000008.jsonl"
+def test_parts_are_numbered_on_and_named_by_their_content(tmp_path: Path):
+    first = write_next_part(tmp_path, "jsonl", b"one")
+    assert first.read_bytes() == b"one"
+    assert re.fullmatch(r"part-000001-[0-9a-f]{16}\.jsonl", first.name)
+    (tmp_path / "part-000007-0.jsonl").touch()
+    (tmp_path / "part-000009-0.parquet").touch()
+    again = write_next_part(tmp_path, "jsonl", b"one")
+    assert again.name == first.name.replace("000001", "000008")

@@ -1,3 +1,4 @@
+import hashlib
 import os
 from pathlib import Path
 
@@ -48,9 +49,11 @@ def test_pipe_is_no_image_and_is_never_opened(root: Path):
 
 
 def test_good_image_has_a_hash_and_no_fault(root: Path):
-    sha256, fault = look_at(root / "sub" / "a.png", limits=LIMITS)
-    assert sha256 is not None
-    assert len(sha256) == 64
+    path = root / "sub" / "a.png"
+    found, fault = look_at(path, limits=LIMITS)
+    assert found is not None
+    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert found.num_bytes == path.stat().st_size
     assert fault is None
 
 

@@ -1,25 +1,39 @@
 import hashlib
 import math
+import struct
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.curation.selection import (
-    Contender,
-    as_float32,
-    best_candidate,
-    place,
-    quota,
-    record_reward,
-    smallest_gap,
-)
+from pipeline.curation.selection import place, quota, smallest_gaps
 
 KEEPS = st.decimals(min_value=0, max_value=1, allow_nan=False, places=4)
-REWARDS = st.sampled_from([-1.0, 0.0, 0.5, 0.5 + 1e-12, 1.0]) | st.floats(-1e6, 1e6, width=32)
+REWARDS = st.sampled_from([-1.0, -0.0, 0.0, 0.5, 0.5 + 1e-12, 1.0]) | st.floats(-1e6, 1e6, width=32)
 STRATA = st.sampled_from(["conversation", "detail"])
+SCHEMA = {"position": pl.Int64, "uid": pl.String, "stratum": pl.String, "reward": pl.Float64}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    position: int
+    uid: str
+    stratum: str
+    reward: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placing:
+    rank: int
+    cut: int
+
+    @property
+    def passes(self) -> bool:
+        return self.rank <= self.cut
 
 
 @st.composite
@@ -36,8 +50,40 @@ def contenders(draw: st.DrawFn) -> list[Contender]:
     ]
 
 
-def placed(rows: list[Contender], keep: Decimal, seed: int = 0):
-    return place(rows, keeps={"conversation": keep, "detail": keep}, seed=seed)
+def frame(rows: list[Contender]) -> pl.DataFrame:
+    cells = [(row.position, row.uid, row.stratum, row.reward) for row in rows]
+    return pl.DataFrame(cells, schema=SCHEMA, orient="row")
+
+
+def placed(rows: list[Contender], keep: Decimal, seed: int = 0) -> dict[int, Placing]:
+    found = place(frame(rows), keeps={"conversation": keep, "detail": keep}, seed=seed)
+    columns = found.select("position", "rank", "cut").iter_rows()
+    return {position: Placing(rank=rank, cut=cut) for position, rank, cut in columns}
+
+
+def as_float32(value: float) -> float:
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def ranks_by_the_letter(rows: list[Contender], seed: int) -> dict[int, int]:
+    """DESIGN's words one by one: float32 descending, keyed hash ascending, then position."""
+    key = seed.to_bytes(8, "little")
+
+    def order(row: Contender) -> tuple[float, bytes, int]:
+        tie = hashlib.blake2b(bytes.fromhex(row.uid), key=key, digest_size=8).digest()
+        return (-as_float32(row.reward), tie, row.position)
+
+    ranks: dict[int, int] = {}
+    for stratum in {row.stratum for row in rows}:
+        of_stratum = sorted((row for row in rows if row.stratum == stratum), key=order)
+        ranks |= {row.position: rank for rank, row in enumerate(of_stratum, start=1)}
+    return ranks
+
+
+@given(rows=contenders(), seed=st.integers(0, 2**64 - 1))
+def test_ranks_are_those_of_the_rule_by_the_letter(rows: list[Contender], seed: int):
+    found = {at: one.rank for at, one in placed(rows, Decimal("0.5"), seed).items()}
+    assert found == ranks_by_the_letter(rows, seed)
 
 
 @given(keep=KEEPS, num_scored=st.integers(0, 10**7))
@@ -157,20 +203,15 @@ def test_stratum_without_a_keep_is_refused():
         placed([row], Decimal("0.5"))
 
 
-def test_record_reward_is_the_mean_of_the_best_of_each_turn():
-    assert record_reward([[0.0, 1.0], [0.5]]) == 0.75
-    assert record_reward([[0.1], [0.2], [0.3]]) == as_float32((0.1 + 0.2 + 0.3) / 3)
-
-
-def test_equal_best_candidates_give_the_lowest_index():
-    assert best_candidate([0.1, 0.7, 0.7]) == 1
-    assert best_candidate([0.7, 0.7 + 1e-12]) == 0
-
-
 def test_gap_at_the_cut_is_between_the_last_in_and_the_first_out():
     rows = [
         Contender(position=at, uid=f"{at:032x}", stratum="detail", reward=reward)
         for at, reward in enumerate([4.0, 3.0, 1.0, 0.0])
     ]
-    assert smallest_gap(rows, placed(rows, Decimal("0.5"))) == {"detail": 2.0}
-    assert smallest_gap(rows, placed(rows, Decimal(1))) == {}
+    assert smallest_gaps(with_placings(rows, Decimal("0.5"))) == {"detail": 2.0}
+    assert smallest_gaps(with_placings(rows, Decimal(1))) == {}
+
+
+def with_placings(rows: list[Contender], keep: Decimal) -> pl.DataFrame:
+    found = frame(rows)
+    return found.join(place(found, keeps={"detail": keep}, seed=0), on="position")

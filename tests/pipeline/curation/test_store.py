@@ -4,8 +4,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.curation.store import RewardRow, RewardStore
+from pipeline.curation.store import RewardRow, RewardStore, stored_rewards
 from pipeline.errors import EndpointError, RunError, StoreError
+
+A, B = f"{1:032x}", f"{2:032x}"
 
 
 def row(uid: str, reward: float, *, identity: str = "a") -> RewardRow:
@@ -21,52 +23,95 @@ def row(uid: str, reward: float, *, identity: str = "a") -> RewardRow:
     )
 
 
+def opened(folder: Path) -> RewardStore:
+    (folder / "scratch").mkdir(exist_ok=True)
+    return RewardStore(folder / "scores", scratch=folder / "scratch")
+
+
+def rewards(store: RewardStore) -> dict[str, float]:
+    return dict(store.rewards().select("uid", "reward").iter_rows())
+
+
 def test_committed_rewards_are_read_back_as_float32(tmp_path: Path):
-    store = RewardStore(tmp_path)
-    store.add([row("x", 0.1)])
-    assert RewardStore(tmp_path).find(("x", 0, 0)) is None
+    store = opened(tmp_path)
+    store.add([row(A, 0.1)])
+    assert store.holds((A, 0, 0))
+    assert not opened(tmp_path).holds((A, 0, 0))
     store.commit()
-    assert RewardStore(tmp_path).find(("x", 0, 0)) == pytest.approx(0.1, abs=1e-7)
+    assert opened(tmp_path).holds((A, 0, 0))
+    assert rewards(opened(tmp_path)) == {A: pytest.approx(0.1, abs=1e-7)}
     assert store.num_pending == 0
 
 
 def test_stored_reward_wins_over_a_new_one(tmp_path: Path):
-    store = RewardStore(tmp_path)
-    store.add([row("x", 1.0)])
+    store = opened(tmp_path)
+    store.add([row(A, 1.0)])
     store.commit()
-    store.add([row("x", 2.0)])
+    store.add([row(A, 2.0)])
     store.commit()
-    assert store.find(("x", 0, 0)) == 1.0
-    assert RewardStore(tmp_path).find(("x", 0, 0)) == 1.0
-    assert len(list(tmp_path.glob("part-*"))) == 1
+    assert rewards(store) == rewards(opened(tmp_path)) == {A: 1.0}
+    assert len(list((tmp_path / "scores").glob("part-*"))) == 1
+
+
+def test_index_is_only_a_cache_of_the_parts(tmp_path: Path):
+    store = opened(tmp_path)
+    store.add([row(A, 1.0)])
+    store.commit()
+    (index,) = (tmp_path / "scratch").glob("keys-*.sqlite")
+    index.unlink()
+    assert opened(tmp_path).holds((A, 0, 0))  # made again
+    for part in (tmp_path / "scores").glob("part-*"):
+        part.unlink()
+    assert not opened(tmp_path).holds((A, 0, 0))  # knows more than there is: made again
+    index.write_bytes(b"no database at all, but long enough to look at" * 9)
+    with pytest.raises(StoreError, match="was removed"):
+        opened(tmp_path)
+    assert not opened(tmp_path).holds((A, 0, 0))
+
+
+def test_part_that_the_index_has_not_seen_is_read(tmp_path: Path):
+    opened(tmp_path)
+    other = RewardStore(tmp_path / "scores", scratch=tmp_path)
+    other.add([row(A, 1.0), row(B, 2.0)])
+    other.commit()
+    assert opened(tmp_path).holds((B, 0, 0))
 
 
 def test_rewards_of_another_model_are_refused(tmp_path: Path):
-    store = RewardStore(tmp_path)
+    store = opened(tmp_path)
     store.require("b")
-    store.add([row("x", 1.0)])
+    store.add([row(A, 1.0)])
     store.commit()
-    again = RewardStore(tmp_path)
+    again = opened(tmp_path)
     again.require("a")
     with pytest.raises(EndpointError, match="of a; the endpoint answers as b"):
         again.require("b")
 
 
 def test_part_of_another_version_is_refused(tmp_path: Path):
-    pq.write_table(pa.table({"uid": ["x"]}), tmp_path / "part-000001.parquet")
+    (tmp_path / "scores").mkdir()
+    pq.write_table(pa.table({"uid": ["x"]}), tmp_path / "scores" / "part-000001-0.parquet")
     with pytest.raises(RunError, match="another version"):
-        RewardStore(tmp_path)
+        opened(tmp_path)
 
 
 def test_broken_part_is_refused(tmp_path: Path):
-    (tmp_path / "part-000001.parquet").write_bytes(b"PAR1")
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "part-000001-0.parquet").write_bytes(b"PAR1")
     with pytest.raises(RunError, match="cannot be read"):
-        RewardStore(tmp_path)
+        opened(tmp_path)
 
 
-def test_failed_commit_is_never_swallowed(tmp_path: Path):
-    (tmp_path / "file").touch()
-    store = RewardStore(tmp_path / "file" / "scores")
-    store.add([row("x", 1.0)])
+def test_failed_commit_is_never_swallowed_and_may_be_tried_again(tmp_path: Path):
+    store = opened(tmp_path)
+    (tmp_path / "scores").touch()
+    store.add([row(A, 1.0)])
     with pytest.raises(StoreError):
         store.commit()
+    (tmp_path / "scores").unlink()
+    store.commit()
+    assert rewards(store) == {A: 1.0}
+
+
+def test_empty_folder_has_no_rewards(tmp_path: Path):
+    assert stored_rewards(tmp_path / "scores").is_empty()

@@ -1,0 +1,184 @@
+"""The rows of one input as a table in the scratch folder: written once in order, read in order.
+
+A cache: it is found again by the input's files as they stand, and made again where it is missing.
+Never the whole table is held in memory but for the columns that a decision needs.
+"""
+
+import os
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import orjson
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.curation.layout import InputEntry
+from pipeline.curation.records import Fault
+from pipeline.curation.rows import ImageRef, Row
+from pipeline.curation.scratch import prune
+from pipeline.errors import StoreError
+
+BATCH_ROWS = 4096
+_INPUTS_KEY = b"inputs"
+_RECORDS = pa.schema(
+    [
+        pa.field("position", pa.int64(), nullable=False),
+        pa.field("uid", pa.string()),
+        pa.field("id", pa.string()),
+        pa.field("type", pa.string(), nullable=False),
+        pa.field("image", pa.string()),
+        pa.field("image_sha256", pa.string()),
+        pa.field("image_bytes", pa.int64()),
+        pa.field("code", pa.string()),
+        pa.field("message", pa.string()),
+        pa.field("num_turns", pa.int32(), nullable=False),
+        pa.field("num_answers", pa.int32(), nullable=False),
+    ]
+)
+
+
+class RecordTable:
+    """The rows of one input, by position."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens a table; it stays readable when its file is replaced or removed.
+
+        Raises:
+            OSError: there is none.
+            pa.ArrowException: it is broken.
+        """
+        self._file = path.open("rb")
+        weakref.finalize(self, self._file.close)
+        self._metadata = pq.ParquetFile(self._file).metadata.metadata
+
+    @property
+    def inputs(self) -> tuple[InputEntry, ...]:
+        """Returns the input files it was made of."""
+        return tuple(orjson.loads(self._metadata[_INPUTS_KEY]))
+
+    def frame(self, *columns: str) -> pl.DataFrame:
+        """Returns columns of all rows, in order of position."""
+        table = pq.ParquetFile(self._file).read(columns=list(columns))
+        found = pl.from_arrow(table)
+        assert isinstance(found, pl.DataFrame)
+        return found.select(columns)
+
+    def rows(self, positions: pl.Series) -> Iterator[Row]:
+        """Yields the rows at `positions`, which ascend."""
+        at = 0
+        for batch in pq.ParquetFile(self._file).iter_batches(batch_size=BATCH_ROWS):
+            found = pl.from_arrow(batch)
+            assert isinstance(found, pl.DataFrame)
+            end = int(positions.search_sorted(found["position"][-1], side="right"))
+            here = positions[at:end].to_frame("position")
+            yield from _rows_of(found.join(here, on="position", how="semi", maintain_order="left"))
+            at = end
+
+
+def can_be_scored() -> pl.Expr:
+    """Returns which records are scored: those with an image and without a fault."""
+    return pl.col("code").is_null() & pl.col("image_sha256").is_not_null()
+
+
+class RecordTableWriter:
+    """Writes a table beside its place; `finish` puts it there whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._rows: list[Row] = []
+        try:
+            self._writer = pq.ParquetWriter(self._beside, _RECORDS, compression="zstd")
+        except OSError as error:
+            raise StoreError(f"cannot write {self._beside}: {error.strerror}") from error
+
+    def append(self, row: Row) -> None:
+        """Takes the next row.
+
+        Raises:
+            StoreError: the write failed.
+        """
+        self._rows.append(row)
+        if len(self._rows) >= BATCH_ROWS:
+            self._flush()
+
+    def finish(self, inputs: Sequence[InputEntry]) -> RecordTable:
+        """Returns the whole table; the oldest of many tables are removed.
+
+        Raises:
+            StoreError: the write failed.
+        """
+        self._flush()
+        try:
+            self._writer.add_key_value_metadata({_INPUTS_KEY: orjson.dumps(list(inputs))})
+            self._writer.close()
+            self._beside.replace(self._path)
+            table = RecordTable(self._path)
+            prune(self._path.parent, "records-*.parquet")
+        except OSError as error:
+            raise StoreError(f"cannot write {self._path}: {error.strerror}") from error
+        return table
+
+    def discard(self) -> None:
+        """Removes what was written."""
+        self._writer.close()
+        self._beside.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        columns = list(zip(*map(_cells, self._rows), strict=True)) or [()] * len(_RECORDS)
+        arrays = [
+            pa.array(cells, field.type) for cells, field in zip(columns, _RECORDS, strict=True)
+        ]
+        try:
+            self._writer.write_batch(pa.record_batch(arrays, schema=_RECORDS))
+        except OSError as error:
+            raise StoreError(f"cannot write {self._beside}: {error.strerror}") from error
+        self._rows.clear()
+
+
+def _cells(row: Row) -> tuple[object, ...]:
+    image, fault = row.image, row.fault
+    return (
+        row.position,
+        row.uid,
+        row.id_json,
+        row.type,
+        None if image is None else str(image.path),
+        None if image is None else image.sha256,
+        None if image is None else image.num_bytes,
+        None if fault is None else str(fault.code),
+        None if fault is None else fault.message,
+        row.num_turns,
+        row.num_answers,
+    )
+
+
+def _rows_of(table: pl.DataFrame) -> Iterator[Row]:
+    for (
+        position,
+        uid,
+        id_json,
+        kind,
+        path,
+        sha256,
+        size,
+        code,
+        message,
+        turns,
+        answers,
+    ) in table.iter_rows():
+        image = None
+        if path is not None:
+            image = ImageRef(path=Path(path), sha256=sha256, num_bytes=size)
+        yield Row(
+            position=position,
+            uid=uid,
+            id_json=id_json,
+            type=kind,
+            image=image,
+            fault=None if code is None else Fault(code=code, message=message),
+            num_turns=turns,
+            num_answers=answers,
+        )

@@ -1,0 +1,91 @@
+"""The scan: the input read once, before anything is spent, into a table of its rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from pipeline.config import Config, SelectionConfig
+from pipeline.curation.cascade import check_keeps, with_stratum
+from pipeline.curation.corpus import Corpus
+from pipeline.curation.layout import InputEntry
+from pipeline.curation.progress import ProgressView
+from pipeline.curation.record_table import RecordTable, RecordTableWriter, can_be_scored
+from pipeline.curation.rows import Row
+from pipeline.curation.scratch import scratch_folder, scratch_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """The input, and the table of its rows."""
+
+    corpus: Corpus
+    table: RecordTable
+
+    @property
+    def inputs(self) -> Sequence[InputEntry]:
+        """Returns the input files."""
+        return self.table.inputs
+
+    def scorable_positions(self) -> pl.Series:
+        """Returns the positions of the records that are scored, ascending."""
+        columns = ("position", "code", "image_sha256")
+        return self.table.frame(*columns).filter(can_be_scored())["position"]
+
+    def scorable(self, selection: SelectionConfig) -> pl.DataFrame:
+        """Returns position, uid, stratum and num_answers of the records that are scored."""
+        columns = ("position", "uid", "type", "num_answers", "code", "image_sha256")
+        records = self.table.frame(*columns).filter(can_be_scored())
+        return with_stratum(records, selection).select("position", "uid", "stratum", "num_answers")
+
+    def decidable(self) -> pl.DataFrame:
+        """Returns position, uid, id, type, code, message and is_text_only of every record."""
+        columns = ("position", "uid", "id", "type", "code", "message")
+        is_text_only = pl.col("code").is_null() & pl.col("image_sha256").is_null()
+        records = self.table.frame(*columns, "image_sha256")
+        return records.select(*columns, is_text_only.alias("is_text_only"))
+
+
+def scan_input(config: Config, progress: ProgressView, *, reuses: bool = False) -> Scan:
+    """Reads the whole input once; `reuses` = a table of these very files will do, images unseen.
+
+    Raises:
+        InputError: a file is missing or no JSON array; it says the byte.
+        ConfigError: several dialects, or a stratum without a keep.
+        StoreError: the scratch folder cannot be written.
+    """
+    corpus = Corpus(config.input, limit=config.run.limit)
+    path = (
+        scratch_folder(config.run.scratch) / f"records-{scratch_name(*corpus.fingerprint)}.parquet"
+    )
+    table = _table_at(path) if reuses else None
+    scan = Scan(corpus=corpus, table=table or _scanned(corpus, path, progress))
+    strata = scan.scorable(config.selection)["stratum"].unique()
+    check_keeps(strata, config.selection)
+    return scan
+
+
+def _scanned(corpus: Corpus, path: Path, progress: ProgressView) -> RecordTable:
+    writer = RecordTableWriter(path)
+
+    def take(row: Row) -> None:
+        writer.append(row)
+        progress.advance(1)
+
+    progress.start("input", total=None)
+    try:
+        inputs = corpus.scan(take)
+        table = writer.finish(inputs)
+    finally:
+        writer.discard()
+    progress.finish()
+    return table
+
+
+def _table_at(path: Path) -> RecordTable | None:
+    try:
+        return RecordTable(path)
+    except (OSError, pa.ArrowException):
+        return None

@@ -1,0 +1,103 @@
+"""Which rewards a folder of parts holds: an index in the scratch folder, so that memory stays flat.
+
+Only a cache: the parts are the truth. It knows which parts it has read and reads the others; one
+that knows a part which is gone is made again.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Self
+
+from pipeline.errors import StoreError
+
+Key = tuple[str, int, int]  # uid, turn, candidate
+_CACHE_KIB = 16 * 1024
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS parts(name TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS keys(key BLOB PRIMARY KEY) WITHOUT ROWID",
+)
+
+
+class StoredKeys:
+    """The keys of one folder's parts; used by one driver at a time, from any of its threads."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._one_at_a_time = threading.Lock()
+
+    @classmethod
+    def of(cls, path: Path, parts: Iterable[Path], *, read: Callable[[Path], list[Key]]) -> Self:
+        """Returns the index of `parts`, which is kept at `path`; `read` gives the keys of one.
+
+        Raises:
+            StoreError: the scratch folder cannot be written.
+        """
+        wanted = {part.name: part for part in parts}
+        try:
+            keys = cls(_opened(path))
+            if not keys.part_names() <= wanted.keys():
+                keys.close()
+                path.unlink()
+                keys = cls(_opened(path))
+            for name in sorted(wanted.keys() - keys.part_names()):
+                keys.add(name, read(wanted[name]))
+        except sqlite3.Error as error:
+            path.unlink(missing_ok=True)
+            raise StoreError(f"cannot use {path}, which was removed: {error}") from error
+        return keys
+
+    def part_names(self) -> set[str]:
+        """Returns the names of the parts that were read."""
+        with self._one_at_a_time:
+            return {name for (name,) in self._connection.execute("SELECT name FROM parts")}
+
+    def holds(self, key: Key) -> bool:
+        """Returns whether a part holds the key.
+
+        Raises:
+            StoreError: the index cannot be read.
+        """
+        try:
+            with self._one_at_a_time:
+                found = self._connection.execute(
+                    "SELECT 1 FROM keys WHERE key = ?", (_packed(key),)
+                )
+                return found.fetchone() is not None
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot read the index of rewards: {error}") from error
+
+    def add(self, part_name: str, keys: Iterable[Key]) -> None:
+        """Takes the keys of a part that is on disk.
+
+        Raises:
+            StoreError: the index cannot be written.
+        """
+        try:
+            with self._one_at_a_time, self._connection:
+                rows = ((_packed(key),) for key in keys)
+                self._connection.executemany("INSERT OR IGNORE INTO keys VALUES (?)", rows)
+                self._connection.execute("INSERT INTO parts VALUES (?)", (part_name,))
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot write the index of rewards: {error}") from error
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._connection.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = TRUNCATE")  # stands a killed process
+    connection.execute("PRAGMA synchronous = OFF")  # a crashed machine makes it again
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    for statement in _SCHEMA:
+        connection.execute(statement)
+    return connection
+
+
+def _packed(key: Key) -> bytes:
+    uid, turn, candidate = key
+    place = turn.to_bytes(4, "little", signed=True) + candidate.to_bytes(4, "little")
+    return bytes.fromhex(uid) + place
