@@ -127,7 +127,7 @@ class GrpcStub:
         self._stub = stub
         self._model = pb.ModelIdentity(**model_of(kind))
 
-    def handler(self, kind: Kind) -> "grpc.GenericRpcHandler[bytes, bytes]":
+    def handler(self, kind: Kind) -> grpc.GenericRpcHandler:
         """Returns what a server registers."""
         methods = {
             "Score": grpc.unary_unary_rpc_method_handler(self._score),
@@ -261,7 +261,7 @@ async def _serve(holds: Holds) -> None:
     grpc_port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     sockets: dict[Kind, socket.socket] = {kind: _listener() for kind in SERVICES}
-    ports = {kind: listener.getsockname()[1] for kind, listener in sockets.items()}
+    ports: dict[Kind, int] = {kind: int(one.getsockname()[1]) for kind, one in sockets.items()}
     print(json.dumps(asdict(Ports(grpc=grpc_port, http=ports))), flush=True)
     rest = RestStub(stub, {port: kind for kind, port in ports.items()})
     config = uvicorn.Config(rest, lifespan="off", log_level="error", access_log=False)
