@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from clients.wire.codes import Code
 from clients.wire.schemas import Group, GroupRewards
 
+ARRIVAL_S = 0.05
 MAX_OWED = 16
 MAX_SKIPPED = 64
 
@@ -93,15 +94,20 @@ class KnownImages:
             held.num_owed = 1 + min(MAX_OWED, 2**held.num_lost // 2)
             held.num_lost += 1
 
-    async def arrived(self, hashes: Collection[str]) -> None:
-        """Waits for the images that other calls are sending now, whatever becomes of them."""
+    async def missing(self, hashes: Collection[str]) -> frozenset[str]:
+        """Returns the images that are neither held nor on their way.
+
+        What other calls are sending now gets a moment to arrive: services keep an image as soon as they
+        have read it, long before its rewards are there.
+        """
         ways = [self._on_the_way[h] for h in hashes if h in self._on_the_way and not self.holds(h)]
         if ways:
-            await asyncio.wait(ways)
+            await asyncio.wait(ways, timeout=ARRIVAL_S)
+        return frozenset(h for h in hashes if not (self.holds(h) or h in self._on_the_way))
 
     @contextmanager
     def sending(self, hashes: Collection[str]) -> Generator[None]:
-        """Has other calls wait for images until they were sent."""
+        """Has other calls go without the data of these images."""
         loop = asyncio.get_running_loop()
         ways = {h: loop.create_future() for h in hashes if h not in self._on_the_way}
         self._on_the_way |= ways

@@ -1,6 +1,8 @@
 """The gRPC clients: one channel to one service, errors by status and trailer."""
 
-from collections.abc import Mapping
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Literal, TypeVar
 
@@ -13,10 +15,13 @@ from pydantic import ValidationError
 from clients.connection import ConnectedInnerLLMClient, ConnectedRewardClient, Method, Retrying
 from clients.endpoint import Endpoint
 from clients.errors import BadAnswerError, ClientError, InvalidRequestError, error_of
+from clients.streaming import AskAloneError, NoStreamsError, ScoreStreams
 from clients.wire import align2llava_pb2 as pb
 from clients.wire.codes import CODE_TRAILER, RETRY_AFTER_TRAILER, code_of_grpc
 from clients.wire.convert import from_proto, to_proto
-from clients.wire.schemas import Message
+from clients.wire.schemas import Message, ScoreRequest
+
+logger = logging.getLogger(__name__)
 
 MESSAGES: Mapping[Method, tuple[type[ProtoMessage], type[ProtoMessage]]] = {
     Method.SCORE: (pb.ScoreRequest, pb.ScoreResponse),
@@ -26,6 +31,7 @@ MESSAGES: Mapping[Method, tuple[type[ProtoMessage], type[ProtoMessage]]] = {
     Method.GET_MODEL: (pb.GetModelRequest, pb.ModelIdentity),
 }
 ServiceName = Literal["QuestionReward", "AnswerReward", "InnerLLM"]
+MIN_TIMEOUT_S = 0.001
 S = TypeVar("S", bound=Message)
 
 
@@ -41,7 +47,9 @@ class GrpcRewardClient(ConnectedRewardClient):
     ) -> None:
         """Must be made inside a running event loop; `retries` False = a pool retries."""
         service: ServiceName = "QuestionReward" if kind == "question-reward" else "AnswerReward"
-        connection = _GrpcConnection(endpoint, service)
+        single = _GrpcConnection(endpoint, service)
+        is_many = endpoint.url.startswith("dns:")
+        connection = single if is_many else _StreamingConnection(single)
         super().__init__(Retrying(connection) if retries else connection)
 
 
@@ -58,6 +66,9 @@ class _GrpcConnection:
     """One channel: requests and answers as schemas, failures as `ClientError`."""
 
     def __init__(self, endpoint: Endpoint, service: ServiceName) -> None:
+        self.url = endpoint.url
+        self.max_body_bytes = endpoint.max_body_bytes
+        self._service = service
         self._channel = _channel(endpoint)
         self._metadata = tuple(endpoint.bearer().items())
         self._calls = {
@@ -76,22 +87,85 @@ class _GrpcConnection:
         try:
             message = request_class() if request is None else to_proto(request, request_class)
         except ValueError as error:
-            raise InvalidRequestError(
-                f"{method}: the request cannot be encoded: {error}"
-            ) from error
+            raise _unsendable(method, error) from error
         try:
             data = await self._calls[method](message, timeout=timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            raise _error_of(error) from error
+            raise error_of_rpc(error) from error
         try:
-            return from_proto(answer_class.FromString(data), schema)
-        except (DecodeError, ValidationError, ValueError) as error:
-            raise BadAnswerError(
-                f"{method}: the answer does not fit the schema: {error}"
-            ) from error
+            answer = answer_class.FromString(data)
+        except DecodeError as error:
+            raise BadAnswerError(f"the answer is no message: {error}") from error
+        return _fitting(answer, schema)
+
+    def open_score_stream(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        call = self._channel.stream_stream(
+            f"/align2llava.v1.{self._service}/ScoreStream",
+            request_serializer=_raw,
+            response_deserializer=_raw,
+        )
+        return aiter(call(requests, metadata=self._metadata))
 
     async def aclose(self) -> None:
         await self._channel.close()
+
+
+class _StreamingConnection:
+    """Scores over streams, and all else over single calls of the same channel.
+
+    A service without ScoreStream is asked by single calls for good.
+    """
+
+    def __init__(self, single: _GrpcConnection) -> None:
+        self._single = single
+        self._url = single.url
+        self._has_streams = True
+        self._streams = ScoreStreams(
+            single.open_score_stream,
+            error_of_rpc=error_of_rpc,
+            max_message_bytes=single.max_body_bytes,
+        )
+
+    async def attempt(
+        self, method: Method, request: Message | None, schema: type[S], *, timeout_s: float
+    ) -> S:
+        left_s = timeout_s
+        if self._has_streams and isinstance(request, ScoreRequest):
+            started = asyncio.get_running_loop().time()
+            answer = await self._streamed(request, timeout_s=timeout_s)
+            if answer is not None:
+                return _fitting(answer, schema)
+            left_s = max(MIN_TIMEOUT_S, started + timeout_s - asyncio.get_running_loop().time())
+        return await self._single.attempt(method, request, schema, timeout_s=left_s)
+
+    async def _streamed(
+        self, request: ScoreRequest, *, timeout_s: float
+    ) -> pb.ScoreResponse | None:
+        """Returns a stream's answer, None where the request is to be asked alone."""
+        try:
+            return await self._streams.ask(request, timeout_s=timeout_s)
+        except ValueError as error:
+            raise _unsendable(Method.SCORE, error) from error
+        except AskAloneError as error:
+            if isinstance(error, NoStreamsError) and self._has_streams:
+                self._has_streams = False
+                logger.warning("%s has no ScoreStream: it is asked by single calls", self._url)
+            return None
+
+    async def aclose(self) -> None:
+        await self._streams.aclose()
+        await self._single.aclose()
+
+
+def _unsendable(method: Method, error: ValueError) -> InvalidRequestError:
+    return InvalidRequestError(f"{method}: the request cannot be encoded: {error}")
+
+
+def _fitting(answer: ProtoMessage, schema: type[S]) -> S:
+    try:
+        return from_proto(answer, schema)
+    except ValidationError as error:
+        raise BadAnswerError(f"the answer does not fit the schema: {error}") from error
 
 
 def _raw(data: bytes) -> bytes:
@@ -113,7 +187,8 @@ def _channel(endpoint: Endpoint) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(target, options=options)
 
 
-def _error_of(error: grpc.aio.AioRpcError) -> ClientError:
+def error_of_rpc(error: grpc.aio.AioRpcError) -> ClientError:
+    """Returns what a failed call means, by its status and trailers."""
     trailers = dict(error.trailing_metadata() or ())
     trailer = trailers.get(CODE_TRAILER)
     code = code_of_grpc(error.code(), trailer if isinstance(trailer, str) else None)

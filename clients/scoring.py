@@ -46,8 +46,7 @@ class _Call:
         self._data = {image.sha256: image.data for image in images if image.data is not None}
 
     async def answer(self) -> ScoreResponse:
-        await self._known.arrived(self._hashes)
-        response = await self._first({h for h in self._to_be_had() if not self._known.holds(h)})
+        response = await self._first(await self._known.missing(self._to_be_had()))
         answers = list(response.groups)
         for code, num_times in ((Code.IMAGE_NEEDED, 1), (Code.INTERNAL, MAX_INTERNAL_RETRIES)):
             for _ in range(num_times):

@@ -64,11 +64,12 @@ def to_proto(message: schemas.Message, proto: type[P]) -> P:
         ValueError: a text is not valid Unicode (a lone surrogate), or a number is out of range.
     """
     target = proto()
-    _fill(target, message)
+    fill_proto(target, message)
     return target
 
 
-def _fill(target: ProtoMessage, message: schemas.Message) -> None:
+def fill_proto(target: ProtoMessage, message: schemas.Message) -> None:
+    """Sets the fields of an empty protobuf message; errors as in `to_proto`."""
     for field in _fields(type(message)):
         value: object = getattr(message, field.name)
         if value is None:
@@ -78,7 +79,7 @@ def _fill(target: ProtoMessage, message: schemas.Message) -> None:
         elif isinstance(value, schemas.Message):
             nested = getattr(target, field.name)
             nested.SetInParent()
-            _fill(nested, value)
+            fill_proto(nested, value)
         elif isinstance(value, schemas.Verdict):
             setattr(target, field.name, pb.Verdict.Value(f"{_VERDICT_PREFIX}{value.upper()}"))
         else:
@@ -89,7 +90,7 @@ def _fill(target: ProtoMessage, message: schemas.Message) -> None:
 def _fill_repeated(container: Any, values: Iterable[object]) -> None:
     for value in values:
         if isinstance(value, schemas.Message):
-            _fill(container.add(), value)
+            fill_proto(container.add(), value)
         else:
             cast("MutableSequence[object]", container).append(value)
 

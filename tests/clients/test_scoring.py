@@ -180,6 +180,25 @@ async def test_image_new_to_many_calls_at_once_goes_once():
     assert [data for sent in service.sent for data in sent if data] == [b"a"]
 
 
+async def test_call_does_not_wait_for_the_rewards_of_another():
+    service, known = Service(), KnownImages()
+    is_done = asyncio.Event()
+
+    async def keeps_at_once(groups: tuple[Group, ...]) -> ScoreResponse:
+        response = await service(groups)
+        if groups[0].items[0].id == "1":
+            await is_done.wait()
+        return response
+
+    first = asyncio.create_task(score_groups(keeps_at_once, [group("a", "1")], known=known))
+    await asyncio.sleep(0)
+    second = await score_groups(keeps_at_once, [group("a", "2")], known=known)
+    assert rewards(second) == [[2]]
+    is_done.set()
+    await first
+    assert service.sent == [[b"a"], [None]]
+
+
 async def test_call_that_fails_leaves_the_image_to_the_next():
     service, known = Service(), KnownImages()
     is_down = True
