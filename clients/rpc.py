@@ -10,7 +10,6 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
-from pydantic import ValidationError
 
 from clients.connection import ConnectedInnerLLMClient, ConnectedRewardClient, Method, Retrying
 from clients.endpoint import Endpoint
@@ -164,7 +163,7 @@ def _unsendable(method: Method, error: ValueError) -> InvalidRequestError:
 def _fitting(answer: ProtoMessage, schema: type[S]) -> S:
     try:
         return from_proto(answer, schema)
-    except ValidationError as error:
+    except ValueError as error:
         raise BadAnswerError(f"the answer does not fit the schema: {error}") from error
 
 

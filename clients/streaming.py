@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from clients.errors import ClientError, DeadlineError, UnavailableError, error_of
 from clients.wire import align2llava_pb2 as pb
 from clients.wire.codes import BY_NAME, Code
-from clients.wire.convert import fill_proto
+from clients.wire.convert import proto_values
 from clients.wire.schemas import ScoreRequest
 
 MAX_IN_FLIGHT = 64
@@ -69,14 +69,15 @@ class ScoreStreams:
         """
         deadline_ms = min(max(1, int(timeout_s * 1000)), _MAX_DEADLINE_MS)
         stream = self._with_room()
-        message = pb.ScoreStreamRequest(request_id=stream.next_id(), deadline_ms=deadline_ms)
-        fill_proto(message.request, request)
-        data = message.SerializeToString()
+        request_id = stream.next_id()
+        data = pb.ScoreStreamRequest(
+            request_id=request_id, deadline_ms=deadline_ms, request=proto_values(request)
+        ).SerializeToString()
         if len(data) > self._max_message_bytes:
             raise AskAloneError
         try:
             async with asyncio.timeout(timeout_s):
-                answer = await stream.send(message.request_id, data)
+                answer = await stream.send(request_id, data)
         except TimeoutError as error:
             raise DeadlineError(f"Score: no answer within {timeout_s:g} s") from error
         if answer.HasField("error"):

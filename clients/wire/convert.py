@@ -6,11 +6,11 @@ transport; a message that does not fit its schema raises pydantic's `ValidationE
 
 import types
 import typing
-from collections.abc import Iterable, MutableSequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar, cast
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message as ProtoMessage
 
 from clients.wire import align2llava_pb2 as pb
@@ -30,7 +30,15 @@ class _Field:
     nested: type[schemas.Message] | None
     is_verdict: bool
     is_repeated: bool
-    is_optional: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    """The fields of a schema by their protobuf numbers, and the values that absent fields stand for."""
+
+    fields: dict[int, _Field]
+    defaults: dict[str, object]
+    has_verdicts: bool
 
 
 def _inner_types(annotation: object) -> list[object]:
@@ -41,20 +49,25 @@ def _inner_types(annotation: object) -> list[object]:
 
 
 @cache
-def _fields(schema: type[schemas.Message]) -> tuple[_Field, ...]:
-    fields: list[_Field] = []
+def _layout(schema: type[schemas.Message], descriptor: Descriptor) -> _Layout:
+    fields: dict[int, _Field] = {}
+    defaults: dict[str, object] = {}
+    has_verdicts = False
     for name, info in schema.model_fields.items():
         classes = [t for t in _inner_types(info.annotation) if isinstance(t, type)]
-        fields.append(
-            _Field(
-                name=name,
-                nested=next((t for t in classes if issubclass(t, schemas.Message)), None),
-                is_verdict=schemas.Verdict in classes,
-                is_repeated=typing.get_origin(info.annotation) is tuple,
-                is_optional=type(None) in classes,
-            )
+        nested = next((t for t in classes if issubclass(t, schemas.Message)), None)
+        is_repeated = typing.get_origin(info.annotation) is tuple
+        is_verdict = schemas.Verdict in classes
+        wire = descriptor.fields_by_name[name]
+        fields[wire.number] = _Field(
+            name=name, nested=nested, is_verdict=is_verdict, is_repeated=is_repeated
         )
-    return tuple(fields)
+        has_verdicts |= is_verdict
+        if nested is not None:
+            has_verdicts |= _layout(nested, wire.message_type).has_verdicts
+        if info.is_required() and (is_repeated or not wire.has_presence):
+            defaults[name] = () if is_repeated else wire.default_value
+    return _Layout(fields=fields, defaults=defaults, has_verdicts=has_verdicts)
 
 
 def to_proto(message: schemas.Message, proto: type[P]) -> P:
@@ -63,36 +76,27 @@ def to_proto(message: schemas.Message, proto: type[P]) -> P:
     Raises:
         ValueError: a text is not valid Unicode (a lone surrogate), or a number is out of range.
     """
-    target = proto()
-    fill_proto(target, message)
-    return target
+    values = proto_values(message)
+    if _layout(type(message), proto.DESCRIPTOR).has_verdicts:
+        values = cast("dict[str, object]", _named(values))
+    return proto(**values)
 
 
-def fill_proto(target: ProtoMessage, message: schemas.Message) -> None:
-    """Sets the fields of an empty protobuf message; errors as in `to_proto`."""
-    for field in _fields(type(message)):
-        value: object = getattr(message, field.name)
-        if value is None:
-            continue
-        if field.is_repeated:
-            _fill_repeated(getattr(target, field.name), cast("Iterable[object]", value))
-        elif isinstance(value, schemas.Message):
-            nested = getattr(target, field.name)
-            nested.SetInParent()
-            fill_proto(nested, value)
-        elif isinstance(value, schemas.Verdict):
-            setattr(target, field.name, pb.Verdict.Value(f"{_VERDICT_PREFIX}{value.upper()}"))
-        else:
-            setattr(target, field.name, value)
+def proto_values(message: schemas.Message) -> dict[str, object]:
+    """Returns what a protobuf message without verdicts is made from, here or as a field of another."""
+    return message.model_dump(exclude_none=True)
 
 
-# protobuf's stubs leave repeated composite containers untyped.
-def _fill_repeated(container: Any, values: Iterable[object]) -> None:
-    for value in values:
-        if isinstance(value, schemas.Message):
-            fill_proto(container.add(), value)
-        else:
-            cast("MutableSequence[object]", container).append(value)
+def _named(value: object) -> object:
+    """Returns values with each verdict by its protobuf name."""
+    if isinstance(value, schemas.Verdict):
+        return f"{_VERDICT_PREFIX}{value.upper()}"
+    if isinstance(value, dict):
+        named = cast("dict[str, object]", value)
+        return {name: _named(one) for name, one in named.items()}
+    if isinstance(value, tuple):
+        return tuple(_named(one) for one in cast("tuple[object, ...]", value))
+    return value
 
 
 def from_proto(message: ProtoMessage, schema: type[S]) -> S:
@@ -106,25 +110,24 @@ def from_proto(message: ProtoMessage, schema: type[S]) -> S:
 
 def _values(message: ProtoMessage, schema: type[schemas.Message]) -> dict[str, object]:
     """Returns the present fields; nested messages too as plain values, validated once at the top."""
-    values: dict[str, object] = {}
-    for field in _fields(schema):
-        if field.is_repeated:
-            items: Iterable[object] = getattr(message, field.name)
-            values[field.name] = tuple(_value(item, field) for item in items)
-        elif message.DESCRIPTOR.fields_by_name[field.name].has_presence:
-            if message.HasField(field.name):
-                values[field.name] = _value(getattr(message, field.name), field)
-        else:
-            value = _value(getattr(message, field.name), field)
-            if value or not field.is_optional:
-                values[field.name] = value
+    layout = _layout(schema, message.DESCRIPTOR)
+    values = layout.defaults.copy()
+    # Only what is set comes, unlike with getattr: half the time for messages of many small fields.
+    for wire, value in message.ListFields():
+        field = layout.fields[wire.number]
+        values[field.name] = _value(value, field)
     return values
 
 
-def _value(value: object, field: _Field) -> object:
-    if field.nested is not None:
-        return _values(cast("ProtoMessage", value), field.nested)
+# Any: protobuf's stubs say no more of a field's value.
+def _value(value: Any, field: _Field) -> object:
+    nested = field.nested
+    if nested is not None:
+        if field.is_repeated:
+            return [_values(one, nested) for one in value]
+        return _values(value, nested)
+    if field.is_repeated:
+        return tuple(value)
     if field.is_verdict:
-        name = pb.Verdict.Name(cast("pb.Verdict", value))
-        return name.removeprefix(_VERDICT_PREFIX).lower()
+        return pb.Verdict.Name(value).removeprefix(_VERDICT_PREFIX).lower()
     return value

@@ -46,9 +46,10 @@ class Message(BaseModel):
 
 
 def _require_one(message: BaseModel, names: tuple[str, ...]) -> None:
-    present = [name for name in names if getattr(message, name) is not None]
-    if len(present) != 1:
-        raise ValueError(f"exactly one of {', '.join(names)} is needed; found {len(present)}")
+    values = message.__dict__
+    num_present = sum(values[name] is not None for name in names)
+    if num_present != 1:
+        raise ValueError(f"exactly one of {', '.join(names)} is needed; found {num_present}")
 
 
 class Image(Message):

@@ -136,3 +136,12 @@ def test_outcome_must_be_present():
 def test_unspecified_verdict_does_not_fit_the_schema():
     with pytest.raises(ValidationError, match="original_first"):
         from_proto(pb.Reviewed(verdict=pb.VERDICT_ORIGINAL), schemas.Reviewed)
+
+
+@pytest.mark.parametrize("verdict", [0, 7], ids=["unspecified", "unknown"])
+def test_verdict_outside_the_contract_is_refused(verdict: int):
+    known = pb.VERDICT_REWRITE
+    reviewed = pb.Reviewed(original_first=known, rewrite_first=known)
+    reviewed.verdict = verdict
+    with pytest.raises(ValueError, match=r"(?i)verdict"):
+        from_proto(reviewed, schemas.Reviewed)
