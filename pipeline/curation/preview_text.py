@@ -8,7 +8,6 @@ from pipeline.curation.explanation import ExplainedRewrite, Explanation
 from pipeline.curation.layout import QUESTION_TURN
 from pipeline.curation.preview import Preview
 from pipeline.curation.report_words import count, reward, seconds, words
-from pipeline.curation.selection import best_candidate
 
 MIN_WIDTH = 60
 _GAP = " | "
@@ -53,7 +52,7 @@ def _record(one: Explanation, width: int) -> Iterator[str]:
 def _chosen(rewards: Sequence[float | None]) -> int:
     """Returns the candidate that goes out: the best where all have rewards, else the first."""
     known = [value for value in rewards if value is not None]
-    return best_candidate(known) if len(known) == len(rewards) else 0
+    return known.index(max(known)) if len(known) == len(rewards) else 0
 
 
 def _told(mark: str, text: str, width: int) -> Iterator[str]:
