@@ -16,6 +16,7 @@ from pathlib import Path
 
 import orjson
 import pyarrow.parquet as pq
+import pytest
 
 from tests.contract.scripted_answers import review_key, rewrite_key, score_key
 from tests.contract.servers import ROOT
@@ -87,16 +88,20 @@ class Stub:
 
 @contextmanager
 def stub(folder: Path) -> Iterator[Stub]:
-    """The scripted services, which end with this process."""
-    with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("scripted_service.py"))],
-        env=environ(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    """The scripted services, which end with this process; drivers have a scratch folder of their own."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("scripted_service.py"))],
+            env=environ(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
         assert process.stdin is not None
         assert process.stdout is not None
+        patch.setenv("XDG_CACHE_HOME", str(folder / "scratch"))
         running = Stub(process=process, urls=json.loads(process.stdout.readline()), folder=folder)
         running.script()
         try:
