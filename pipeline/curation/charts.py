@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.curation.figures import LengthDecile, StageRewards
+from pipeline.curation.spend import ServicePace
 
 WIDTH = 340.0
 PLOT_HEIGHT = 108.0
 TOP = 20.0  # room for the label of the cut
 SIDE = 6.0
 MAX_TICKS = 5
+TIME_UNITS = ((3600, "h"), (60, "min"), (1, "s"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +40,26 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A bar chart; `cut_x` is where the cut's line stands, `cut_anchor` where its label goes."""
+    """A bar chart; `cut_x` is where the cut's line stands, `cut_anchor` where its label goes.
+
+    `fragile` marks where a record is fragile, over the bars.
+    """
 
     width: float
     height: float
     floor_y: float
     bars: tuple[Bar, ...]
     ticks: tuple[Tick, ...]
-    cut_x: float | None
-    cut_anchor: str
+    cut_x: float | None = None
+    cut_anchor: str = "start"
+    fragile: Bar | None = None
 
 
-def histogram(rewards: StageRewards) -> Chart:
-    """Returns the reward histogram of one stage and type: what passed stands on what did not."""
+def histogram(rewards: StageRewards, *, reach: float = 0.0) -> Chart:
+    """Returns the reward histogram of one stage and type: what passed stands on what did not.
+
+    Records within `reach` of the other side of the cut are fragile; 0 = none is.
+    """
     low, high = rewards.edges[0], rewards.edges[-1]
     step = (WIDTH - 2 * SIDE) / len(rewards.passed)
     tallest = max(map(sum, zip(rewards.passed, rewards.failed, strict=True)))
@@ -73,7 +82,18 @@ def histogram(rewards: StageRewards) -> Chart:
         ),
         cut_x=cut_x,
         cut_anchor="end" if cut_x is not None and cut_x > WIDTH / 2 else "start",
+        fragile=_fragile(rewards, reach),
     )
+
+
+def _fragile(rewards: StageRewards, reach: float) -> Bar | None:
+    lowest, highest = rewards.lowest_passed, rewards.highest_failed
+    if lowest is None or highest is None or highest + reach < lowest - reach or reach == 0:
+        return None
+    low, high = rewards.edges[0], rewards.edges[-1]
+    left = _place(max(low, lowest - reach), low, high)
+    right = _place(min(high, highest + reach), low, high)
+    return Bar(kind="fragile", x=left, y=TOP, width=max(right - left, 1.0), height=PLOT_HEIGHT)
 
 
 def _bar(kind: str, x: float, *, width: float, height: float, lift: float) -> list[Bar]:
@@ -128,8 +148,6 @@ def kept_columns(deciles: Sequence[LengthDecile]) -> Chart:
         floor_y=TOP + PLOT_HEIGHT,
         bars=tuple(bars),
         ticks=_ends(deciles),
-        cut_x=None,
-        cut_anchor="start",
     )
 
 
@@ -140,4 +158,47 @@ def _ends(deciles: Sequence[LengthDecile]) -> tuple[Tick, ...]:
     return (
         Tick(x=SIDE, label=f"{shortest} words", anchor="start"),
         Tick(x=WIDTH - SIDE, label=f"{longest} words", anchor="end"),
+    )
+
+
+def pace_columns(pace: ServicePace) -> Chart:
+    """Returns columns of items a second over time; each is as wide as its step is long."""
+    tallest = max((step.rate for step in pace.steps), default=0.0) or 1.0
+    scale = (WIDTH - 2 * SIDE) / pace.seconds if pace.seconds else 0.0
+    bars = [
+        bar
+        for step in pace.steps
+        for bar in _bar(
+            "passed",
+            SIDE + scale * step.start_s,
+            width=scale * (step.end_s - step.start_s),
+            height=PLOT_HEIGHT * step.rate / tallest,
+            lift=0.0,
+        )
+    ]
+    return Chart(
+        width=WIDTH,
+        height=TOP + PLOT_HEIGHT + 20.0,
+        floor_y=TOP + PLOT_HEIGHT,
+        bars=tuple(bars),
+        ticks=_times(pace.seconds),
+    )
+
+
+def _times(seconds: float) -> tuple[Tick, ...]:
+    if not seconds:
+        return ()
+    unit, name = next(one for one in TIME_UNITS if seconds >= 2 * one[0] or one[0] == 1)
+    ticks = nice_ticks(0.0, seconds / unit)
+    return tuple(
+        Tick(
+            x=_place(value, 0.0, seconds / unit),
+            label=f"{label} {name}" if index else label,
+            anchor="middle"
+            if index and value < 0.97 * seconds / unit
+            else "end"
+            if index
+            else "start",
+        )
+        for index, (value, label) in enumerate(ticks)
     )

@@ -19,6 +19,7 @@ from pipeline.curation.finished_run import (
     run_events,
     score_totals,
 )
+from pipeline.curation.fragility import measured_noise
 from pipeline.curation.layout import Decision, Manifest
 from pipeline.curation.measures import read_texts
 from pipeline.curation.report_figures import (
@@ -33,7 +34,7 @@ from pipeline.curation.report_page import render_page
 from pipeline.curation.rewrite_cards import RewriteCard, rewrite_cards
 from pipeline.curation.rewrite_figures import RewriteFigures, choose_turns, rewrite_figures, slim
 from pipeline.curation.set_figures import compared_sets, set_figures
-from pipeline.curation.spend import stage_times
+from pipeline.curation.spend import service_paces, stage_times
 from pipeline.curation.truth import TruthTable, read_truth, truth_figures
 
 logger = logging.getLogger(__name__)
@@ -102,13 +103,16 @@ def _findings(
     rewrites: RewriteFigures | None,
 ) -> Findings:
     sets = compared_sets(table, seed=run.seed)
+    events = list(run_events(run.paths))
     return Findings(
         sets=tuple(set_figures(sets)),
         truth=None if truth is None else truth_figures(sets, truth),
         rewrites=rewrites,
         quarantine=tuple(quarantine_groups(run.decisions, quarantine_lines(run.paths))),
         scores=tuple(score_totals(run.paths)),
-        times=tuple(stage_times(run_events(run.paths))),
+        noise=tuple(measured_noise(events)),
+        times=tuple(stage_times(events)),
+        paces=tuple(service_paces(events)),
         provenance=_provenance(run),
     )
 

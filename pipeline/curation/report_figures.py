@@ -17,10 +17,11 @@ from pipeline.curation.figures import (
     smallest_margin,
     stage_rewards,
 )
+from pipeline.curation.fragility import Fragility, Noise, fragile_decisions
 from pipeline.curation.layout import Decision, InputEntry, QuarantineLine
 from pipeline.curation.rewrite_figures import RewriteFigures
 from pipeline.curation.set_figures import SetFigures
-from pipeline.curation.spend import ScoreTotals, StageTime
+from pipeline.curation.spend import ScoreTotals, ServicePace, StageTime
 from pipeline.curation.truth import TruthFigures
 
 REPORT_VERSION = 1
@@ -82,6 +83,8 @@ class ReportFigures:
     counts: tuple[TypeCounts, ...]
     rewards: tuple[StageRewards, ...]
     smallest_margin: SmallestMargin | None
+    noise: tuple[Noise, ...]
+    fragile: tuple[Fragility, ...]
     correlations: tuple[Correlation, ...]
     kept_by_length: tuple[KeptByLength, ...]
     sets: tuple[SetFigures, ...]
@@ -89,7 +92,9 @@ class ReportFigures:
     rewrites: RewriteFigures | None
     quarantine: tuple[QuarantineGroup, ...]
     scores: tuple[ScoreTotals, ...]
+    device_s_per_kept_record: float | None
     times: tuple[StageTime, ...]
+    paces: tuple[ServicePace, ...]
     provenance: Provenance
 
 
@@ -102,23 +107,29 @@ class Findings:
     rewrites: RewriteFigures | None
     quarantine: tuple[QuarantineGroup, ...]
     scores: tuple[ScoreTotals, ...]
+    noise: tuple[Noise, ...]
     times: tuple[StageTime, ...]
+    paces: tuple[ServicePace, ...]
     provenance: Provenance
 
 
 def report_figures(table: pl.DataFrame, findings: Findings) -> ReportFigures:
     """Returns the report of a run's decisions joined with the lengths of its texts."""
     decisions = dict(table["decision"].value_counts().rows())
-    rewards = stage_rewards(_by_stratum(table, findings.provenance.stratum))
+    num_kept = decisions.get(Decision.KEPT, 0)
+    by_stratum = _by_stratum(table, findings.provenance.stratum)
+    rewards = stage_rewards(by_stratum)
     return ReportFigures(
         version=REPORT_VERSION,
         input=table.height,
-        kept=decisions.get(Decision.KEPT, 0),
+        kept=num_kept,
         dropped=decisions.get(Decision.DROPPED, 0),
         quarantined=decisions.get(Decision.QUARANTINED, 0),
         counts=tuple(counts_by_type(table)),
         rewards=tuple(rewards),
         smallest_margin=_smallest(rewards),
+        noise=findings.noise,
+        fragile=tuple(fragile_decisions(by_stratum, findings.noise)),
         correlations=tuple(correlations(table)),
         kept_by_length=tuple(kept_by_length(table)),
         sets=findings.sets,
@@ -126,7 +137,9 @@ def report_figures(table: pl.DataFrame, findings: Findings) -> ReportFigures:
         rewrites=findings.rewrites,
         quarantine=findings.quarantine,
         scores=findings.scores,
+        device_s_per_kept_record=_per_kept(findings.scores, num_kept),
         times=findings.times,
+        paces=findings.paces,
         provenance=findings.provenance,
     )
 
@@ -134,6 +147,10 @@ def report_figures(table: pl.DataFrame, findings: Findings) -> ReportFigures:
 def _by_stratum(table: pl.DataFrame, stratum: str) -> pl.DataFrame:
     # A cut belongs to its stratum: without strata there is one histogram a stage.
     return table if stratum == "type" else table.with_columns(pl.lit(ALL_TYPES).alias("type"))
+
+
+def _per_kept(scores: tuple[ScoreTotals, ...], num_kept: int) -> float | None:
+    return sum(row.device_s for row in scores) / num_kept if scores and num_kept else None
 
 
 def _smallest(rewards: list[StageRewards]) -> SmallestMargin | None:

@@ -10,9 +10,11 @@ from itertools import groupby
 
 import jinja2
 
-from pipeline.curation.charts import histogram, kept_columns
+from pipeline.curation.charts import histogram, kept_columns, pace_columns
 from pipeline.curation.example_cards import TypeCards
 from pipeline.curation.examples import PER_BAND
+from pipeline.curation.fragility import SIGMAS
+from pipeline.curation.fragility_words import noise_lines
 from pipeline.curation.report_figures import ReportFigures
 from pipeline.curation.report_words import FILTERS, OUTCOMES, count, percent, seconds, small
 from pipeline.curation.rewrite_cards import RewriteCard
@@ -31,6 +33,45 @@ def render_page(
     figures: ReportFigures, *, examples: Sequence[TypeCards], rewrites: Sequence[RewriteCard]
 ) -> str:
     """Returns the page as HTML."""
+    reach = {one.stage: SIGMAS * one.rms for one in figures.noise}
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            figures=figures,
+            summary=_unbroken(summary(figures)),
+            tiles=tiles(figures),
+            outcomes=OUTCOMES,
+            types=[row.type for row in figures.counts],
+            truth_types=_truth_types(figures),
+            histograms=[
+                (str(stage), [(row, histogram(row, reach=reach.get(stage, 0.0))) for row in rows])
+                for stage, rows in groupby(figures.rewards, key=lambda row: row.stage)
+            ],
+            noise_lines=[
+                _unbroken(line[0].upper() + line[1:])
+                for line in noise_lines(figures.noise, figures.fragile)
+            ],
+            fragile={(row.stage, row.type): row.num_fragile for row in figures.fragile},
+            pace_charts=[(row, pace_columns(row)) for row in figures.paces],
+            correlation_rows=[
+                list(cells)
+                for _, cells in groupby(
+                    figures.correlations, key=lambda cell: (cell.stage, cell.type)
+                )
+            ],
+            length_charts=[(row, kept_columns(row.deciles)) for row in figures.kept_by_length],
+            per_band=PER_BAND,
+            examples=[
+                (str(stage), list(groups))
+                for stage, groups in groupby(examples, key=lambda group: group.stage)
+            ],
+            rewrites=rewrites,
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline.curation"),
         autoescape=True,
@@ -40,29 +81,7 @@ def render_page(
     )
     environment.filters.update(FILTERS)
     environment.filters["percent"] = _page_percent
-    return environment.get_template("report.html.j2").render(
-        figures=figures,
-        summary=_unbroken(summary(figures)),
-        tiles=tiles(figures),
-        outcomes=OUTCOMES,
-        types=[row.type for row in figures.counts],
-        truth_types=_truth_types(figures),
-        histograms=[
-            (str(stage), [(row, histogram(row)) for row in rows])
-            for stage, rows in groupby(figures.rewards, key=lambda row: row.stage)
-        ],
-        correlation_rows=[
-            list(cells)
-            for _, cells in groupby(figures.correlations, key=lambda cell: (cell.stage, cell.type))
-        ],
-        length_charts=[(row, kept_columns(row.deciles)) for row in figures.kept_by_length],
-        per_band=PER_BAND,
-        examples=[
-            (str(stage), list(groups))
-            for stage, groups in groupby(examples, key=lambda group: group.stage)
-        ],
-        rewrites=rewrites,
-    )
+    return environment
 
 
 def _page_percent(share: float | None, digits: int = 1) -> str:
@@ -111,13 +130,21 @@ def tiles(figures: ReportFigures) -> list[Tile]:
     if figures.rewrites and figures.rewrites.num_turns:
         taken = figures.rewrites.statuses.get("rewritten", 0) / figures.rewrites.num_turns
         shown.append(Tile(value=percent(taken), label="of kept turns rewritten"))
+    shown += _boundary_tiles(figures)
+    if figures.device_s_per_kept_record is not None:
+        cost = seconds(figures.device_s_per_kept_record)
+        shown.append(Tile(value=cost, label="device time per kept record"))
+    return shown
+
+
+def _boundary_tiles(figures: ReportFigures) -> list[Tile]:
+    measured = [one.num_fragile for one in figures.fragile if one.num_fragile is not None]
+    if measured:
+        return [Tile(value=count(sum(measured)), label="decisions within noise of a cut")]
     if figures.smallest_margin:
         margin = small(figures.smallest_margin.margin)
-        shown.append(Tile(value=margin, label="smallest reward margin at a cut"))
-    if figures.scores and figures.kept:
-        cost = sum(row.device_s for row in figures.scores) / figures.kept
-        shown.append(Tile(value=seconds(cost), label="device time per kept record"))
-    return shown
+        return [Tile(value=margin, label="smallest reward margin at a cut")]
+    return []
 
 
 def _truth_tiles(figures: ReportFigures) -> list[Tile]:

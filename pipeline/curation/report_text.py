@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from pipeline.curation.export import Exported, ExportedBaseline
+from pipeline.curation.fragility_words import noise_lines
 from pipeline.curation.report_figures import ReportFigures
 from pipeline.curation.report_words import count, decimal, percent, set_name, small
 from pipeline.curation.set_figures import SetFigures
@@ -51,6 +52,7 @@ def _lines(figures: ReportFigures) -> Iterator[str]:
             f"smallest reward margin at a cut: {small(closest.margin)} "
             f"({closest.stage} stage, {closest.type})"
         )
+    yield from noise_lines(figures.noise, figures.fragile)
 
 
 def _set_line(one: SetFigures) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from pipeline.curation.figures import LengthDecile, TypeCounts
+from pipeline.curation.spend import ServicePace
 
 NONE = "n/a"
 
@@ -41,7 +42,7 @@ def decimal(value: float | None) -> str:
 
 def reward(value: float | None) -> str:
     """Returns a reward with three decimals."""
-    return NONE if value is None else f"{value:.3f}"
+    return NONE if value is None else f"{value:z.3f}"
 
 
 def small(value: float | None) -> str:
@@ -107,6 +108,16 @@ def share_list(deciles: Sequence[LengthDecile]) -> str:
     return ", ".join(percent(share) for share in shares(deciles))
 
 
+def peak(pace: ServicePace) -> float | None:
+    """Returns the highest rate of any step, in items a second."""
+    return max((step.rate for step in pace.steps), default=None)
+
+
+def pace_list(pace: ServicePace) -> str:
+    """Returns the rates over time as one line of text."""
+    return ", ".join(decimal(step.rate) for step in pace.steps)
+
+
 FILTERS: dict[str, Callable[..., str | int | float | None]] = {
     "count": count,
     "percent": percent,
@@ -121,4 +132,6 @@ FILTERS: dict[str, Callable[..., str | int | float | None]] = {
     "outcome": outcome,
     "tallest_share": tallest_share,
     "share_list": share_list,
+    "peak": peak,
+    "pace_list": pace_list,
 }

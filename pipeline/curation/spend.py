@@ -1,9 +1,13 @@
-"""What a run cost: device time of the stored rewards, wall time of its stages. Values only."""
+"""What a run cost, and how fast it went: device time, wall time, items answered over time. Values only."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.curation.layout import RewardStage
+from pipeline.curation.pace import ANSWERED
+
+MAX_STEPS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +47,106 @@ def stage_times(events: Iterable[Mapping[str, object]]) -> list[StageTime]:
         StageTime(stage=stage, seconds=total, num_records=records[stage])
         for stage, total in seconds.items()
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaceStep:
+    """What a service answered between two times, in seconds since its first call went out."""
+
+    start_s: float
+    end_s: float
+    num_items: int
+    device_s: float
+
+    @property
+    def rate(self) -> float:
+        """Items a second."""
+        seconds = self.end_s - self.start_s
+        return self.num_items / seconds if seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePace:
+    """How fast one service answered, in at most `MAX_STEPS` steps that follow each other.
+
+    Starts of the run follow each other too: what lay between them is left out.
+    """
+
+    service: str
+    num_items: int
+    num_calls: int
+    seconds: float
+    device_s: float
+    steps: tuple[PaceStep, ...]
+
+
+def service_paces(events: Iterable[Mapping[str, object]]) -> list[ServicePace]:
+    """Returns the pace of each service from the run's events, in the order they first answered."""
+    traces: dict[str, _Trace] = {}
+    for event in events:
+        if event.get("event") == "run_started":
+            for trace in traces.values():
+                trace.start_again()
+        if event.get("event") == ANSWERED:
+            traces.setdefault(str(event["service"]), _Trace()).add(event)
+    return [
+        ServicePace(
+            service=service,
+            num_items=sum(step.num_items for step in trace.steps),
+            num_calls=trace.num_calls,
+            seconds=trace.steps[-1].end_s,
+            device_s=math.fsum(step.device_s for step in trace.steps),
+            steps=tuple(coarser(trace.steps)),
+        )
+        for service, trace in traces.items()
+    ]
+
+
+class _Trace:
+    """The steps of one service, one for each event."""
+
+    def __init__(self) -> None:
+        self.steps: list[PaceStep] = []
+        self.num_calls = 0
+        self._offset_s = 0.0  # of this start of the run
+        self._elapsed_s = 0.0
+
+    def start_again(self) -> None:
+        self._offset_s += self._elapsed_s
+        self._elapsed_s = 0.0
+
+    def add(self, event: Mapping[str, object]) -> None:
+        elapsed_s = float(str(event["elapsed_s"]))
+        if elapsed_s < self._elapsed_s:  # `a2l align` starts without saying so beforehand
+            self.start_again()
+        step = PaceStep(
+            start_s=self._offset_s + self._elapsed_s,
+            end_s=self._offset_s + elapsed_s,
+            num_items=int(str(event["num_items"])),
+            device_s=float(str(event["device_ms"])) / 1000,
+        )
+        self._elapsed_s = elapsed_s
+        self.num_calls += int(str(event["num_calls"]))
+        self.steps.append(step)
+
+
+def coarser(steps: Sequence[PaceStep]) -> list[PaceStep]:
+    """Returns neighbours joined, so that no more than `MAX_STEPS` are left."""
+    shortest_s = (steps[-1].end_s - steps[0].start_s) / MAX_STEPS if steps else 0.0
+    joined: list[PaceStep] = []
+    for step in steps:
+        last = joined[-1] if joined else None
+        if last is not None and last.end_s - last.start_s < shortest_s:
+            joined[-1] = _joined(last, step)
+        else:
+            joined.append(step)
+    return joined
+
+
+def _joined(first: PaceStep, second: PaceStep) -> PaceStep:
+    return PaceStep(
+        start_s=first.start_s,
+        end_s=second.end_s,
+        num_items=first.num_items + second.num_items,
+        device_s=first.device_s + second.device_s,
+    )

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 from pipeline.config import dump_config, load_config
+from pipeline.curation.events import EventLog
 from pipeline.curation.layout import DECISIONS, REWRITES, SCORES, Gate, RewardStage, RunPaths
 
 TYPES = ("conversation", "detail", "complex_reasoning")
@@ -92,6 +93,7 @@ def make_run(
     _write_quarantine(run, drafts)
     _write_dataset(run, drafts)
     _write_manifest(run, raw, rows)
+    _write_events(run, rng)
     return RunFixture(
         run=run.root, raw=raw, truth=truth, rows=rows, records=[draft.record for draft in drafts]
     )
@@ -341,3 +343,32 @@ def _write_manifest(run: RunPaths, raw: Path, rows: list[dict[str, object]]) -> 
         "files": {"decisions.parquet": hashlib.sha256(run.decisions.read_bytes()).hexdigest()},
     }
     run.manifest.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+
+
+def _write_events(run: RunPaths, rng: random.Random) -> None:
+    log = EventLog(run.events)
+    log.write("run_started", resumed=False)
+    for stage in RewardStage:
+        for second in range(1, 31):
+            rate = (
+                40 if second < 4 else rng.randint(95, 120) if second < 20 else rng.randint(60, 80)
+            )
+            log.write(
+                "answered",
+                service=f"{stage}-reward",
+                elapsed_s=second * 1.5,
+                num_items=rate,
+                num_calls=5,
+                device_ms=rate * 9.5,
+            )
+        log.write(
+            "canaries_compared",
+            service=f"{stage}-reward",
+            identity=f"{stage}-tiny",
+            num_canaries=16,
+            num_compared=16,
+            num_moved=0 if stage is RewardStage.ANSWER else 15,
+            rms=0.0 if stage is RewardStage.ANSWER else 0.03,
+            largest=0.0 if stage is RewardStage.ANSWER else 0.08,
+        )
+        log.write("stage_finished", stage=stage.value, num_records=220, seconds=46.0)

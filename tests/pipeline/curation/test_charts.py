@@ -1,8 +1,17 @@
 import pytest
 
-from pipeline.curation.charts import PLOT_HEIGHT, WIDTH, histogram, kept_columns, nice_ticks
+from pipeline.curation.charts import (
+    PLOT_HEIGHT,
+    SIDE,
+    WIDTH,
+    histogram,
+    kept_columns,
+    nice_ticks,
+    pace_columns,
+)
 from pipeline.curation.figures import LengthDecile, StageRewards
 from pipeline.curation.layout import RewardStage
+from pipeline.curation.spend import PaceStep, ServicePace
 
 
 def rewards(passed: tuple[int, ...], failed: tuple[int, ...], **changes: object) -> StageRewards:
@@ -48,6 +57,33 @@ def test_cut_that_divides_nothing_is_not_drawn():
     assert histogram(rewards((4,), (0,), highest_failed=None)).cut_x is None
 
 
+def test_noise_is_marked_on_both_sides_of_the_cut():
+    marked = histogram(rewards((0, 4), (8, 0)), reach=0.3).fragile  # the cut: 0.4 and 0.6
+    assert marked is not None
+    plot = WIDTH - 2 * SIDE
+    assert marked.x == pytest.approx(SIDE + plot * 0.3)
+    assert marked.x + marked.width == pytest.approx(SIDE + plot * 0.7)
+
+
+def test_wide_noise_is_marked_inside_the_chart_only():
+    marked = histogram(rewards((0, 4), (8, 0)), reach=9.0).fragile
+    assert marked is not None
+    assert (marked.x, marked.width) == (SIDE, WIDTH - 2 * SIDE)
+
+
+@pytest.mark.parametrize(
+    ("reach", "changes"),
+    [
+        (0.0, {"lowest_passed": 0.5, "highest_failed": 0.5}),
+        (0.05, {}),
+        (1.0, {"lowest_passed": None}),
+    ],
+    ids=["no noise", "noise below the margin", "no cut"],
+)
+def test_cut_that_nothing_is_near_has_no_mark(reach: float, changes: dict[str, object]):
+    assert histogram(rewards((0, 4), (8, 0), **changes), reach=reach).fragile is None
+
+
 @pytest.mark.parametrize(
     ("low", "high", "labels"),
     [
@@ -73,3 +109,41 @@ def test_columns_show_the_share_kept_of_each_decile():
 
 def test_no_deciles_make_an_empty_chart():
     assert kept_columns([]).bars == ()
+
+
+def pace(*steps: tuple[float, int]) -> ServicePace:
+    ends = [sum(seconds for seconds, _ in steps[: index + 1]) for index in range(len(steps))]
+    return ServicePace(
+        service="question-reward",
+        num_items=sum(items for _, items in steps),
+        num_calls=len(steps),
+        seconds=ends[-1],
+        device_s=0.0,
+        steps=tuple(
+            PaceStep(start_s=end - seconds, end_s=end, num_items=items, device_s=0.0)
+            for end, (seconds, items) in zip(ends, steps, strict=True)
+        ),
+    )
+
+
+def test_columns_of_pace_are_as_high_as_the_rate_and_as_wide_as_the_time():
+    slow, fast = pace_columns(pace((30.0, 300), (10.0, 200))).bars
+    assert (slow.height, fast.height) == (PLOT_HEIGHT / 2, PLOT_HEIGHT)
+    assert slow.width + 1.2 == pytest.approx(3 * (fast.width + 1.2))
+    assert fast.x + fast.width <= WIDTH - SIDE
+
+
+@pytest.mark.parametrize(
+    ("seconds", "labels"),
+    [
+        (45.0, ["0", "20 s", "40 s"]),
+        (600.0, ["0.0", "2.5 min", "5.0 min", "7.5 min", "10.0 min"]),
+        (36_000.0, ["0.0", "2.5 h", "5.0 h", "7.5 h", "10.0 h"]),
+    ],
+)
+def test_time_is_told_in_the_unit_that_reads_best(seconds: float, labels: list[str]):
+    assert [tick.label for tick in pace_columns(pace((seconds, 9))).ticks] == labels
+
+
+def test_pace_of_an_instant_is_an_empty_axis():
+    assert pace_columns(pace((0.0, 9))).ticks == ()

@@ -63,6 +63,28 @@ def test_figures_add_up_to_the_decisions(own_run: RunFixture):
     assert figures["provenance"]["inputs"] == manifest["inputs"]
 
 
+def test_noise_fragile_decisions_and_pace_are_in_the_figures(own_run: RunFixture):
+    write_report(own_run.run)
+    figures = figures_of(own_run.run)
+    question, answer = figures["noise"]
+    assert (question["stage"], question["num_canaries"], question["rms"]) == ("question", 16, 0.03)
+    assert answer["rms"] == 0.0
+    fragile = Counter()
+    for row in figures["fragile"]:
+        fragile[row["stage"]] += row["num_fragile"]
+    assert fragile["question"] > fragile["answer"] == 0
+    assert [row["service"] for row in figures["paces"]] == ["question-reward", "answer-reward"]
+    assert all(len(row["steps"]) == 30 for row in figures["paces"])
+
+
+def test_noise_of_a_run_without_canaries_is_not_measured(own_run: RunFixture):
+    RunPaths(own_run.run).events.unlink()
+    written = write_report(own_run.run)
+    assert written.figures.noise == written.figures.paces == ()
+    assert {row.num_fragile for row in written.figures.fragile} == {None}
+    assert "noise was not measured" in written.page.read_text("utf-8")
+
+
 def test_truth_is_shown_for_the_selection_and_for_random_sets(own_run: RunFixture):
     written = write_report(own_run.run, truth=own_run.truth)
     shares = {
@@ -219,18 +241,27 @@ def test_run_of_any_shape_has_a_report_and_explains_each_record(
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(chromium_path() is None, reason="Chromium is not installed")
-@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
-def test_browser_shows_the_page_without_requests_or_errors(tmp_path: Path, width: int):
+@pytest.mark.parametrize(
+    ("width", "dark"), [(1280, False), (390, True)], ids=["desktop, light", "phone, dark"]
+)
+def test_browser_shows_the_page_without_requests_or_errors(
+    tmp_path: Path, width: int, *, dark: bool
+):
     fixture = make_run(tmp_path, hostile=HOSTILE)
     page = write_report(fixture.run, truth=fixture.truth).page
     with open_browser() as browser:
-        browser.open(page, width=width)
+        browser.open(page, width=width, dark=dark)
         decoded = browser.evaluate(
             "[...document.images].filter(i => i.complete && i.naturalWidth > 0).length"
         )
         assert decoded == browser.evaluate("document.images.length") > 20
         assert "records kept" in str(browser.evaluate("document.title"))
         assert browser.evaluate("document.documentElement.scrollWidth") == width
+        is_dark = "matchMedia('(prefers-color-scheme: dark)').matches"
+        assert browser.evaluate(is_dark) == dark
+        for chart in ("#rewards .fragile[width]", "#cost figure svg .passed"):
+            wide = f"[...document.querySelectorAll('{chart}')].map(r => r.getBoundingClientRect())"
+            assert browser.evaluate(f"{wide}.filter(r => r.width > 0 && r.height > 0).length") > 0
         asked = [
             event["params"]["request"]["url"]
             for event in browser.events

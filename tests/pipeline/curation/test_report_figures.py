@@ -1,5 +1,10 @@
+from dataclasses import replace
+
+import polars as pl
+
 from pipeline.config import Config
-from pipeline.curation.layout import QuarantineLine
+from pipeline.curation.figures import MEASURES
+from pipeline.curation.layout import QuarantineLine, RewardStage
 from pipeline.curation.report_figures import (
     ALL_TYPES,
     Findings,
@@ -8,8 +13,10 @@ from pipeline.curation.report_figures import (
     report_figures,
     stage_rules,
 )
+from pipeline.curation.spend import ScoreTotals
 from tests.pipeline.curation.tables import decisions_table
 from tests.pipeline.curation.test_baselines import run_table
+from tests.pipeline.curation.test_fragility import noise
 
 
 def findings(stratum: str) -> Findings:
@@ -29,7 +36,9 @@ def findings(stratum: str) -> Findings:
         rewrites=None,
         quarantine=(),
         scores=(),
+        noise=(),
         times=(),
+        paces=(),
         provenance=provenance,
     )
 
@@ -43,6 +52,26 @@ def test_cut_is_one_for_all_types_where_there_are_no_strata():
     figures = report_figures(run_table(), findings("none"))
     assert [row.type for row in figures.rewards] == [ALL_TYPES]
     assert {row.type for row in figures.counts} == {"conversation", "detail"}
+
+
+def test_fragile_decisions_are_held_against_the_cut_of_their_stratum():
+    measured = replace(findings("none"), noise=(noise(1000.0),))
+    (found,) = report_figures(run_table().with_columns(question_cut=10), measured).fragile
+    assert found.type == ALL_TYPES
+    assert found.num_fragile == found.num_scored
+
+
+def test_device_time_is_told_for_each_kept_record():
+    totals = [
+        ScoreTotals(stage=stage, num_rewards=1, num_tokens=1, num_truncated=0, device_s=3.0)
+        for stage in RewardStage
+    ]
+    table = decisions_table([{"reason": "kept"}] * 4 + [{"reason": "internal"}])
+    lengths = {name: [1] * 5 for name in MEASURES}
+    found = replace(findings("type"), scores=tuple(totals))
+    with_lengths = table.hstack(pl.DataFrame(lengths))
+    assert report_figures(with_lengths, found).device_s_per_kept_record == 1.5
+    assert report_figures(with_lengths, findings("type")).device_s_per_kept_record is None
 
 
 def line(position: int, code: str, message: str = "m") -> QuarantineLine:

@@ -27,6 +27,7 @@ from tests.pipeline.curation.tables import decisions_table
         (percent(1 / 3, 0), "33 %"),
         (decimal(1234.56), "1,234.6"),
         (reward(-0.12345), "-0.123"),
+        (reward(-0.0001), "0.000"),
         (small(0.000012345), "1.23e-05"),
         (signed(0.5), "+0.50"),
         (fixed(12.500), "12.5"),
