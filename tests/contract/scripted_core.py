@@ -100,6 +100,8 @@ class Core:
         elif fault is Kind.HANG:
             pause_s += script.hang_s
         await asyncio.sleep(pause_s)
+        if script.stalls_after is not None and self.num_requests.total() > script.stalls_after:
+            await asyncio.Event().wait()
         if fault is Kind.FORGETS:
             self._images[replica].clear()
         response = self._response(replica, request)

@@ -37,7 +37,8 @@ class Script:
 
     Replica number `liar` of question-reward answers as another model, from its second answer on or at
     once; every request with a text that holds `poison` fails; `failing_rewrites` = every sixth rewrite
-    is an `internal` error; after `drifts_after` answers rewards are 3 higher, of the same model.
+    is an `internal` error; after `drifts_after` answers rewards are 3 higher, of the same model; after
+    `stalls_after` answers no more come.
     """
 
     kinds: tuple[Kind, ...] = ()
@@ -50,6 +51,7 @@ class Script:
     poison: str | None = None
     failing_rewrites: bool = False
     drifts_after: int | None = None
+    stalls_after: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
