@@ -21,11 +21,11 @@ from clients.rpc import GrpcRewardClient
 from clients.wire import align2llava_pb2 as pb
 from clients.wire.codes import TABLE, Code
 from clients.wire.schemas import Group, Item, ModelIdentity, ScoreResponse
-from tests.contract.servers import Transport
 
 MODEL = ModelIdentity(
     name="m", kind="question-reward", identity="right", weights_sha256="w", dtype="float32"
 )
+Context = grpc.aio.ServicerContext[bytes, bytes]
 Act = Callable[[int], Awaitable[Code | None]]  # the number of the request, from 0 -> a refusal
 
 
@@ -81,23 +81,59 @@ async def over_rest(stub: Stub) -> AsyncIterator[RewardClient]:
         await client.aclose()
 
 
+def proto_of(answer: ScoreResponse) -> pb.ScoreResponse:
+    items = [pb.ItemReward(id=i.id, reward=i.reward) for i in answer.groups[0].items]
+    model = pb.ModelIdentity(name="m", kind=MODEL.kind, identity=answer.model.identity)
+    return pb.ScoreResponse(model=model, groups=[pb.GroupRewards(items=items)])
+
+
 @asynccontextmanager
 async def over_grpc(stub: Stub) -> AsyncIterator[RewardClient]:
-    async def handler(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def handler(request: bytes, context: Context) -> bytes:
         group = pb.ScoreRequest.FromString(request).groups[0]
         answer = await stub.answer([item.id for item in group.items])
         if isinstance(answer, Code):
             trailers = (("a2l-code", answer.value),)
             await context.abort(TABLE[answer].grpc_status, "as asked", trailers)
-        items = [pb.ItemReward(id=i.id, reward=i.reward) for i in answer.groups[0].items]
-        model = pb.ModelIdentity(name="m", kind=MODEL.kind, identity=answer.model.identity)
-        groups = [pb.GroupRewards(items=items)]
-        return pb.ScoreResponse(model=model, groups=groups).SerializeToString()
+        return proto_of(answer).SerializeToString()
 
+    async with grpc_client({"Score": grpc.unary_unary_rpc_method_handler(handler)}) as client:
+        yield client
+
+
+@asynccontextmanager
+async def over_stream(stub: Stub) -> AsyncIterator[RewardClient]:
+    async def handler(requests: AsyncIterator[bytes], context: Context) -> None:
+        writing = asyncio.Lock()
+
+        async def one(data: bytes) -> None:
+            asked = pb.ScoreStreamRequest.FromString(data)
+            answer = await stub.answer([i.id for i in asked.request.groups[0].items])
+            message = pb.ScoreStreamResponse(request_id=asked.request_id)
+            if isinstance(answer, Code):
+                message.error.code, message.error.message = answer.value, "as asked"
+            else:
+                message.response.CopyFrom(proto_of(answer))
+            async with writing:
+                await context.write(message.SerializeToString())
+
+        async with asyncio.TaskGroup() as tasks:
+            async for data in requests:
+                tasks.create_task(one(data))
+
+    async with grpc_client(
+        {"ScoreStream": grpc.stream_stream_rpc_method_handler(handler)}
+    ) as client:
+        yield client
+
+
+@asynccontextmanager
+async def grpc_client(
+    handlers: dict[str, "grpc.RpcMethodHandler[bytes, bytes]"],
+) -> AsyncIterator[RewardClient]:
     server = grpc.aio.server()
-    method = grpc.unary_unary_rpc_method_handler(handler)
     server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("align2llava.v1.QuestionReward", {"Score": method}),)
+        (grpc.method_handlers_generic_handler("align2llava.v1.QuestionReward", handlers),)
     )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -110,11 +146,14 @@ async def over_grpc(stub: Stub) -> AsyncIterator[RewardClient]:
         await server.stop(None)
 
 
+OVER = {"rest": over_rest, "grpc": over_grpc, "stream": over_stream}
+
+
 class Pooled:
     """A pool of scripted servers over one transport."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._connect = over_rest if transport == "rest" else over_grpc
+    def __init__(self, transport: str) -> None:
+        self._connect = OVER[transport]
         self._stack = AsyncExitStack()
         self.expelled: list[str] = []
 
@@ -135,9 +174,9 @@ class Pooled:
         await self._stack.aclose()
 
 
-@pytest.fixture
-async def pooled(transport: Transport) -> AsyncIterator[Pooled]:
-    pooled = Pooled(transport)
+@pytest.fixture(params=[*OVER])
+async def pooled(request: pytest.FixtureRequest) -> AsyncIterator[Pooled]:
+    pooled = Pooled(request.param)
     yield pooled
     await pooled.aclose()
 
@@ -233,7 +272,23 @@ async def test_only_replica_that_changes_its_model_is_an_error(pooled: Pooled):
         await client.score([group], timeout_s=5)
 
 
-async def test_stuck_call_is_answered_elsewhere_and_cancelled_at_the_server(pooled: Pooled):
+@pytest.mark.parametrize("pooled", ["rest", "grpc"], indirect=True)
+async def test_loser_of_two_calls_is_cancelled_at_the_server(pooled: Pooled):
+    stuck = await raced(pooled)
+    for _ in range(100):
+        if stuck.in_flight == 0:
+            break
+        await asyncio.sleep(0.01)
+    assert stuck.in_flight == 0
+    assert stuck.num_cancelled >= 1
+
+
+async def test_stuck_call_is_answered_elsewhere(pooled: Pooled):
+    await raced(pooled)
+
+
+async def raced(pooled: Pooled) -> Stub:
+    """A replica is stuck with a call that the other one answers then."""
     is_stuck = False
 
     async def act(_number: int) -> Code | None:
@@ -250,12 +305,7 @@ async def test_stuck_call_is_answered_elsewhere_and_cancelled_at_the_server(pool
     is_stuck = True
     async with asyncio.timeout(3):
         await scored(client, 2)
-    for _ in range(100):
-        if stuck.in_flight == 0:
-            break
-        await asyncio.sleep(0.01)
-    assert stuck.in_flight == 0
-    assert stuck.num_cancelled >= 1
+    return stuck
 
 
 async def test_service_that_only_refuses_ends_the_wait_and_is_not_stormed(pooled: Pooled):

@@ -1,17 +1,21 @@
-"""ScoreStream: every request answered once, in any order; a fault ends its request alone."""
+"""ScoreStream: every request answered once, in any order; a fault ends its request alone; clients use it."""
 
 import asyncio
+import re
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc
 import grpc.aio
+import httpx
 import pytest
 
 from clients.wire import align2llava_pb2 as pb
 from clients.wire.convert import to_proto
 from clients.wire.schemas import ScoreRequest
-from tests.contract.servers import Server
-from tests.contract.wire_values import question_group
+from tests.contract.servers import Server, server
+from tests.contract.wire_values import question_group, square
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -74,3 +78,51 @@ async def test_request_beyond_64_in_flight_is_overloaded(channel: grpc.aio.Chann
     assert refused
     assert {r.error.code for r in refused} == {"overloaded"}
     assert all(r.error.retry_after_ms > 0 for r in refused)
+
+
+async def answered_over(running: Server, method: str) -> float:
+    """How many requests the service has answered well."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        text = (await http.get(f"{running.url('rest')}/metrics")).text
+    line = rf'^a2l_requests_total{{code="ok",method="{method}",surface="grpc"}} (\S+)$'
+    found = re.search(line, text, re.MULTILINE)
+    return float(found.group(1)) if found else 0.0
+
+
+async def test_client_streams_and_loses_no_call_when_connections_grow_old(tmp_path: Path):
+    settings = {"A2L_MAX_CONNECTION_AGE_MS": "200", "BENTOML_CONFIG_OVERRIDES": "{}"}
+    with server("question-reward", tmp_path, settings=settings) as running:
+        client = running.reward_client("grpc")
+        end = time.monotonic() + 1.5
+        num_calls = 0
+        while time.monotonic() < end:
+            calls = [client.score([question_group(str(i))], timeout_s=10) for i in range(8)]
+            for response in await asyncio.gather(*calls):
+                assert response.groups[0].items[0].reward is not None
+            num_calls += 8
+        assert await answered_over(running, "score_stream") >= num_calls
+        assert await answered_over(running, "score") == 0
+        await client.aclose()
+
+
+async def test_image_new_to_many_calls_is_read_for_one_or_two_of_them(
+    question_server: Server,
+):
+    image = square("#0a0b0c")
+    assert image.data is not None
+    reads: list[str] = []
+
+    def load(sha256: str) -> bytes:
+        reads.append(sha256)
+        assert image.data is not None
+        return image.data
+
+    by_hash = image.model_copy(update={"data": None})
+    client = question_server.reward_client("grpc")
+    groups = [[question_group(str(i), image=by_hash)] for i in range(20)]
+    for response in await asyncio.gather(
+        *(client.score(one, timeout_s=10, load=load) for one in groups)
+    ):
+        assert response.groups[0].items[0].reward is not None
+    assert 1 <= len(reads) <= 2  # the first call may have guessed that the service holds it
+    await client.aclose()
