@@ -16,9 +16,19 @@ from pydantic import BaseModel
 from typer.core import TyperGroup
 
 from pipeline import cli_ahead, cli_results
-from pipeline.cli_options import AsJson, ConfigPath, RunPath, Seed, Sets, all_sets
+from pipeline.cli_options import (
+    AsJson,
+    Budgets,
+    ConfigPath,
+    RunPath,
+    Seed,
+    Sets,
+    all_sets,
+    connector_within,
+)
 from pipeline.cli_serve import serve
 from pipeline.config import api_key, load_config
+from pipeline.curation.budget import parse_budget
 from pipeline.curation.curate import curate
 from pipeline.curation.endpoints import NetworkConnector
 from pipeline.curation.progress import progress_view
@@ -88,16 +98,19 @@ def _curate(
     sets: Sets = None,
     limit: Annotated[int | None, typer.Option(min=0, help="Read N records only.")] = None,
     seed: Seed = None,
+    budgets: Budgets = None,
     as_json: AsJson = False,
 ) -> None:
     """Curates a dataset. Example: `a2l curate examples/blocks/curate.yaml --run-dir runs/demo`."""
+    budget = parse_budget(budgets or ())
     loaded = load_config(config, sets=all_sets(sets, limit=limit, seed=seed))
+    run_dir = run_dir or default_run_dir(config)
     with progress_view() as progress:
         summary = curate(
             loaded,
-            run_dir=run_dir or default_run_dir(config),
+            run_dir=run_dir,
             resume=resume,
-            connector=NetworkConnector(),
+            connector=connector_within(budget, run_dir=run_dir),
             api_key=api_key(),
             progress=progress,
         )

@@ -6,6 +6,7 @@ PipelineError
   +-- RunError           2   the run directory cannot be used as asked
   +-- QuarantineError    3   more quarantined than the limit; dataset and manifest are written
   +-- EndpointError      4   unreachable, refusing our key, or of another identity
+  +-- BudgetError        5   the budget is reached; resumable
   +-- StoreError         1   a local write failed
   +-- TerminatedError  143   SIGTERM; the run is resumable
 """
@@ -53,6 +54,12 @@ class EndpointError(PipelineError):
     """A service cannot be reached, refuses our key, or is another model than before."""
 
     exit_code = 4
+
+
+class BudgetError(PipelineError):
+    """The budget is reached; what was answered is stored, and the run is resumable."""
+
+    exit_code = 5
 
 
 class StoreError(PipelineError):

@@ -105,7 +105,8 @@ def write_sample(sample: Sample, folder: Path, *, config: Config) -> Config:
     """Writes the sample as files of its dialect, one for each input file, and returns its config.
 
     Records keep their bytes, their order and the type that is configured for their file. A run on it
-    has no limit and no canaries, so that it asks for the sample and nothing else.
+    has no limit and no canaries, so that it asks for the sample and nothing else, and its scratch
+    lies in `folder` too.
 
     Raises:
         StoreError: a write failed.
@@ -120,10 +121,11 @@ def write_sample(sample: Sample, folder: Path, *, config: Config) -> Config:
             write_durably(path, b"".join(raw + b"\n" for raw in raws))
         paths.append(InputPath(path=path, type=file.type))
     changed = {"path": paths, "format": sample.dialect}
+    alone = {"limit": 0, "canaries": 0, "scratch": folder / "scratch"}
     return config.model_copy(
         update={
             "input": config.input.model_copy(update=changed),
-            "run": config.run.model_copy(update={"limit": 0, "canaries": 0}),
+            "run": config.run.model_copy(update=alone),
         }
     )
 

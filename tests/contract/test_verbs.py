@@ -55,3 +55,15 @@ def test_preview_as_json_is_one_object(config: Path, sets: list[str]):
     found = json.loads(result.stdout)
     assert len(found["records"]) == 5
     assert found["num_input"] == 120
+
+
+def test_curation_stops_at_its_budget_and_goes_on(config: Path, sets: list[str], tmp_path: Path):
+    command = ("curate", config, "--run-dir", tmp_path / "run", *sets)
+    stopped = a2l(*command, "--budget", "requests=3")
+    assert stopped.exit_code == 5
+    (line,) = [one for one in stopped.stderr.splitlines() if one.startswith("a2l: ")]
+    assert "budget of 3 requests reached: spent 3 requests" in line
+    assert f"go on with --run-dir {tmp_path}/run --resume always" in line
+    whole = a2l(*command, "--resume", "always")
+    assert whole.exit_code == 0, whole.stderr
+    assert "of 120 records kept" in whole.stdout

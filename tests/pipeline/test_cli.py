@@ -91,3 +91,9 @@ def test_keep_outside_of_its_range_exits_2(tmp_path: Path, keep: str):
     code, _, err = called("select", tmp_path, "--question-keep", keep)
     assert code == 2
     assert "a number in [0, 1] is needed" in err
+
+
+def test_wrong_budget_exits_2(tmp_path: Path):
+    code, _, err = called("curate", write_world(tmp_path, []), "--budget", "tokens=5")
+    assert code == 2
+    assert "requests=N, minutes=N or gpu-seconds=N" in err
