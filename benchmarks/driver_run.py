@@ -31,6 +31,7 @@ class StageMark:
     stage: str
     began_s: float
     ended_s: float = 0.0
+    cpu_s: float = 0.0  # of the whole process
     num_records: int = 0
     peak_mb: float = 0.0  # 10**6 bytes
 
@@ -69,7 +70,8 @@ class StageMarks:
         """Begins a stage, and its peak anew."""
         self.look()
         (_PROCESS / "clear_refs").write_text(_RESET_PEAK, encoding="ascii")
-        self.marks.append(StageMark(stage=stage, began_s=self._now()))
+        cpu_s = -time.process_time()  # completed at the end
+        self.marks.append(StageMark(stage=stage, began_s=self._now(), cpu_s=cpu_s))
 
     def advance(self, num_done: int) -> None:
         """Counts records of the current stage as done."""
@@ -78,6 +80,7 @@ class StageMarks:
     def finish(self) -> None:
         """Ends the current stage."""
         self.marks[-1].ended_s = self._now()
+        self.marks[-1].cpu_s += time.process_time()
         self.marks[-1].peak_mb = self.look()
 
     def look(self) -> float:

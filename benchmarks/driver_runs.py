@@ -57,6 +57,10 @@ class Run:
         marks = self.outcome.of(SELECTING)
         return sum(mark.seconds for mark in marks) if marks else None
 
+    def _us_a_record(self, stage: str) -> float:
+        mark = self.outcome.of(stage)[-1]
+        return 1e6 * mark.cpu_s / mark.num_records
+
     def row(self) -> dict[str, Cell]:
         """Returns what is shown of it; messages are those of all stages, microseconds of CPU time."""
         outcome, asked = self.outcome, self.asked
@@ -68,6 +72,8 @@ class Run:
             "whole_per_s": outcome.num_input / outcome.total_s,
             "seconds": outcome.total_s,
             "driver_us_a_record": 1e6 * outcome.cpu_s / outcome.num_input,
+            "input_us_a_record": self._us_a_record("input"),
+            "question_us_a_record": self._us_a_record("question"),
             "stub_us_an_item": 1e6 * asked.cpu_s / asked.num_items,
             "messages_per_s": asked.num_messages / asking_s,
             "groups_a_message": asked.num_groups / asked.num_messages,
