@@ -13,7 +13,7 @@ from clients.errors import BadAnswerError, ImageNeededError
 from clients.known_images import KnownImages
 from clients.retry import MAX_INTERNAL_RETRIES
 from clients.wire.codes import Code
-from clients.wire.schemas import Group, GroupRewards, Image, ItemReward, ScoreResponse
+from clients.wire.schemas import Group, GroupRewards, Image, ItemReward, ScoreResponse, Usage
 
 Send = Callable[[tuple[Group, ...]], Awaitable[ScoreResponse]]
 
@@ -47,6 +47,8 @@ class _Call:
 
     async def answer(self) -> ScoreResponse:
         response = await self._first(await self._known.missing(self._to_be_had()))
+        if not any(item.error for group in response.groups for item in group.items):
+            return response
         answers = list(response.groups)
         for code, num_times in ((Code.IMAGE_NEEDED, 1), (Code.INTERNAL, MAX_INTERNAL_RETRIES)):
             for _ in range(num_times):
@@ -101,7 +103,8 @@ class _Call:
             items = list(answers[position].items)
             for i, item in zip(indices, answer.items, strict=True):
                 items[i] = item
-            answers[position] = GroupRewards(items=tuple(items), usage=answer.usage)
+            usage = _sum(answers[position].usage, answer.usage)
+            answers[position] = GroupRewards(items=tuple(items), usage=usage)
 
     def _to_be_had(self) -> AbstractSet[str]:
         """Returns the images whose data is here or can be loaded."""
@@ -151,6 +154,14 @@ def _needed(groups: Sequence[Group], response: ScoreResponse) -> AbstractSet[str
 
 def _failed_with(item: ItemReward, code: Code) -> bool:
     return item.error is not None and item.error.code == code
+
+
+def _sum(first: Usage, second: Usage) -> Usage:
+    return Usage(
+        prefix_tokens=first.prefix_tokens + second.prefix_tokens,
+        suffix_tokens=first.suffix_tokens + second.suffix_tokens,
+        device_ms=first.device_ms + second.device_ms,
+    )
 
 
 def _part(group: Group, indices: Sequence[int]) -> Group:

@@ -134,12 +134,13 @@ class _Stream:
         return answer
 
     def retire_if_due(self, now: float) -> None:
-        """Takes no more requests after its time, and ends when nobody waits for an answer."""
-        if now >= self._retires_at and not self._is_retired:
+        """Takes no more requests after its time, and is given up when nobody waits for an answer."""
+        if self._is_retired:
+            if all(answer.done() for answer in self._out.values()):
+                self._reading.cancel()
+        elif now >= self._retires_at:
             self._is_retired = True
-            self._to_write.put_nowait(None)
-        if self._is_retired and all(answer.done() for answer in self._out.values()):
-            self._reading.cancel()
+            self._to_write.put_nowait(None)  # its last answer ends it
 
     async def aclose(self) -> None:
         self._reading.cancel()

@@ -18,6 +18,7 @@ from clients.wire.schemas import (
     ItemReward,
     ModelIdentity,
     ScoreResponse,
+    Usage,
 )
 
 MODEL = ModelIdentity(name="m", kind="k", identity="i", weights_sha256="w", dtype="float32")
@@ -53,7 +54,11 @@ class Service:
         return ScoreResponse(
             model=MODEL,
             groups=tuple(
-                GroupRewards(items=tuple(self.item(g, item) for item in g.items)) for g in groups
+                GroupRewards(
+                    items=tuple(self.item(g, item) for item in g.items),
+                    usage=Usage(suffix_tokens=len(g.items), device_ms=0.5),
+                )
+                for g in groups
             ),
         )
 
@@ -99,6 +104,7 @@ async def test_failed_item_is_asked_again_alone_and_at_most_twice():
     response = await score_groups(service, [group("a", "0", "1", "2")], known=KnownImages())
     assert rewards(response) == [[0, 1, None]]
     assert len(service.sent) == 3
+    assert response.groups[0].usage == Usage(suffix_tokens=3 + 2 + 2, device_ms=1.5)
 
 
 @pytest.mark.parametrize(

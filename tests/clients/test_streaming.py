@@ -394,6 +394,7 @@ async def test_stream_past_its_age_is_not_kept_for_an_answer_nobody_waits_for():
     given_up.cancel()
     await asyncio.gather(given_up, return_exceptions=True)
     assert await asked(streams, "2") == 2
+    assert await asked(streams, "3") == 3
     await asyncio.sleep(0.005)
     assert (opened.num_opened, opened.num_open) == (2, 1)
     await streams.aclose()
