@@ -7,19 +7,20 @@ decided in `fragility`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from clients.api import LoadImage, RewardClient
 from clients.errors import ClientError
-from clients.wire.schemas import Group, GroupRewards, Item, ModelIdentity, ScoreResponse
+from clients.wire.schemas import Group, GroupRewards, ModelIdentity, ScoreResponse
 from pipeline.config import RunConfig
 from pipeline.curation.events import Notify
 from pipeline.curation.fragility import CANARIES_COMPARED
 from pipeline.errors import EndpointError
 
 SHARE = 0.01  # of the items asked for, besides one round at the end
-PER_CALL = 4  # canaries taken from one call at most, each from another group
+PER_CALL = 4  # canaries taken from one call at most, of as many groups as it has
 MAX_HELD_BYTES = 2**20  # of an image that has to be held in memory for its canary
 MIN_REWARDS = 32  # rewards seen before their spread can judge a canary
 LAST_ROUND_TIMEOUT_S = 30.0
@@ -84,14 +85,11 @@ class CanaryClient:
     def _watch(
         self, groups: Sequence[Group], answers: Sequence[GroupRewards], *, load: LoadImage | None
     ) -> None:
-        taken: list[_Canary] = []
-        wanted = min(PER_CALL, self._config.canaries - len(self._canaries))
-        for group, answer in zip(groups, answers, strict=True):
+        for answer in answers:
             self._num_since += len(answer.items)
             self._spread.add(answer)
-            if len(taken) < wanted and (canary := _canary_of(group, answer, load)) is not None:
-                taken.append(canary)
-        self._canaries += taken
+        wanted = min(PER_CALL, self._config.canaries - len(self._canaries))
+        self._canaries += islice(_fit(groups, answers, load), wanted)
 
     async def _compare(self, *, timeout_s: float) -> None:
         canaries, self._num_since = tuple(self._canaries), 0
@@ -165,20 +163,24 @@ class _Spread:
         return math.sqrt(self._squares / max(1, self.num_rewards))
 
 
-def _canary_of(group: Group, answer: GroupRewards, load: LoadImage | None) -> _Canary | None:
+def _fit(
+    groups: Sequence[Group], answers: Sequence[GroupRewards], load: LoadImage | None
+) -> Iterator[_Canary]:
+    """Yields what may be canaries: the first item of each group, then the second of each, and so on."""
+    for depth in range(max((len(group.items) for group in groups), default=0)):
+        for group, answer in zip(groups, answers, strict=True):
+            reward = answer.items[depth].reward if depth < len(answer.items) else None
+            if reward is not None and not _is_heavy(group):
+                item = group.items[depth]
+                # Logs of a service tell canaries from what is asked for its own sake.
+                renamed = item.model_copy(update={"id": f"canary/{item.id}"})
+                alone = Group(image=group.image, items=(renamed,))
+                yield _Canary(group=alone, load=load, reward=reward)
+
+
+def _is_heavy(group: Group) -> bool:
     data = None if group.image is None else group.image.data
-    if data is not None and len(data) > MAX_HELD_BYTES:
-        return None
-    for item, outcome in zip(group.items, answer.items, strict=True):
-        if outcome.reward is not None:
-            alone = Group(image=group.image, items=(_renamed(item),))
-            return _Canary(group=alone, load=load, reward=outcome.reward)
-    return None
-
-
-def _renamed(item: Item) -> Item:
-    # Logs of a service tell canaries from what is asked for its own sake.
-    return item.model_copy(update={"id": f"canary/{item.id}"})
+    return data is not None and len(data) > MAX_HELD_BYTES
 
 
 def _load_any(canaries: Sequence[_Canary]) -> LoadImage | None:

@@ -25,6 +25,7 @@ from pipeline.curation.quarantine import QuarantineStore, line_of
 from pipeline.curation.readers import ArrayStyle, read_array_style
 from pipeline.curation.records import Fault
 from pipeline.curation.report import write_report
+from pipeline.curation.report_figures import ReportFigures
 from pipeline.curation.rows import Loaded
 from pipeline.curation.scan import Scan
 from pipeline.curation.tables import TableKind, write_table
@@ -45,6 +46,7 @@ class Published:
     """What was written."""
 
     manifest: Manifest
+    report: ReportFigures
     num_changed: int
     num_turns_rewritten: int
     num_turns_not_aligned: int
@@ -100,10 +102,11 @@ class Publisher:
             counts=counts,
             models=verdicts.models,
         )
-        write_report(self._paths.root, manifest=manifest)
+        written = write_report(self._paths.root, manifest=manifest)
         write_manifest(self._paths, manifest)
         return Published(
             manifest=manifest,
+            report=written.figures,
             num_changed=num_changed,
             num_turns_rewritten=self._num_rewritten,
             num_turns_not_aligned=self._num_not_aligned,

@@ -1,10 +1,12 @@
 """The summary of a curation, for people and as one JSON object. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
+from pipeline.curation.fragility import Fragility, Noise
+from pipeline.curation.fragility_words import noise_lines
 from pipeline.curation.layout import Decision, TypeCounts
 from pipeline.curation.publish import Published
 
@@ -19,7 +21,10 @@ class CodeSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What a run did. `gaps`: stage -> stratum -> smallest reward gap at the cut."""
+    """What a run did. `gaps`: stage -> stratum -> smallest reward gap at the cut.
+
+    `noise` has no entry for a stage whose canaries were not compared.
+    """
 
     run_dir: str
     num_input: int
@@ -29,6 +34,8 @@ class Summary:
     counts: Mapping[str, TypeCounts]
     quarantined: Mapping[str, CodeSummary]
     gaps: Mapping[str, Mapping[str, float]]
+    noise: Sequence[Noise]
+    fragile: Sequence[Fragility]
     num_changed: int
     num_turns_rewritten: int
     num_turns_not_aligned: int
@@ -64,6 +71,8 @@ def summary_of(
             .iter_rows()
         },
         gaps=gaps,
+        noise=published.report.noise,
+        fragile=published.report.fragile,
         num_changed=published.num_changed,
         num_turns_rewritten=published.num_turns_rewritten,
         num_turns_not_aligned=published.num_turns_not_aligned,
@@ -92,5 +101,6 @@ def summary_text(summary: Summary) -> str:
     for stage, gaps in summary.gaps.items():
         shown = ", ".join(f"{stratum} {gap:.3g}" for stratum, gap in sorted(gaps.items()))
         lines.append(f"smallest reward gap at the {stage} cut: {shown}")
+    lines += noise_lines(summary.noise, summary.fragile)
     lines.append(f"took {summary.seconds:.1f} s; report: {summary.run_dir}/report/index.html")
     return "\n".join(lines)

@@ -81,6 +81,14 @@ async def test_canaries_are_the_first_answered_spread_over_groups_and_calls():
     ]
 
 
+async def test_call_of_few_groups_gives_several_canaries_of_each():
+    inner = WaveringClient()
+    client, _ = watched(inner)
+    await client.score(groups(0, num_groups=2, num_items=3), timeout_s=1)
+    await client.compare_last()
+    assert inner.canary_ids == [f"canary/0/{name}" for name in ("0/0", "1/0", "0/1", "1/1")]
+
+
 async def test_service_that_always_says_the_same_has_no_noise():
     client, events = watched(WaveringClient())
     for call in range(3):
@@ -173,11 +181,11 @@ async def test_item_that_has_no_reward_is_no_canary_and_is_not_compared():
     first, second, *_ = groups(0)
     spoiled = Item(id="spoiled", questions=("[[item internal]]",))
     await client.score(
-        [Group(image=first.image, items=(spoiled, *first.items)), second], timeout_s=1
+        [Group(image=first.image, items=(spoiled, first.items[0])), second], timeout_s=1
     )
     await client.compare_last()
-    assert inner.canary_ids == ["canary/0/0/0", "canary/0/1/0"]
-    assert (events.seen[0]["num_canaries"], events.seen[0]["num_compared"]) == (2, 1)
+    assert inner.canary_ids == ["canary/0/1/0", "canary/0/0/0", "canary/0/1/1"]
+    assert (events.seen[0]["num_canaries"], events.seen[0]["num_compared"]) == (3, 1)
 
 
 async def test_image_is_loaded_again_by_the_loader_of_its_own_call():
