@@ -26,7 +26,7 @@ async def score_groups(
     Images without data come from `load`, off the event loop, once the service turns out to lack them.
 
     Raises:
-        BadAnswerError: the answer has not these groups or items.
+        BadAnswerError: the answer has not these groups or items, or is of two models.
     """
     return await _Call(send, tuple(groups), known=known, load=load).answer()
 
@@ -52,7 +52,7 @@ class _Call:
         answers = list(response.groups)
         for code, num_times in ((Code.IMAGE_NEEDED, 1), (Code.INTERNAL, MAX_INTERNAL_RETRIES)):
             for _ in range(num_times):
-                await self._ask_again(answers, code=code)
+                await self._ask_again(answers, code=code, identity=response.model.identity)
         return ScoreResponse(model=response.model, groups=tuple(answers))
 
     async def _first(self, missing: AbstractSet[str]) -> ScoreResponse:
@@ -84,8 +84,8 @@ class _Call:
                 self._known.learn(group, answer)
         return response
 
-    async def _ask_again(self, answers: list[GroupRewards], *, code: Code) -> None:
-        """Asks again, with data, for the items that failed with `code`; replaces their outcomes."""
+    async def _ask_again(self, answers: list[GroupRewards], *, code: Code, identity: str) -> None:
+        """Asks the same model again, with data, for the items that failed with `code`; replaces their outcomes."""
         failed = {
             position: indices
             for position, answer in enumerate(answers)
@@ -99,6 +99,10 @@ class _Call:
         )
         hashes = {group.image.sha256 for group in again if group.image is not None}
         response = await self._ask(again, with_data=hashes & self._to_be_had())
+        if response.model.identity != identity:
+            raise BadAnswerError(
+                f"one call was answered by two models: {identity}, then {response.model.identity}"
+            )
         for (position, indices), answer in zip(failed.items(), response.groups, strict=True):
             items = list(answers[position].items)
             for i, item in zip(indices, answer.items, strict=True):

@@ -236,3 +236,22 @@ async def test_name_of_many_servers_is_soon_sent_few_calls_twice():
     for _ in range(300):
         assert rewards(await score_groups(next_server, [group("a")], known=known)) == [[0]]
     assert num_sent <= 305
+
+
+@pytest.mark.parametrize("code", [Code.IMAGE_NEEDED, Code.INTERNAL])
+async def test_rest_of_an_answer_from_another_model_is_never_put_in(code: Code):
+    service, known = Service(), KnownImages()
+    await score_groups(service, [group("a")], known=known)
+    if code is Code.IMAGE_NEEDED:
+        service.held.clear()
+    else:
+        service.faults["0"] = 1
+
+    async def swapped(groups: tuple[Group, ...]) -> ScoreResponse:
+        response = await service(groups)
+        if len(service.sent) == 2:
+            return response
+        return response.model_copy(update={"model": MODEL.model_copy(update={"identity": "j"})})
+
+    with pytest.raises(BadAnswerError, match="two models: i, then j"):
+        await score_groups(swapped, [group("a")], known=known)
