@@ -4,6 +4,7 @@ Needs torch and transformers alone. Shapes: B rows, T tokens, S suffix tokens, P
 D hidden size, G images.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -28,6 +29,9 @@ class TorchMethods:
         self, model: LlavaRewardModel, *, attention: TreeAttention, max_batch_tokens: int
     ) -> None:
         self._model = model
+        self._model.llava.language_model.set_attn_implementation("sdpa")
+        self._packed = copy.deepcopy(model)
+        self._packed.pack(attention)
         self._attention = attention
         self._max_batch_tokens = max_batch_tokens
         self._device = model.score.weight.device
@@ -44,7 +48,6 @@ class TorchMethods:
     @torch.inference_mode()
     def one_by_one(self, workload: Workload) -> list[float]:
         """Returns rewards of which each has a forward of its own, image included."""
-        self._attend_to_padded_rows()
         return [
             reward
             for group in workload.groups
@@ -55,7 +58,6 @@ class TorchMethods:
     @torch.inference_mode()
     def padded(self, workload: Workload) -> list[float]:
         """Returns rewards of padded batches, one for each image, which is encoded once."""
-        self._attend_to_padded_rows()
         return [
             reward
             for group in workload.groups
@@ -65,30 +67,21 @@ class TorchMethods:
     @torch.inference_mode()
     def prefix_cache(self, workload: Workload) -> list[float]:
         """Returns rewards of padded suffixes over the keys and values of the image, computed once."""
-        self._attend_to_padded_rows()
         return [reward for group in workload.groups for reward in self._with_prefix(group)]
 
     @torch.inference_mode()
     def tree(self, workload: Workload) -> list[float]:
         """Returns rewards of token trees, as the engine computes them; trees are built in this time."""
-        self._model.set_attention(self._attention)
         rewards: list[Tensor] = []
         for groups in self._batches(workload):
-            features = self._model.features([group.image for group in groups])
+            features = self._packed.features([group.image for group in groups])
             trees = [
                 merge([row.ids for row in group.rows], min_shared=self._attention.min_shared)
                 for group in groups
             ]
             forest = joined(trees)
-            rewards.append(
-                self._model.tree_rewards(
-                    forest, forest.depths_T[None], features, attention=self._attention
-                )
-            )
+            rewards.append(self._packed.tree_rewards(forest, forest.depths_T[None], features))
         return torch.cat(rewards).tolist()
-
-    def _attend_to_padded_rows(self) -> None:
-        self._model.llava.language_model.set_attn_implementation("sdpa")
 
     def _batches(self, workload: Workload) -> list[list[Group]]:
         """Returns the groups of each forward: one alone where joining gains nothing."""

@@ -3,13 +3,14 @@
 import copy
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from benchmarks.measuring import NotRun, Report, at_least, at_most, say
 from benchmarks.reward_methods import TorchMethods
 from benchmarks.reward_shapes import mid_shape
 from benchmarks.reward_workload import draw_workload
-from services.reward_model.attention import DenseAttention
+from services.reward_model.kernels import attention_for
 
 NUM_GROUPS, CANDIDATES = 50, 10  # 500 candidates
 RANKS = "bfloat16 trees: Spearman against float32, 500 candidates"
@@ -31,13 +32,19 @@ def add_precision(report: Report, *, is_quick: bool) -> None:
     # Rotary frequencies stay float32, as a loaded checkpoint's do.
     for name, buffer in full.named_buffers():
         half.get_buffer(name).data = buffer.data
+    exact, rounded = (
+        TorchMethods(
+            model,
+            attention=attention_for(torch.device("cpu"), model.compute_dtype),
+            max_batch_tokens=1,
+        )
+        for model in (full, half)
+    )
     ways = {
         # Within 1e-5 of one by one, as reward_engine.py measures, and several times faster.
-        "float32 tree": TorchMethods(full, attention=DenseAttention(), max_batch_tokens=1).tree,
-        "bfloat16 one by one": TorchMethods(
-            half, attention=DenseAttention(), max_batch_tokens=1
-        ).one_by_one,
-        "bfloat16 tree": TorchMethods(half, attention=DenseAttention(), max_batch_tokens=1).tree,
+        "float32 tree": exact.tree,
+        "bfloat16 one by one": rounded.one_by_one,
+        "bfloat16 tree": rounded.tree,
     }
     rewards: dict[str, Floats] = {}
     for name, score in ways.items():

@@ -70,7 +70,7 @@ class TorchRewardEngine:
         self._limits = limits
         self._features = FeatureCache(max_bytes=limits.max_feature_bytes)
         self._attention = attention_for(self._device, DTYPES[dtype])
-        loaded.model.set_attention(self._attention)
+        loaded.model.pack(self._attention)
         self._identity = ModelIdentity(
             name=loaded.file.name,
             kind=loaded.file.kind,
@@ -225,7 +225,6 @@ class TorchRewardEngine:
             joined(trees),
             np.concatenate([job.placed.positions_AT for job in jobs], axis=1),
             [job.features_PD for job in jobs],
-            attention=self._attention,
         )
         return list(reward_R.split([len(tree.lasts_R) for tree in trees]))
 

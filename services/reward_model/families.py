@@ -53,17 +53,12 @@ class RewardModel(Protocol):
         """Returns the image tokens of each image, [P, D] each."""
         ...
 
-    def set_attention(self, attention: TreeAttention) -> None:
-        """Makes the language model attend as `tree_rewards` will be told to."""
+    def pack(self, attention: TreeAttention) -> None:
+        """Makes this a model of trees alone, which attend so; once, before `tree_rewards`."""
         ...
 
     def tree_rewards(
-        self,
-        tree: Tree,
-        positions_AT: Ints,
-        features: Sequence[Tensor | None],
-        *,
-        attention: TreeAttention,
+        self, tree: Tree, positions_AT: Ints, features: Sequence[Tensor | None]
     ) -> Tensor:
         """Returns the reward of each of a tree's rows, float32, [R].
 

@@ -4,19 +4,18 @@ Shapes: T places, H heads, D head size.
 """
 
 import logging
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from services.reward_model.attention import (
-    CascadeAttention,
     DenseAttention,
     FlexAttention,
     Heads,
-    Span,
     TreeAttention,
-    register_cascade,
 )
+from services.reward_model.cascade import CascadeAttention, Span
 
 try:
     from torch.nn.attention.varlen import AuxRequest, varlen_attn
@@ -29,17 +28,46 @@ logger = logging.getLogger(__name__)
 def attention_for(device: torch.device, dtype: torch.dtype) -> TreeAttention:
     """Returns the fastest attention over trees that is exact for this device and type.
 
-    The variable-length kernel takes half precision only; float32 keeps the dense mask everywhere.
+    CUDA's variable-length kernel takes half precision only; float32 keeps the dense mask there.
     """
-    if device.type != "cuda" or dtype == torch.float32:
+    if device.type == "cpu":
+        return CascadeAttention(cpu_varlen, joins_trees=False)
+    if dtype == torch.float32:
         return DenseAttention()
     if varlen_attn is None:
         logger.warning(
             "torch %s has no varlen_attn; trees are scored with FlexAttention", torch.__version__
         )
         return FlexAttention()
-    register_cascade(cuda_varlen)
-    return CascadeAttention()
+    return CascadeAttention(cuda_varlen, joins_trees=True)
+
+
+def cpu_varlen(span: Span, heads: Heads) -> tuple[Tensor, Tensor]:
+    """Returns a span's attention, [T, H, D], and its log-sum-exp, [H, T], sequence by sequence.
+
+    The operator is what torch's attention runs on a CPU; its public name hides the log-sum-exp.
+    """
+    times = heads.query_QHD.shape[1] // heads.key_TKD.shape[1]
+    heads = Heads(
+        heads.query_QHD,
+        *(one.repeat_interleave(times, dim=1) if times > 1 else one for one in heads[1:]),
+    )
+    query, key, value = (one.transpose(0, 1).unsqueeze(0) for one in heads)
+    parts = [
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001
+            query[:, :, slice(*queries)],
+            key[:, :, slice(*keys)],
+            value[:, :, slice(*keys)],
+            is_causal=span.is_causal,
+        )
+        for queries, keys in zip(
+            pairwise(span.query_bounds.tolist()), pairwise(span.key_bounds.tolist()), strict=True
+        )
+    ]
+    if len(parts) == 1:
+        return parts[0][0][0].transpose(0, 1), parts[0][1][0]
+    out_THD = torch.cat([out_1HTD[0].transpose(0, 1) for out_1HTD, _ in parts])
+    return out_THD, torch.cat([lse_1HT[0] for _, lse_1HT in parts], dim=1)
 
 
 def cuda_varlen(span: Span, heads: Heads) -> tuple[Tensor, Tensor]:
@@ -54,6 +82,6 @@ def cuda_varlen(span: Span, heads: Heads) -> tuple[Tensor, Tensor]:
         span.max_keys,
         return_aux=AuxRequest(lse=True),
         window_size=(-1, 0) if span.is_causal else (-1, -1),
-        enable_gqa=heads.key_TKD.shape[1] != heads.query_THD.shape[1],
+        enable_gqa=heads.key_TKD.shape[1] != heads.query_QHD.shape[1],
     )
     return out_THD, lse_HT

@@ -11,10 +11,10 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 from transformers.models.llava.modeling_llava import LlavaModel
 
 from services.reward_model.attention import TreeAttention
+from services.reward_model.decoder import Decoder
 from services.reward_model.inputs import ImageInput, SpecialIds
-from services.reward_model.last_layer import prune
 from services.reward_model.tree import Ints, Tree
-from services.reward_model.tree_forward import last_hidden, reward_of, tree_embeds
+from services.reward_model.tree_forward import reward_of, tree_embeds
 
 
 def text_config(config: LlavaConfig) -> LlamaConfig:
@@ -121,8 +121,8 @@ class LlavaBackbone(nn.Module):
 class LlavaRewardModel(LlavaBackbone):
     """LLaVA with a bias-free `Linear(hidden, 1)` head; the head runs in float32.
 
-    `forward` takes padded rows (training, and the baselines of benchmarks); `tree_rewards` takes rows
-    merged into trees (serving).
+    `forward` takes padded rows (training, and the baselines of benchmarks). Once it is packed, it
+    takes rows merged into trees instead, by `tree_rewards` (serving).
     """
 
     def __init__(self, config: LlavaConfig) -> None:
@@ -130,6 +130,7 @@ class LlavaRewardModel(LlavaBackbone):
         hidden_size = text_config(config).hidden_size
         self.score = nn.Linear(hidden_size, 1, bias=False)
         nn.init.normal_(self.score.weight, std=hidden_size**-0.5)
+        self._decoder: Decoder | None = None  # once packed
 
     def forward(
         self, ids_BT: Tensor, attention_mask_BT: Tensor, features_BPD: Tensor | None
@@ -146,33 +147,28 @@ class LlavaRewardModel(LlavaBackbone):
         features_GPD = self.image_features(pixels_GCHW.to(self.score.weight.device))
         return [features_PD.clone() for features_PD in features_GPD]
 
-    def set_attention(self, attention: TreeAttention) -> None:
-        """Makes the language model attend as `tree_rewards` will be told to."""
-        self.llava.language_model.set_attn_implementation(attention.name)
-        prune(self.llava.language_model.layers[-1])
+    def pack(self, attention: TreeAttention) -> None:
+        """Makes this a model of trees alone: its layers are taken away and repacked."""
+        assert self._decoder is None, "a model is packed once"
+        self._decoder = Decoder(self.llava.language_model, attention)
 
     def tree_rewards(
-        self,
-        tree: Tree,
-        positions_AT: Ints,
-        features: Sequence[Tensor | None],
-        *,
-        attention: TreeAttention,
+        self, tree: Tree, positions_AT: Ints, features: Sequence[Tensor | None]
     ) -> Tensor:
         """Returns the reward of each of a tree's rows, float32, [R].
 
         `features` holds each root's image tokens, or None, in order; they stand where the tree holds
         the image id. Rows that were cut inside their image take the first of them.
         """
-        language_model = self.llava.language_model
-        device = self.score.weight.device
-        image = self.config.image_token_id
-        hidden_RD = last_hidden(
-            language_model,
+        assert self._decoder is not None, "`pack` comes first"
+        hidden_RD = self._decoder.last_hidden(
             tree,
-            embeds_TD=tree_embeds(language_model.embed_tokens, tree, features, image=image),
-            position_ids=torch.from_numpy(positions_AT).to(device),
-            attention=attention,
-            is_pruned=True,
+            embeds_TD=tree_embeds(
+                self.llava.language_model.embed_tokens,
+                tree,
+                features,
+                image=self.config.image_token_id,
+            ),
+            position_ids=torch.from_numpy(positions_AT).to(self.score.weight.device),
         )
         return reward_of(hidden_RD, self.score)

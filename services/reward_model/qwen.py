@@ -17,9 +17,10 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import (
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
 
 from services.reward_model.attention import TreeAttention
+from services.reward_model.decoder import Decoder
 from services.reward_model.inputs import ImageInput
 from services.reward_model.tree import Ints, Tree
-from services.reward_model.tree_forward import last_hidden, reward_of, tree_embeds
+from services.reward_model.tree_forward import reward_of, tree_embeds
 
 COLOURS = 3
 
@@ -71,7 +72,10 @@ def patch_geometry(config: Qwen2_5_VLConfig) -> PatchGeometry:
 
 
 class QwenRewardModel(nn.Module):
-    """Qwen2.5-VL with a bias-free `Linear(hidden, 1)` head; the head runs in float32."""
+    """Qwen2.5-VL with a bias-free `Linear(hidden, 1)` head; the head runs in float32.
+
+    `pack` comes before `tree_rewards`.
+    """
 
     def __init__(self, config: Qwen2_5_VLConfig) -> None:
         super().__init__()
@@ -81,6 +85,7 @@ class QwenRewardModel(nn.Module):
         hidden_size = text_config(config).hidden_size
         self.score = nn.Linear(hidden_size, 1, bias=False)
         nn.init.normal_(self.score.weight, std=hidden_size**-0.5)
+        self._decoder: Decoder | None = None  # once packed
 
     def features(self, images: Sequence[ImageInput]) -> list[Tensor]:
         """Returns the image tokens of each image, [P, D] each; images of any sizes go together.
@@ -103,30 +108,25 @@ class QwenRewardModel(nn.Module):
         one_frame = torch.from_numpy(image.pixels).view(shape)
         return one_frame.expand(-1, -1, self.geometry.frames, -1).flatten(1)
 
-    def set_attention(self, attention: TreeAttention) -> None:
-        """Makes the language model attend as `tree_rewards` will be told to."""
-        self.qwen.language_model.set_attn_implementation(attention.name)
+    def pack(self, attention: TreeAttention) -> None:
+        """Makes this a model of trees alone: its layers are taken away and repacked."""
+        assert self._decoder is None, "a model is packed once"
+        self._decoder = Decoder(self.qwen.language_model, attention)
 
     def tree_rewards(
-        self,
-        tree: Tree,
-        positions_AT: Ints,
-        features: Sequence[Tensor | None],
-        *,
-        attention: TreeAttention,
+        self, tree: Tree, positions_AT: Ints, features: Sequence[Tensor | None]
     ) -> Tensor:
         """Returns the reward of each of a tree's rows, float32, [R]; see `tree_forward`."""
-        language_model = self.qwen.language_model
-        # Three axes: with a fourth, or with two dimensions, transformers would see packed rows.
-        position_ids = torch.from_numpy(positions_AT).to(self.score.weight.device).unsqueeze(1)
-        hidden_RD = last_hidden(
-            language_model,
+        assert self._decoder is not None, "`pack` comes first"
+        position_ids = torch.from_numpy(positions_AT).to(self.score.weight.device)
+        hidden_RD = self._decoder.last_hidden(
             tree,
             embeds_TD=tree_embeds(
-                language_model.embed_tokens, tree, features, image=self.config.image_token_id
+                self.qwen.language_model.embed_tokens,
+                tree,
+                features,
+                image=self.config.image_token_id,
             ),
-            position_ids=position_ids,
-            attention=attention,
-            is_pruned=False,
+            position_ids=position_ids.unsqueeze(1),  # three axes of a batch of one
         )
         return reward_of(hidden_RD, self.score)

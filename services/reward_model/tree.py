@@ -56,11 +56,11 @@ def merge(rows: Sequence[Sequence[int]], *, min_shared: int = 1) -> Tree:
     return builder.tree()
 
 
-def visible(tree: Tree) -> NDArray[np.bool_]:
-    """Returns which places each place attends to, [T, T]: its own row up to itself."""
+def visible(tree: Tree, places_Q: Ints | None = None) -> NDArray[np.bool_]:
+    """Returns which places each of some (None: of all) attends to, [Q, T]: its own row up to itself."""
     places_T = np.arange(tree.num_tokens)
-    is_before_TT = places_T[None, :] <= places_T[:, None]
-    return is_before_TT & (places_T[:, None] < tree.ends_T[None, :])
+    asking_Q1 = (places_T if places_Q is None else places_Q)[:, None]
+    return (places_T[None, :] <= asking_Q1) & (asking_Q1 < tree.ends_T[None, :])
 
 
 def parted(rows: Sequence[Sequence[int]], *, max_tokens: int) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""A forward over a token tree: image features put in place, the language model run, a scalar head.
+"""What stands around the layers in a forward over a token tree: embeddings with image features, a head.
 
 The same for every family. Shapes: T places, R rows, P image tokens, D hidden size.
 """
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from services.reward_model.attention import LASTS, TreeAttention
 from services.reward_model.tree import Tree
 
 
@@ -35,30 +34,6 @@ def tree_embeds(
         places = torch.from_numpy(np.flatnonzero(is_image_T)).to(device)
         embeds_TD[places] = torch.cat([one_PD[:count] for one_PD, count in used])
     return embeds_TD
-
-
-def last_hidden(
-    language_model: nn.Module,
-    tree: Tree,
-    *,
-    embeds_TD: Tensor,
-    position_ids: Tensor,
-    attention: TreeAttention,
-    is_pruned: bool,
-) -> Tensor:
-    """Returns the hidden state of each row's last token, [R, D].
-
-    `position_ids` as the language model takes them for a batch of one; `is_pruned` where its last
-    layer is that of `last_layer.prune`.
-    """
-    device = embeds_TD.device
-    inputs = attention.inputs(tree, device=device)
-    hidden_1TD = language_model(
-        inputs_embeds=embeds_TD.unsqueeze(0), position_ids=position_ids, use_cache=False, **inputs
-    ).last_hidden_state
-    if is_pruned and LASTS in inputs:  # the last layer gave nothing else
-        return hidden_1TD[0]
-    return hidden_1TD[0, torch.from_numpy(tree.lasts_R).to(device)]
 
 
 def reward_of(hidden_RD: Tensor, score: nn.Linear) -> Tensor:

@@ -136,16 +136,16 @@ class CountingModel:
         self._model = model
         self._max_tokens = max_tokens
         self.num_images = 0
-        self.set_attention = model.set_attention
+        self.pack = model.pack
 
     def features(self, images):
         self.num_images += len(images)
         return self._model.features(images)
 
-    def tree_rewards(self, tree, positions_AT, features, *, attention):
+    def tree_rewards(self, tree, positions_AT, features):
         if tree.num_tokens > self._max_tokens:
             raise torch.OutOfMemoryError("out of memory")
-        return self._model.tree_rewards(tree, positions_AT, features, attention=attention)
+        return self._model.tree_rewards(tree, positions_AT, features)
 
 
 def counting(folder, *, limits: EngineLimits = LIMITS, max_tokens: int = 10_000):

@@ -11,19 +11,13 @@ from PIL import Image
 from services.engines.api import Candidate, RewardGroup, RowReward
 from services.engines.reward import EngineLimits, TorchRewardEngine
 from services.errors import TooLargeError
-from services.reward_model.attention import (
-    CascadeAttention,
-    DenseAttention,
-    Heads,
-    Span,
-    TreeAttention,
-    register_cascade,
-)
-from services.reward_model.families import load_model
+from services.reward_model.attention import DenseAttention, Heads, TreeAttention
+from services.reward_model.cascade import CASCADE_MIN_SHARED, CascadeAttention, Span
+from services.reward_model.families import LoadedModel, load_model
 from services.reward_model.inputs import prompt_of
 from services.reward_model.qwen import QwenRewardModel, patch_geometry
 from services.reward_model.tree import joined, merge
-from tests.services.reward_model.test_attention import plain_varlen
+from tests.services.reward_model.test_cascade import plain_varlen
 from tests.services.reward_model.tiny_qwen import OneAtATime, tiny_qwen_config, write_tiny_qwen
 
 LIMITS = EngineLimits(max_batch_tokens=1000, max_feature_bytes=100_000, long_text="truncate")
@@ -73,9 +67,11 @@ def loaded(folder):
 
 
 @pytest.fixture(scope="module")
-def model(loaded) -> QwenRewardModel:
-    assert isinstance(loaded.model, QwenRewardModel)
-    return loaded.model
+def model(folder) -> QwenRewardModel:
+    """The model with transformers' own layers."""
+    model = load_model(folder, device="cpu", dtype="float32").model
+    assert isinstance(model, QwenRewardModel)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +115,9 @@ def test_rewards_are_those_of_transformers_whole_forward_whatever_the_batch_mate
 
 def shared_heads_varlen(span: Span, heads: Heads):
     """The kernel in plain torch, where several query heads share one of keys and values."""
-    times = heads.query_THD.shape[1] // heads.key_TKD.shape[1]
+    times = heads.query_QHD.shape[1] // heads.key_TKD.shape[1]
     key, value = (one.repeat_interleave(times, dim=1) for one in (heads.key_TKD, heads.value_TKD))
-    return plain_varlen(span, Heads(heads.query_THD, key, value))
+    return plain_varlen(span, Heads(heads.query_QHD, key, value))
 
 
 def prepared(loaded, asked: RewardGroup):
@@ -134,7 +130,13 @@ def prepared(loaded, asked: RewardGroup):
     return rows, image, features
 
 
-def forest_rewards(loaded, groups, attention: TreeAttention, *, min_shared: int) -> list[float]:
+def packed(folder, attention: TreeAttention, *, dtype: str = "float32") -> LoadedModel:
+    loaded = load_model(folder, device="cpu", dtype=dtype)
+    loaded.model.pack(attention)
+    return loaded
+
+
+def forest_rewards(loaded, groups, *, min_shared: int) -> list[float]:
     """The rewards of groups whose trees are joined into one forward."""
     parts = [prepared(loaded, asked) for asked in groups]
     trees = [merge([row.ids for row in rows], min_shared=min_shared) for rows, _, _ in parts]
@@ -142,45 +144,43 @@ def forest_rewards(loaded, groups, attention: TreeAttention, *, min_shared: int)
         loaded.inputs.positions(tree, rows, image)
         for tree, (rows, image, _) in zip(trees, parts, strict=True)
     ]
-    loaded.model.set_attention(attention)
     with torch.inference_mode():
         reward_R = loaded.model.tree_rewards(
             joined(trees),
             np.concatenate(positions, axis=1),
             [features for _, _, features in parts],
-            attention=attention,
         )
     return reward_R.tolist()
 
 
 @pytest.fixture(scope="module")
-def own(folder):
-    """A model of its own for tests that change its attention."""
-    return load_model(folder, device="cpu", dtype="float32")
+def by_mask(folder):
+    return packed(folder, DenseAttention())
 
 
-@pytest.mark.parametrize("min_shared", [1, CascadeAttention.min_shared])
+@pytest.fixture(scope="module")
+def by_cascade(folder):
+    return packed(folder, CascadeAttention(shared_heads_varlen, joins_trees=True))
+
+
+@pytest.mark.parametrize("min_shared", [1, CASCADE_MIN_SHARED])
 @settings(max_examples=20, deadline=None)
 @given(groups=st.lists(GROUPS, min_size=1, max_size=3))
 def test_cascade_attention_and_the_mask_give_it_for_joined_trees(
-    own, one_at_a_time, groups, min_shared
+    by_mask, by_cascade, one_at_a_time, groups, min_shared
 ):
-    register_cascade(shared_heads_varlen)
     expected = [reward for asked in groups for reward in one_at_a_time(asked)]
-    for attention in (CascadeAttention(), DenseAttention()):
-        found = forest_rewards(own, groups, attention, min_shared=min_shared)
+    for loaded in (by_mask, by_cascade):
+        found = forest_rewards(loaded, groups, min_shared=min_shared)
         assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_positions_of_text_in_the_images_place_would_show(own, one_at_a_time):
+def test_positions_of_text_in_the_images_place_would_show(by_mask, one_at_a_time):
     asked = group(answered("a red star"))
-    rows, _, features = prepared(own, asked)
-    tree, attention = merge([row.ids for row in rows]), DenseAttention()
-    own.model.set_attention(attention)
+    rows, _, features = prepared(by_mask, asked)
+    tree = merge([row.ids for row in rows])
     with torch.inference_mode():
-        reward_R = own.model.tree_rewards(
-            tree, np.tile(tree.depths_T, (3, 1)), [features], attention=attention
-        )
+        reward_R = by_mask.model.tree_rewards(tree, np.tile(tree.depths_T, (3, 1)), [features])
     assert abs(float(reward_R[0]) - one_at_a_time(asked)[0]) > 1e-3
 
 
@@ -199,7 +199,8 @@ def test_kept_features_hold_no_other_images_memory(loaded):
     assert [one.untyped_storage().nbytes() for one in features] == [one.nbytes for one in features]
 
 
-def test_features_of_a_known_image_are_kept_and_right(loaded, one_at_a_time):
+def test_features_of_a_known_image_are_kept_and_right(folder, one_at_a_time):
+    loaded = load_model(folder, device="cpu", dtype="float32")
     engine = TorchRewardEngine(loaded, device="cpu", dtype="float32", limits=LIMITS)
     asked = [group(answered(text), size=size) for text, size in zip("abc", SIZES, strict=True)]
     known = [replace(one, image_key=f"{place}" * 64) for place, one in enumerate(asked)]
@@ -225,10 +226,10 @@ def test_an_image_that_fills_the_context_is_too_large_and_names_the_limit(tmp_pa
 
 
 def test_rewards_are_float32_under_bfloat16_weights(folder):
-    half = load_model(folder, device="cpu", dtype="bfloat16")
-    found = forest_rewards(half, [group(answered("a"))], DenseAttention(), min_shared=1)
-    exact = load_model(folder, device="cpu", dtype="float32")
-    expected = forest_rewards(exact, [group(answered("a"))], DenseAttention(), min_shared=1)
+    half = packed(folder, DenseAttention(), dtype="bfloat16")
+    found = forest_rewards(half, [group(answered("a"))], min_shared=1)
+    exact = packed(folder, DenseAttention())
+    expected = forest_rewards(exact, [group(answered("a"))], min_shared=1)
     assert found != expected
     assert found == pytest.approx(expected, abs=0.3)
 
