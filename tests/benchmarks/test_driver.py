@@ -1,7 +1,13 @@
-from benchmarks.driver import memory_claims
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from benchmarks.driver import Measuring, Scale, memory_claims
 from benchmarks.driver_run import Outcome, StageMark
 from benchmarks.driver_runs import Run
-from benchmarks.measuring import Claim, NotRun
+from benchmarks.measuring import Claim, NotRun, Report
 from benchmarks.stub_service import Stats
 
 
@@ -46,3 +52,34 @@ def test_row_counts_from_the_start_of_the_input():
     assert row["groups_a_message"] == 4
     assert abs(row["stub_us_an_item"] - 100) < 1e-9
     assert run.selection_s == 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_every_part_fills_its_rows_and_claims(tmp_path: Path):
+    report = Report("driver", is_quick=True)
+    scale = Scale(stub_messages=20, known=120, sent=40, llava=120, memory=(120, 240))
+    measuring = Measuring(report=report, scale=scale, folder=tmp_path)
+    measuring.stub()
+    measuring.known(None)
+    measuring.sent()
+    measuring.llava()
+    measuring.memory()
+    result = json.loads(report.json())
+    parts = Counter(row["part"] for row in result["rows"])
+    assert parts == {
+        "stub alone": 2,
+        "known by hash": 2,
+        "100 KB sent": 2,
+        "JSON array read": 2,
+        "LLaVA's size": 1,
+        "selection": 1,
+        "memory": 2,
+    }
+    claims = result["claims"]
+    assert len(claims) == 10
+    not_run = [name for name, claim in claims.items() if claim["holds"] is None]
+    assert len(not_run) == 3  # the peer, and those that are about LLaVA's size alone
+    sent = [row for row in result["rows"] if row["part"] == "100 KB sent"]
+    assert [row["images_sent"] for row in sent] == [40, 40]
+    assert not any(path.name.startswith("raw") for path in tmp_path.rglob("*"))
