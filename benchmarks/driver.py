@@ -26,6 +26,7 @@ import orjson
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it sees its folder only
 
+from benchmarks.driver_floor import pieces
 from benchmarks.driver_runs import Asking, Run, Transport, curated, remove_run
 from benchmarks.driver_world import World, WorldSize, remove_world, write_world
 from benchmarks.measuring import (
@@ -54,6 +55,7 @@ class Scale:
     """How many records a run measures; those of the peer are JSON lines of `known`."""
 
     stub_messages: int
+    floor: int
     known: int
     sent: int
     llava: int
@@ -61,9 +63,14 @@ class Scale:
 
 
 FULL = Scale(
-    stub_messages=3_000, known=40_000, sent=3_000, llava=NUM_LLAVA, memory=(50_000, 1_000_000)
+    stub_messages=3_000,
+    floor=4_000,
+    known=40_000,
+    sent=3_000,
+    llava=NUM_LLAVA,
+    memory=(50_000, 1_000_000),
 )
-QUICK = Scale(stub_messages=500, known=10_000, sent=600, llava=10_000, memory=())
+QUICK = Scale(stub_messages=500, floor=1_000, known=10_000, sent=600, llava=10_000, memory=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +108,15 @@ class Measuring:
             rest = asyncio.run(rest_items_per_s(stub, num_messages=num_messages))
         for path, items_per_s in (("grpc", grpc), ("rest", rest)):
             self.report.add_row({"part": "stub alone", "path": path, "items_per_s": items_per_s})
+
+    def floor(self) -> None:
+        """Measures what a record costs at least."""
+        with self.world(WorldSize(num_records=self.scale.floor), dialect="jsonl") as world:
+            found = pieces(world)
+        for piece in found:
+            self.report.add_row(piece.row())
+        total = sum(piece.us * piece.times_a_record for piece in found)
+        self.report.add_row({"part": "floor", "path": "all of it", "us_a_record": total})
 
     def known(self, peer_python: Path | None) -> None:
         """Measures images known by hash, over both transports, and the peer."""
@@ -244,6 +260,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="driver-") as folder:
         measuring = Measuring(report=report, scale=QUICK if is_quick else FULL, folder=Path(folder))
         measuring.stub()
+        measuring.floor()
         measuring.known(None if is_quick else arguments.peer_python)
         measuring.sent()
         measuring.llava()

@@ -58,9 +58,10 @@ def test_row_counts_from_the_start_of_the_input():
 @pytest.mark.timeout(240)
 def test_every_part_fills_its_rows_and_claims(tmp_path: Path):
     report = Report("driver", is_quick=True)
-    scale = Scale(stub_messages=20, known=120, sent=40, llava=120, memory=(120, 240))
+    scale = Scale(stub_messages=20, floor=64, known=120, sent=40, llava=120, memory=(120, 240))
     measuring = Measuring(report=report, scale=scale, folder=tmp_path)
     measuring.stub()
+    measuring.floor()
     measuring.known(None)
     measuring.sent()
     measuring.llava()
@@ -69,6 +70,7 @@ def test_every_part_fills_its_rows_and_claims(tmp_path: Path):
     parts = Counter(row["part"] for row in result["rows"])
     assert parts == {
         "stub alone": 2,
+        "floor": 9,
         "known by hash": 2,
         "100 KB sent": 2,
         "JSON array read": 2,
