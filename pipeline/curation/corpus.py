@@ -7,21 +7,23 @@ changes between two passes ends the run.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import groupby
 from pathlib import Path
 
 from pipeline.config import InputConfig, InputPath
 from pipeline.curation.images import ImageLimits, find_image, look_at
 from pipeline.curation.layout import NO_IMAGE_SHA256, DriverCode, InputEntry
 from pipeline.curation.readers import (
+    ArrayStyle,
     Dialect,
     RawElement,
     dialect_of,
+    opened_at,
     read_elements,
     sha256_of,
 )
 from pipeline.curation.records import Fault, Reading, Record, read_record, uid_of
-from pipeline.curation.rows import ImageRef, Loaded, Row
+from pipeline.curation.rows import ImageRef, Loaded, Place, Row
 from pipeline.errors import ConfigError, InputError
 
 MAX_LOOKS = 32_768  # images remembered during the scan; one that is met again later is read again
@@ -32,15 +34,6 @@ class _Source:
     file: InputPath
     mtime_ns: int
     num_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Positioned:
-    """One element with its place among all inputs and the type configured for its file."""
-
-    position: int
-    element: RawElement
-    configured_type: str
 
 
 class Corpus:
@@ -63,6 +56,7 @@ class Corpus:
         if len(dialects) != 1:
             raise ConfigError(f"input.path: {len(dialects)} dialects in one run; one is the limit")
         self.dialect: Dialect = dialects.pop()
+        self.style = ArrayStyle()  # of the first file, once it was scanned
         self._looked = lru_cache(MAX_LOOKS)(self._look)
 
     @property
@@ -83,61 +77,61 @@ class Corpus:
             InputError: a file cannot be read or is no JSON array.
         """
         counts = [0] * len(self._sources)
-        # The limit is no excuse: a syntax error behind it is found too.
-        for at, positioned in self._elements():
-            if not self._limit or positioned.position < self._limit:
-                counts[at] += 1
-                on_row(self._row(positioned))
+        position = 0
+        for number, source in enumerate(self._sources):
+            on_style = self._take_style if number == 0 else _no_style
+            for element in read_elements(source.file.path, self.dialect, on_style=on_style):
+                # The limit is no excuse: a syntax error behind it is found too.
+                if not self._limit or position < self._limit:
+                    counts[number] += 1
+                    on_row(self._row(element, position=position, number=number))
+                position += 1
         self._check_unchanged()
         return tuple(
             InputEntry(path=str(path), sha256=sha256_of(path), num_records=count)
             for path, count in zip(self.paths, counts, strict=True)
         )
 
-    def elements(self) -> Iterator[Positioned]:
-        """Yields every element again, in order, up to the limit.
+    def raws(self, rows: Iterable[Row]) -> Iterator[tuple[Row, bytes]]:
+        """Yields the bytes of `rows`, which are in order, read again from where they were found.
 
         Raises:
             InputError: a file cannot be read, or is not what it was.
         """
         self._check_unchanged()
-        elements = (positioned for _, positioned in self._elements())
-        yield from islice(elements, self._limit or None)
+        for number, of_file in groupby(rows, key=lambda row: row.place.file):
+            path = self._sources[number].file.path
+            with opened_at(path) as take:
+                for row in of_file:
+                    raw = take(row.place.offset, row.place.num_bytes)
+                    if len(raw) != row.place.num_bytes:
+                        self._check_unchanged()
+                        raise InputError("the file is shorter than it was", path=path)
+                    yield row, raw
         self._check_unchanged()
 
     def load(self, rows: Iterable[Row]) -> Iterator[Loaded]:
         """Yields the records of `rows`, which are in order; those with a fault are left out.
 
-        The files are read as far as the last of them.
+        Raises:
+            InputError: as `raws`.
         """
-        wanted = (row for row in rows if row.uid is not None and row.fault is None)
-        row = next(wanted, None)
-        elements = self.elements()
-        while row is not None:
-            positioned = next(elements)
-            if positioned.position < row.position:
-                continue
-            outcome = self._reading(positioned).outcome
+        for row, raw in self.raws(row for row in rows if row.fault is None):
+            outcome = self.outcome(row, raw)
             assert isinstance(outcome, Record)  # it was one in the scan, and the file is the same
             assert row.uid is not None
-            yield Loaded(row=row, uid=row.uid, record=outcome, raw=positioned.element.raw)
-            row = next(wanted, None)
-        self._check_unchanged()
+            yield Loaded(row=row, uid=row.uid, record=outcome, raw=raw)
 
-    def _elements(self) -> Iterator[tuple[int, Positioned]]:
-        position = 0
-        for at, source in enumerate(self._sources):
-            for element in read_elements(source.file.path, self.dialect):
-                yield (
-                    at,
-                    Positioned(
-                        position=position, element=element, configured_type=source.file.type
-                    ),
-                )
-                position += 1
+    def outcome(self, row: Row, raw: bytes) -> Record | Fault:
+        """Returns what the bytes of a row say."""
+        element = RawElement(raw=raw, offset=row.place.offset)
+        return self._reading(element, configured_type=row.type).outcome
 
-    def _row(self, positioned: Positioned) -> Row:
-        reading = self._reading(positioned)
+    def _take_style(self, style: ArrayStyle) -> None:
+        self.style = style
+
+    def _row(self, element: RawElement, *, position: int, number: int) -> Row:
+        reading = self._reading(element, configured_type=self._sources[number].file.type)
         image: ImageRef | None = None
         sha256 = NO_IMAGE_SHA256
         record = reading.outcome if isinstance(reading.outcome, Record) else None
@@ -151,7 +145,7 @@ class Corpus:
             uid = uid_of(reading.canonical, image_sha256=sha256)
         turns = () if record is None else record.turns
         return Row(
-            position=positioned.position,
+            position=position,
             uid=uid,
             id_json=reading.id_json,
             type=reading.type,
@@ -159,15 +153,18 @@ class Corpus:
             fault=fault,
             num_turns=len(turns),
             num_answers=sum(len(turn.answers) for turn in turns),
+            question_words=sum(len(turn.question.split()) for turn in turns),
+            answer_words=sum(len(turn.answers[0].split()) for turn in turns),
+            place=Place(file=number, offset=element.offset, num_bytes=len(element.raw)),
         )
 
-    def _reading(self, positioned: Positioned) -> Reading:
-        if positioned.element.too_long:
+    def _reading(self, element: RawElement, *, configured_type: str) -> Reading:
+        if element.too_long:
             fault = Fault(code=DriverCode.TOO_LARGE, message="the line is over 64 MiB")
             return Reading.unparsed(fault)
         return read_record(
-            positioned.element.raw,
-            configured_type=positioned.configured_type,
+            element.raw,
+            configured_type=configured_type,
             max_text_chars=self._config.max_text_chars,
         )
 
@@ -192,3 +189,7 @@ def _source(file: InputPath) -> _Source:
     except OSError as error:
         raise InputError(error.strerror or str(error), path=file.path) from error
     return _Source(file=file, mtime_ns=stat.st_mtime_ns, num_bytes=stat.st_size)
+
+
+def _no_style(_style: ArrayStyle) -> None:
+    """Takes what stands around the elements of a later file, which none is written like."""

@@ -31,10 +31,11 @@ class ArraySyntaxError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """One element: the bytes before it (bracket or comma, and blanks), and its own."""
+    """One element: the bytes before it (bracket or comma, and blanks), its own, and where they begin."""
 
     before: bytes
     raw: bytes
+    offset: int
 
 
 def split_array(stream: BinaryIO) -> Iterator[Piece]:
@@ -70,8 +71,9 @@ class _Splitter:
                 break
             self._peek()
             before = self._text[start : self._at]
+            offset = self._offset + self._at
             raw = self._element()
-            yield Piece(before=before.encode("latin-1"), raw=raw.encode("latin-1"))
+            yield Piece(before=before.encode("latin-1"), raw=raw.encode("latin-1"), offset=offset)
             self._forget()
             start = self._at
             if self._peek() == "]":
@@ -81,7 +83,8 @@ class _Splitter:
             is_first = False
         if self._peek():
             self._fail("there is more after the array")
-        yield Piece(before=self._text[start:].encode("latin-1"), raw=b"")
+        end = self._offset + len(self._text)
+        yield Piece(before=self._text[start:].encode("latin-1"), raw=b"", offset=end)
 
     def _element(self) -> str:
         start = self._at

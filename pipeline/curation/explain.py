@@ -5,7 +5,6 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.curation.corpus import Positioned
 from pipeline.curation.explanation import (
     MAX_RAW_CHARS,
     ExplainedFault,
@@ -25,7 +24,7 @@ from pipeline.curation.finished_run import (
     score_rows,
 )
 from pipeline.curation.layout import Decision, Gate, RewardStage
-from pipeline.curation.records import Record, read_record
+from pipeline.curation.records import Record
 from pipeline.errors import RunError
 
 MIN_PREFIX_CHARS = 4
@@ -116,19 +115,12 @@ def _fault(run: FinishedRun, position: int) -> ExplainedFault | None:
 
 
 def _text(run: FinishedRun, position: int) -> tuple[Record | None, str]:
-    positioned = next(one for one in run.corpus().elements() if one.position == position)
-    outcome = _reading(run, positioned)
-    shown = positioned.element.raw[: 4 * MAX_RAW_CHARS].decode(errors="replace")
-    return outcome, shown[:MAX_RAW_CHARS]
-
-
-def _reading(run: FinishedRun, positioned: Positioned) -> Record | None:
-    outcome = read_record(
-        positioned.element.raw,
-        configured_type=positioned.configured_type,
-        max_text_chars=run.config.input.max_text_chars,
-    ).outcome
-    return outcome if isinstance(outcome, Record) else None
+    scan = run.scan()
+    rows = scan.table.rows(pl.Series("position", [position]))
+    ((row, raw),) = scan.corpus.raws(rows)
+    outcome = scan.corpus.outcome(row, raw)
+    shown = raw[: 4 * MAX_RAW_CHARS].decode(errors="replace")[:MAX_RAW_CHARS]
+    return outcome if isinstance(outcome, Record) else None, shown
 
 
 def _turns(record: Record | None) -> Iterator[ExplainedTurn]:

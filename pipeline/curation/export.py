@@ -13,7 +13,6 @@ from pipeline.curation.alignment import original_turns
 from pipeline.curation.answer_rewards import best_candidates
 from pipeline.curation.baselines import Baseline, baseline_positions, is_drawable
 from pipeline.curation.card import dataset_card
-from pipeline.curation.corpus import Corpus
 from pipeline.curation.durable import write_durably
 from pipeline.curation.finished_run import FinishedRun, open_run, require_unchanged_inputs
 from pipeline.curation.layout import AlignStatus, Decision, Manifest, RewardStage
@@ -21,8 +20,8 @@ from pipeline.curation.lease import held
 from pipeline.curation.ledger import Ledger
 from pipeline.curation.manifest import manifest_of, write_manifest
 from pipeline.curation.measures import read_texts
-from pipeline.curation.readers import ArrayStyle, read_array_style
-from pipeline.curation.rows import Loaded, Row
+from pipeline.curation.rows import Loaded
+from pipeline.curation.scan import Scan
 from pipeline.curation.set_figures import SetFigures, set_figures
 from pipeline.curation.store import stored_rewards
 from pipeline.curation.writers import KeptRecord, write_dataset
@@ -77,19 +76,20 @@ def export_baseline(run_dir: Path, name: Baseline) -> ExportedBaseline:
         StoreError: a write failed.
     """
     run = _opened(run_dir)
-    corpus = run.corpus()
-    lengths = read_texts(corpus, run.config.input, wanted=frozenset()).lengths
+    scan = run.scan()
+    lengths = read_texts(scan, wanted=frozenset()).lengths
     table = run.decisions.join(lengths, on="position", how="left", maintain_order="left")
     if not is_drawable(table, name):
         raise RunError(f"{run_dir}: {name} needs the ranks of more records than the run scored")
     chosen = table.filter(pl.col("position").is_in(baseline_positions(table, name, seed=run.seed)))
-    path = run.paths.baselines / f"{name}.{corpus.dialect}"
+    dialect = scan.corpus.dialect
+    path = run.paths.baselines / f"{name}.{dialect}"
     records = (
         KeptRecord(raw=loaded.raw, chosen=_first_candidates(loaded), rewrites={})
-        for loaded in corpus.load(_rows(chosen))
+        for loaded in scan.corpus.load(run.rows(scan, chosen))
     )
     with held(run.paths):
-        write_dataset(path, records, dialect=corpus.dialect, style=_style(corpus))
+        write_dataset(path, records, dialect=dialect, style=scan.style)
     return ExportedBaseline(path=path, figures=set_figures({name.value: chosen})[0])
 
 
@@ -100,24 +100,24 @@ def _opened(run_dir: Path) -> FinishedRun:
 
 
 def _write_kept(run: FinishedRun, *, with_rewrites: bool) -> Exported:
-    corpus = run.corpus()
-    kept = _rows(run.decisions.filter(pl.col("decision") == Decision.KEPT))
+    scan = run.scan()
+    kept = run.decisions.filter(pl.col("decision") == Decision.KEPT)
     ledger = Ledger(run.paths.rewrites) if with_rewrites else None
-    records = _kept_records(run, corpus, rows=kept, ledger=ledger)
-    path = run.paths.train(corpus.dialect)
-    num_changed = write_dataset(path, records, dialect=corpus.dialect, style=_style(corpus))
-    return Exported(path=path, num_records=len(kept), num_changed=num_changed)
+    records = _kept_records(run, scan, kept=kept, ledger=ledger)
+    dialect = scan.corpus.dialect
+    path = run.paths.train(dialect)
+    num_changed = write_dataset(path, records, dialect=dialect, style=scan.style)
+    return Exported(path=path, num_records=kept.height, num_changed=num_changed)
 
 
 def _kept_records(
-    run: FinishedRun, corpus: Corpus, *, rows: list[Row], ledger: Ledger | None
+    run: FinishedRun, scan: Scan, *, kept: pl.DataFrame, ledger: Ledger | None
 ) -> Iterator[KeptRecord]:
     best: Mapping[str, Sequence[int]] = {}
     if run.config.selection.answer:
-        of_kept = pl.col("uid").is_in([row.uid for row in rows])
-        slots = stored_rewards(run.paths.scores(RewardStage.ANSWER)).filter(of_kept)
-        best = best_candidates(slots)
-    for loaded in corpus.load(rows):
+        slots = stored_rewards(run.paths.scores(RewardStage.ANSWER))
+        best = best_candidates(slots.join(kept.select("uid"), on="uid", how="semi"))
+    for loaded in scan.corpus.load(run.rows(scan, kept)):
         candidates = best.get(loaded.uid) or _first_candidates(loaded)
         rewrites = (
             {} if ledger is None else _taken(ledger, loaded, chosen=candidates, config=run.config)
@@ -172,17 +172,5 @@ def _models(manifest: Manifest) -> dict[str, ModelIdentity]:
     return {name: ModelIdentity.model_validate(model) for name, model in identities.items()}
 
 
-def _rows(decisions: pl.DataFrame) -> list[Row]:
-    columns = decisions.sort("position").select("position", "uid", "id", "type")
-    return [
-        Row(position=position, uid=uid, id_json=id_json, type=kind, image=None, fault=None)
-        for position, uid, id_json, kind in columns.iter_rows()
-    ]
-
-
 def _first_candidates(loaded: Loaded) -> tuple[int, ...]:
     return (0,) * len(loaded.record.turns)
-
-
-def _style(corpus: Corpus) -> ArrayStyle:
-    return read_array_style(corpus.paths[0]) if corpus.dialect == "json" else ArrayStyle()

@@ -4,14 +4,13 @@ Decides nothing and writes nothing.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 import polars as pl
 
 from pipeline.config import Config
-from pipeline.curation.corpus import Corpus
 from pipeline.curation.layout import (
     Manifest,
     QuarantineLine,
@@ -20,8 +19,11 @@ from pipeline.curation.layout import (
     parts,
 )
 from pipeline.curation.manifest import read_manifest
+from pipeline.curation.progress import LineProgress
 from pipeline.curation.readers import sha256_of
+from pipeline.curation.rows import Row
 from pipeline.curation.runs import load_run_config
+from pipeline.curation.scan import Scan, scan_input
 from pipeline.curation.spend import ScoreTotals
 from pipeline.curation.tables import TableKind, read_table
 from pipeline.errors import InputError, RunError
@@ -41,9 +43,19 @@ class FinishedRun:
         """Returns the seed that ties and baselines are drawn with."""
         return self.manifest["seed"]
 
-    def corpus(self) -> Corpus:
-        """Returns the run's input, for passes that read its texts again."""
-        return Corpus(self.config.input, limit=self.config.run.limit)
+    def scan(self) -> Scan:
+        """Returns the run's input; read again only where the scratch folder has no table of it.
+
+        Raises:
+            InputError: a file is gone or cannot be read.
+        """
+        return scan_input(self.config, LineProgress(), reuses=True)
+
+    def rows(self, scan: Scan, decisions: pl.DataFrame) -> Iterator[Row]:
+        """Yields the rows of some decisions in order, as the run saw them whatever images are there now."""
+        uids = dict(decisions.select("position", "uid").iter_rows())
+        for row in scan.table.rows(decisions["position"].sort()):
+            yield replace(row, uid=uids[row.position], fault=None)
 
 
 def open_run(run_dir: Path, *, manifest: Manifest | None = None) -> FinishedRun:

@@ -28,11 +28,15 @@ STALE_SECONDS = 10.0
 
 
 class Lease(NamedTuple):
-    """Who holds a run directory; `beat` counts up."""
+    """Who holds a run directory; `beat` counts up.
+
+    `host` tells machines and their process namespaces apart, `started` processes of one number.
+    """
 
     token: str
     host: str
     pid: int
+    started: str
     beat: int
 
 
@@ -40,9 +44,8 @@ class Lease(NamedTuple):
 def held(paths: RunPaths) -> Generator[None]:
     """Holds the run directory, which is made where there is none.
 
-    A holder that lives on is found within about a second; one whose process is gone from this host is
-    followed at once, one of another host after 10 s without a beat. Who loses its lease ends as
-    by SIGTERM.
+    A process of this host is followed at once where it is gone, and never where it is not; one of
+    another host, or container, after 10 s without a beat. Who loses its lease ends as by SIGTERM.
 
     Raises:
         RunError: another process holds it.
@@ -66,7 +69,7 @@ def held(paths: RunPaths) -> Generator[None]:
 
 
 def _acquired(path: Path) -> Lease:
-    mine = Lease(uuid.uuid4().hex, socket.gethostname(), os.getpid(), 0)
+    mine = Lease(uuid.uuid4().hex, this_host(), os.getpid(), started(os.getpid()) or "", 0)
     while True:
         beside = path.with_name(f"{path.name}.{mine.token}")
         beside.write_bytes(orjson.dumps(mine._asdict()))
@@ -77,7 +80,7 @@ def _acquired(path: Path) -> Lease:
         else:
             return mine
         finally:
-            beside.unlink()
+            beside.unlink(missing_ok=True)
 
 
 def _wait_until_left(path: Path) -> None:
@@ -87,7 +90,11 @@ def _wait_until_left(path: Path) -> None:
         RunError: its holder lives.
     """
     first = read_lease(path)
-    if first is not None and not _is_gone(first):
+    if first is not None and first.host == this_host():
+        # Known for sure, even of a holder that is stopped, and so has no beat.
+        if started(first.pid) == first.started:
+            raise _in_use(path, first)
+    elif first is not None:
         _watch(path, first)
     # Under a name of its own, so that of two who saw it left only one removes it.
     grave = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
@@ -108,9 +115,7 @@ def _watch(path: Path, first: Lease) -> None:
         if now is None:
             return
         if now != first:
-            raise RunError(
-                f"{path.parent} is in use by another process (pid {now.pid} on {now.host})"
-            )
+            raise _in_use(path, now)
 
 
 def read_lease(path: Path) -> Lease | None:
@@ -121,17 +126,33 @@ def read_lease(path: Path) -> Lease | None:
         return None
 
 
-def _is_gone(lease: Lease) -> bool:
-    """Returns whether the holder was a process of this host that is no more."""
-    if lease.host != socket.gethostname():
-        return False
+def this_host() -> str:
+    """Returns the name of this machine and of the namespace that process numbers are of."""
     try:
-        os.kill(lease.pid, 0)
+        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no file
+    except OSError:
+        namespace = ""  # no Linux
+    return f"{socket.gethostname()} {namespace}".strip()
+
+
+def started(pid: int) -> str | None:
+    """Returns when a process of this host was started, in its kernel's words; None = no process."""
+    try:
+        os.kill(pid, 0)
     except ProcessLookupError:
-        return True
+        return None
     except PermissionError:
-        return False
-    return False
+        pass  # another user's
+    try:
+        # Field 22 of all, behind the name, which may hold anything. Source: proc(5).
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+    except OSError:
+        return ""  # no Linux
+
+
+def _in_use(path: Path, lease: Lease) -> RunError:
+    host = lease.host.partition(" ")[0]
+    return RunError(f"{path.parent} is in use by another process (pid {lease.pid} on {host})")
 
 
 def _is_mine(path: Path, lease: Lease) -> bool:

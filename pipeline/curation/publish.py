@@ -22,7 +22,6 @@ from pipeline.curation.layout import (
 from pipeline.curation.ledger import Entry, Ledger, LedgerRow
 from pipeline.curation.manifest import counts_of, manifest_of, write_manifest
 from pipeline.curation.quarantine import QuarantineStore, line_of
-from pipeline.curation.readers import ArrayStyle, read_array_style
 from pipeline.curation.records import Fault
 from pipeline.curation.report import write_report
 from pipeline.curation.report_figures import ReportFigures
@@ -117,14 +116,15 @@ class Publisher:
         self._quarantine.replace(self._lines(quarantined))
 
     def _lines(self, quarantined: pl.DataFrame) -> Iterator[QuarantineLine]:
-        rows = quarantined.select("position", "uid", "stage", "reason", "message").iter_rows()
-        elements = self._corpus.elements()
-        for position, uid, stage, code, message in rows:
-            positioned = next(one for one in elements if one.position == position)
+        verdicts = quarantined.select("uid", "stage", "reason", "message").iter_rows()
+        rows = self._scan.table.rows(quarantined["position"])
+        for (uid, stage, code, message), (row, raw) in zip(
+            verdicts, self._corpus.raws(rows), strict=True
+        ):
             yield line_of(
-                position=position,
+                position=row.position,
                 uid=uid,
-                raw=positioned.element.raw,
+                raw=raw,
                 stage=stage,
                 fault=Fault(code=code, message=message),
                 attempts=self._attempts(uid, stage),
@@ -138,11 +138,9 @@ class Publisher:
 
     def _write_dataset(self, verdicts: Verdicts) -> int:
         path = self._paths.train(self._corpus.dialect)
-        style = ArrayStyle()
-        if self._corpus.dialect == "json":
-            style = read_array_style(self._corpus.paths[0])
         records = self._kept_records(verdicts)
-        return write_dataset(path, records, dialect=self._corpus.dialect, style=style)
+        dialect = self._corpus.dialect
+        return write_dataset(path, records, dialect=dialect, style=self._scan.style)
 
     def _kept_records(self, verdicts: Verdicts) -> Iterator[KeptRecord]:
         kept = verdicts.decisions.filter(pl.col("decision") == Decision.KEPT)["position"]

@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +17,25 @@ from typing import BinaryIO, Literal
 import pyarrow as pa
 
 from pipeline.config import InputPath
-from pipeline.curation.elements import MAX_ELEMENT_BYTES, ArraySyntaxError, split_array
+from pipeline.curation.elements import CHUNK_BYTES, MAX_ELEMENT_BYTES, ArraySyntaxError, split_array
 from pipeline.errors import InputError
 
 Dialect = Literal["json", "jsonl"]
 _DIALECT_BY_SUFFIX: dict[str, Dialect] = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _COMPRESSIONS = (".gz", ".zst")
+_BLANKS = b" \t\r\n"
+MAX_KEPT_BYTES = 65_536  # of a line that is too long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawElement:
-    """One record's bytes; `too_long` = a line over the limit, whose bytes are cut off."""
+    """One record's bytes and where they begin in the decompressed file.
+
+    `too_long` = a line over the limit, whose bytes are cut off.
+    """
 
     raw: bytes
+    offset: int
     too_long: bool = False
 
 
@@ -58,8 +64,12 @@ def dialect_of(file: InputPath, *, input_format: Literal["auto", "json", "jsonl"
         return "json" if stream.read(4096).lstrip()[:1] == b"[" else "jsonl"
 
 
-def read_elements(path: Path, dialect: Dialect) -> Iterator[RawElement]:
+def read_elements(
+    path: Path, dialect: Dialect, *, on_style: Callable[[ArrayStyle], None] = lambda _: None
+) -> Iterator[RawElement]:
     """Yields the raw bytes of each record; blank lines of JSON lines are no records.
+
+    `on_style` is told at the end what stands around the elements of an array.
 
     Raises:
         InputError: the file cannot be read, or is no JSON array; it says the byte.
@@ -69,31 +79,44 @@ def read_elements(path: Path, dialect: Dialect) -> Iterator[RawElement]:
             yield from _lines(stream)
             return
         try:
+            befores: list[bytes] = []
             for piece in split_array(stream):
                 if piece.raw:
-                    yield RawElement(raw=piece.raw)
+                    yield RawElement(raw=piece.raw, offset=piece.offset)
+                if not piece.raw or len(befores) < 2:
+                    befores.append(piece.before)
+            on_style(_style_of(befores))
         except ArraySyntaxError as error:
             hint = "" if error.offset else "; for JSON lines set input.format to jsonl"
             raise InputError(error.message + hint, path=path, offset=error.offset) from error
 
 
-def read_array_style(path: Path) -> ArrayStyle:
-    """Returns what stands around the elements of an array that was read before."""
-    befores: list[bytes] = []
-    closing = b""
+@contextmanager
+def opened_at(path: Path) -> Generator[Callable[[int, int], bytes]]:
+    """Gives a function of an offset and a length that returns those bytes, decompressed.
+
+    Offsets ascend; what lies between is skipped, in a compressed file by reading it.
+
+    Raises:
+        InputError: as `opened`.
+    """
     with opened(path) as stream:
-        for piece in split_array(stream):
-            if not piece.raw:
-                closing = piece.before
-            elif len(befores) < 2:
-                befores.append(piece.before)
-    match befores:
-        case [opening, between]:
-            return ArrayStyle(opening=opening, between=between, closing=closing)
-        case [opening]:
-            return ArrayStyle(opening=opening, closing=closing)
-        case _:
-            return ArrayStyle()
+
+        def take(offset: int, num_bytes: int) -> bytes:
+            nonlocal at
+            if path.suffix not in _COMPRESSIONS:
+                stream.seek(offset)
+            while path.suffix in _COMPRESSIONS and at < offset:
+                skipped = len(stream.read(min(offset - at, CHUNK_BYTES)))
+                if not skipped:
+                    return b""
+                at += skipped
+            data = stream.read(num_bytes)
+            at = offset + len(data)
+            return data
+
+        at = 0
+        yield take
 
 
 def sha256_of(path: Path) -> str:
@@ -131,13 +154,28 @@ def opened(path: Path) -> Generator[BinaryIO]:
 
 
 def _lines(stream: BinaryIO) -> Iterator[RawElement]:
-    is_first = True
+    end = 0
     while line := stream.readline(MAX_ELEMENT_BYTES):
+        start, end = end, end + len(line)
         too_long = len(line) == MAX_ELEMENT_BYTES and not line.endswith(b"\n")
         rest = line
         while too_long and rest and not rest.endswith(b"\n"):
             rest = stream.readline(MAX_ELEMENT_BYTES)
-        raw = line.removeprefix(codecs.BOM_UTF8 if is_first else b"").strip(b" \t\r\n")
-        is_first = False
+            end += len(rest)
+        text = line.removeprefix(b"" if start else codecs.BOM_UTF8).lstrip(_BLANKS)
+        raw = text.rstrip(_BLANKS)
         if raw:
-            yield RawElement(raw=raw[:65536] if too_long else raw, too_long=too_long)
+            offset = start + len(line) - len(text)
+            raw = raw[:MAX_KEPT_BYTES] if too_long else raw
+            yield RawElement(raw=raw, offset=offset, too_long=too_long)
+
+
+def _style_of(befores: list[bytes]) -> ArrayStyle:
+    """Returns the style by the bytes before the first two elements and before the end."""
+    match befores:
+        case [opening, between, closing]:
+            return ArrayStyle(opening=opening, between=between, closing=closing)
+        case [opening, closing]:
+            return ArrayStyle(opening=opening, closing=closing)
+        case _:
+            return ArrayStyle()

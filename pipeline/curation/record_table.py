@@ -7,6 +7,7 @@ Never the whole table is held in memory but for the columns that a decision need
 import os
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -15,13 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.curation.layout import InputEntry
+from pipeline.curation.readers import ArrayStyle
 from pipeline.curation.records import Fault
-from pipeline.curation.rows import ImageRef, Row
+from pipeline.curation.rows import ImageRef, Place, Row
 from pipeline.curation.scratch import prune
 from pipeline.errors import StoreError
 
 BATCH_ROWS = 4096
 _INPUTS_KEY = b"inputs"
+_STYLE_KEY = b"style"
 _RECORDS = pa.schema(
     [
         pa.field("position", pa.int64(), nullable=False),
@@ -35,6 +38,11 @@ _RECORDS = pa.schema(
         pa.field("message", pa.string()),
         pa.field("num_turns", pa.int32(), nullable=False),
         pa.field("num_answers", pa.int32(), nullable=False),
+        pa.field("question_words", pa.int64(), nullable=False),
+        pa.field("answer_words", pa.int64(), nullable=False),
+        pa.field("file", pa.int32(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("num_bytes", pa.int64(), nullable=False),
     ]
 )
 
@@ -52,6 +60,16 @@ class RecordTable:
         self._file = path.open("rb")
         weakref.finalize(self, self._file.close)
         self._metadata = pq.ParquetFile(self._file).metadata.metadata
+
+    @property
+    def style(self) -> ArrayStyle:
+        """Returns what stands around the elements of the first file, where it is an array."""
+        opening, between, closing = orjson.loads(self._metadata[_STYLE_KEY])
+        return ArrayStyle(
+            opening=opening.encode("latin-1"),
+            between=between.encode("latin-1"),
+            closing=closing.encode("latin-1"),
+        )
 
     @property
     def inputs(self) -> tuple[InputEntry, ...]:
@@ -104,7 +122,7 @@ class RecordTableWriter:
         if len(self._rows) >= BATCH_ROWS:
             self._flush()
 
-    def finish(self, inputs: Sequence[InputEntry]) -> RecordTable:
+    def finish(self, inputs: Sequence[InputEntry], style: ArrayStyle) -> RecordTable:
         """Returns the whole table; the oldest of many tables are removed.
 
         Raises:
@@ -112,7 +130,10 @@ class RecordTableWriter:
         """
         self._flush()
         try:
-            self._writer.add_key_value_metadata({_INPUTS_KEY: orjson.dumps(list(inputs))})
+            around = (style.opening, style.between, style.closing)
+            texts = [one.decode("latin-1") for one in around]
+            metadata = {_INPUTS_KEY: orjson.dumps(list(inputs)), _STYLE_KEY: orjson.dumps(texts)}
+            self._writer.add_key_value_metadata(metadata)
             self._writer.close()
             self._beside.replace(self._path)
             table = RecordTable(self._path)
@@ -122,8 +143,9 @@ class RecordTableWriter:
         return table
 
     def discard(self) -> None:
-        """Removes what was written."""
-        self._writer.close()
+        """Removes what was not finished."""
+        with suppress(OSError):  # a full disk was told of before
+            self._writer.close()
         self._beside.unlink(missing_ok=True)
 
     def _flush(self) -> None:
@@ -152,23 +174,18 @@ def _cells(row: Row) -> tuple[object, ...]:
         None if fault is None else fault.message,
         row.num_turns,
         row.num_answers,
+        row.question_words,
+        row.answer_words,
+        row.place.file,
+        row.place.offset,
+        row.place.num_bytes,
     )
 
 
 def _rows_of(table: pl.DataFrame) -> Iterator[Row]:
-    for (
-        position,
-        uid,
-        id_json,
-        kind,
-        path,
-        sha256,
-        size,
-        code,
-        message,
-        turns,
-        answers,
-    ) in table.iter_rows():
+    for cells in table.select(_RECORDS.names).iter_rows():
+        position, uid, id_json, kind, path, sha256, size, code, message, *numbers = cells
+        turns, answers, question_words, answer_words, file, offset, num_bytes = numbers
         image = None
         if path is not None:
             image = ImageRef(path=Path(path), sha256=sha256, num_bytes=size)
@@ -181,4 +198,7 @@ def _rows_of(table: pl.DataFrame) -> Iterator[Row]:
             fault=None if code is None else Fault(code=code, message=message),
             num_turns=turns,
             num_answers=answers,
+            question_words=question_words,
+            answer_words=answer_words,
+            place=Place(file=file, offset=offset, num_bytes=num_bytes),
         )

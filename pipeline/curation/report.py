@@ -65,9 +65,7 @@ def write_report(
     require_unchanged_inputs(run)
     known = None if truth is None else read_truth(truth)
     rows = choose_examples(run.decisions)
-    texts = read_texts(
-        run.corpus(), run.config.input, wanted=frozenset(row.position for row in rows)
-    )
+    texts = read_texts(run.scan(), wanted=frozenset(row.position for row in rows))
     table = run.decisions.join(texts.lengths, on="position", how="left", maintain_order="left")
     rewrites, shown_turns = _rewrites(run, table)
     figures = report_figures(table, _findings(run, table, truth=known, rewrites=rewrites))

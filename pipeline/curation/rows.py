@@ -16,12 +16,22 @@ class ImageRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a record's bytes are: the input's number, and the bytes of it, decompressed."""
+
+    file: int
+    offset: int
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One input record, without its texts.
 
     `position` counts over all inputs in order. `uid` and `id_json` are None where the record
     cannot be parsed. `fault` = quarantined at stage input. `image` None without a fault = text only.
-    `num_turns` and `num_answers` (candidates of all turns) are 0 where there is a fault.
+    `num_turns`, `num_answers` (candidates of all turns) and words (what blanks separate; candidate
+    0 stands for an answer) are 0 where the record cannot be used whatever its image is.
     """
 
     position: int
@@ -32,6 +42,9 @@ class Row:
     fault: Fault | None
     num_turns: int = 0
     num_answers: int = 0
+    question_words: int = 0
+    answer_words: int = 0
+    place: Place
 
     @property
     def is_text_only(self) -> bool:

@@ -12,6 +12,7 @@ from pipeline.curation.cascade import check_keeps, with_stratum
 from pipeline.curation.corpus import Corpus
 from pipeline.curation.layout import InputEntry
 from pipeline.curation.progress import ProgressView
+from pipeline.curation.readers import ArrayStyle
 from pipeline.curation.record_table import RecordTable, RecordTableWriter, can_be_scored
 from pipeline.curation.rows import Row
 from pipeline.curation.scratch import scratch_folder, scratch_name
@@ -23,6 +24,11 @@ class Scan:
 
     corpus: Corpus
     table: RecordTable
+
+    @property
+    def style(self) -> ArrayStyle:
+        """Returns what stands around the elements of the first file, where it is an array."""
+        return self.table.style
 
     @property
     def inputs(self) -> Sequence[InputEntry]:
@@ -49,7 +55,9 @@ class Scan:
 
 
 def scan_input(config: Config, progress: ProgressView, *, reuses: bool = False) -> Scan:
-    """Reads the whole input once; `reuses` = a table of these very files will do, images unseen.
+    """Reads the whole input once.
+
+    `reuses`: a table of these very files will do, whatever became of the images since.
 
     Raises:
         InputError: a file is missing or no JSON array; it says the byte.
@@ -61,7 +69,9 @@ def scan_input(config: Config, progress: ProgressView, *, reuses: bool = False) 
         scratch_folder(config.run.scratch) / f"records-{scratch_name(*corpus.fingerprint)}.parquet"
     )
     table = _table_at(path) if reuses else None
-    scan = Scan(corpus=corpus, table=table or _scanned(corpus, path, progress))
+    if table is None:
+        table = _scanned(corpus, path, progress)
+    scan = Scan(corpus=corpus, table=table)
     strata = scan.scorable(config.selection)["stratum"].unique()
     check_keeps(strata, config.selection)
     return scan
@@ -77,7 +87,7 @@ def _scanned(corpus: Corpus, path: Path, progress: ProgressView) -> RecordTable:
     progress.start("input", total=None)
     try:
         inputs = corpus.scan(take)
-        table = writer.finish(inputs)
+        table = writer.finish(inputs, corpus.style)
     finally:
         writer.discard()
     progress.finish()

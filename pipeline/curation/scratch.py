@@ -32,7 +32,10 @@ def scratch_folder(configured: Path | None) -> Path:
 
 def prune(folder: Path, pattern: str) -> None:
     """Removes all but the latest of the files of a kind."""
-    found = [(path.stat().st_mtime, path) for path in folder.glob(pattern)]
+    found: list[tuple[float, Path]] = []
+    for path in folder.glob(pattern):
+        with suppress(FileNotFoundError):  # another driver prunes too
+            found.append((path.stat().st_mtime, path))
     for _, path in sorted(found)[:-MAX_FILES]:
         path.unlink(missing_ok=True)
 

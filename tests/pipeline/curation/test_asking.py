@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from clients.wire.schemas import Item
 from pipeline.curation.asking import Ask, Slot, Window, batches, groups_of
 from pipeline.curation.records import Record, RecordTurn
-from pipeline.curation.rows import ImageRef, Loaded, Row
+from pipeline.curation.rows import ImageRef, Loaded, Place, Row
 
 
 def ask(number: int, *, image: int = 0, num_items: int = 1, num_bytes: int = 10) -> Ask:
@@ -18,6 +18,7 @@ def ask(number: int, *, image: int = 0, num_items: int = 1, num_bytes: int = 10)
         type="detail",
         image=found,
         fault=None,
+        place=Place(file=0, offset=0, num_bytes=10),
     )
     turns = (RecordTurn(question="q", answers=("a",)),)
     loaded = Loaded(

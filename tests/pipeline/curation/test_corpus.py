@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.curation.corpus import Corpus
-from pipeline.curation.readers import sha256_of
+from pipeline.curation.readers import ArrayStyle, sha256_of
 from pipeline.curation.rows import Row
 from pipeline.errors import InputError
 from tests.pipeline.curation.small_world import record, records, write_world
@@ -65,10 +65,35 @@ def test_file_that_changes_between_passes_ends_the_run(tmp_path: Path):
         list(found.load(rows.values()))
 
 
+def test_file_that_grew_shorter_under_the_driver_ends_the_run(tmp_path: Path):
+    found = corpus(write_world(tmp_path, records(400), dialect="jsonl"))
+    rows = scanned(found)
+    loaded = found.load(rows.values())
+    next(loaded)
+    os.truncate(tmp_path / "raw.jsonl", 100)
+    with pytest.raises(InputError, match="changed during the run"):
+        list(loaded)
+
+
+def test_bytes_of_any_row_are_found_again_the_faulty_too(tmp_path: Path):
+    data = [record(0), {"id": "bad"}, record(2)]
+    found = corpus(write_world(tmp_path, data))
+    rows = scanned(found)
+    raws = [json.loads(raw) for _, raw in found.raws([rows[1], rows[2]])]
+    assert raws == data[1:]
+
+
+def test_style_is_that_of_the_first_file_whatever_the_limit(tmp_path: Path):
+    config = write_world(tmp_path, records(5))
+    (tmp_path / "raw.json").write_bytes(b'[\n {"id": 1} ,\n  {"id": 2} ,\n {"id": 3}\t\n]\n')
+    found = corpus(config, limit=1)
+    scanned(found)
+    assert found.style == ArrayStyle(opening=b"[\n ", between=b" ,\n  ", closing=b"\t\n]\n")
+
+
 def test_inputs_are_hashed_and_counted_up_to_the_limit(tmp_path: Path):
     found = corpus(write_world(tmp_path, records(9)), limit=4)
     seen: list[Row] = []
     (entry,) = found.scan(seen.append)
     assert entry["num_records"] == len(seen) == 4
     assert entry["sha256"] == hashlib.sha256((tmp_path / "raw.json").read_bytes()).hexdigest()
-    assert len(list(found.elements())) == 4

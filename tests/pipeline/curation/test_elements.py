@@ -39,6 +39,7 @@ def test_pieces_put_together_are_the_file(
     data = text.encode("utf-8", "surrogatepass")
     pieces = list(split_array(SmallReads(data)))
     assert b"".join(piece.before + piece.raw for piece in pieces) == data
+    assert all(data[one.offset :].startswith(one.raw) for one in pieces)
     assert len(pieces) == len(values) + 1
     texts = [piece.raw.decode("utf-8", "surrogatepass") for piece in pieces[:-1]]
     assert [json.loads(one) for one in texts] == values

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.curation import lease
 from pipeline.curation.layout import RunPaths
-from pipeline.curation.lease import Lease, held, read_lease
+from pipeline.curation.lease import Lease, held, read_lease, this_host
 from pipeline.errors import RunError, StoreError
 
 HOLD = """
@@ -26,7 +26,7 @@ with held(RunPaths(Path(sys.argv[1]))):
 
 def left_by(paths: RunPaths, *, host: str, pid: int) -> None:
     paths.root.mkdir(parents=True, exist_ok=True)
-    paths.lease.write_bytes(orjson.dumps(Lease("0" * 32, host, pid, 7)._asdict()))
+    paths.lease.write_bytes(orjson.dumps(Lease("0" * 32, host, pid, "", 7)._asdict()))
 
 
 def test_run_directory_is_held_by_one_and_given_back(tmp_path: Path):
@@ -46,6 +46,7 @@ def test_killed_holder_is_followed_at_once(tmp_path: Path):
     with subprocess.Popen(words, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
+        holder.send_signal(signal.SIGSTOP)  # asleep is not gone
         with pytest.raises(RunError, match=f"pid {holder.pid}"), held(paths):
             pass
         holder.send_signal(signal.SIGKILL)
@@ -69,7 +70,7 @@ def test_silent_holder_of_another_host_is_followed_after_a_while(
 
 def test_of_many_who_want_a_lease_left_behind_one_gets_it(tmp_path: Path):
     paths = RunPaths(tmp_path / "run")
-    left_by(paths, host=os.uname().nodename, pid=2**22 + 1)  # no such process
+    left_by(paths, host=this_host(), pid=2**22 + 1)  # no such process
     got: list[int] = []
     refused: list[int] = []
     all_tried = threading.Barrier(6)

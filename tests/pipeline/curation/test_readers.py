@@ -1,11 +1,12 @@
 import gzip
+import json
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from pipeline.config import InputPath
-from pipeline.curation.readers import dialect_of, read_array_style, read_elements
+from pipeline.curation.readers import ArrayStyle, dialect_of, opened_at, read_elements
 from pipeline.errors import InputError
 
 
@@ -77,7 +78,33 @@ def test_syntax_error_names_file_and_byte(tmp_path: Path):
 def test_style_is_what_stands_around_the_elements(tmp_path: Path):
     path = tmp_path / "a.json"
     path.write_bytes(b"[\n  1 ,\n  2,\n  3\n]")
-    style = read_array_style(path)
-    assert style.opening == b"[\n  "
-    assert style.between == b" ,\n  "
-    assert style.closing == b"\n]"
+    styles: list[ArrayStyle] = []
+    list(read_elements(path, "json", on_style=styles.append))
+    assert styles == [ArrayStyle(opening=b"[\n  ", between=b" ,\n  ", closing=b"\n]")]
+
+
+@pytest.mark.parametrize("data", [b"[]", b" [ ] "])
+def test_empty_array_has_the_usual_style(tmp_path: Path, data: bytes):
+    path = tmp_path / "a.json"
+    path.write_bytes(data)
+    styles: list[ArrayStyle] = []
+    assert list(read_elements(path, "json", on_style=styles.append)) == []
+    assert styles == [ArrayStyle()]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_bytes_are_found_again_at_their_offsets(tmp_path: Path, suffix: str):
+    lines = [json.dumps({"a": "x" * number}).encode() for number in range(0, 3000, 7)]
+    data = b"\xef\xbb\xbf" + b"\r\n\n  ".join(lines)
+    path = tmp_path / f"a.jsonl{suffix}"
+    if suffix == ".zst":
+        with pa.CompressedOutputStream(str(path), "zstd") as stream:
+            stream.write(data)
+    else:
+        path.write_bytes(gzip.compress(data) if suffix else data)
+    found = list(read_elements(path, "jsonl"))
+    assert [one.raw for one in found] == lines
+    with opened_at(path) as take:
+        again = [take(one.offset, len(one.raw)) for one in found[::3]]
+        assert again == lines[::3]
+        assert take(len(data) + 9, 5) == b""
