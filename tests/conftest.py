@@ -4,6 +4,7 @@ import logging
 import os
 
 import pytest
+from hypothesis import settings
 
 # Two BentoML apps in one process register the same metrics; must be set before its import.
 os.environ["BENTOML_CONFIG_OVERRIDES"] = '{"services":{"metrics":{"enabled":false}}}'
@@ -11,6 +12,10 @@ os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _name in [name for name in os.environ if name.startswith("A2L_")]:
     del os.environ[_name]
+
+# A busy machine makes no example wrong; a hanging test is what the timeout is for.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 _IGNORED_WARNINGS = (
     # bentoml 1.4.39 asks pathspec 1.0 for patterns by their old name, at import.
