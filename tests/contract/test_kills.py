@@ -12,10 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from tests.contract.scripted_faults import Kind
 from tests.contract.scripted_runs import (
+    DRIVER,
     Stub,
+    a2l,
     command,
     curated,
     finished,
@@ -31,6 +35,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 NUM_RECORDS = 700
 SEED = 5
+FAULTS = [Kind.RESET, Kind.HALF, Kind.NAN, Kind.WRONG_COUNT, Kind.ERROR_BODY, Kind.OVERLOADED]
 POLL_S = 0.0005
 STAGES = ("scores/question", "scores/answer", "rewrites", "decisions.parquet")
 PUBLISHING = ("decisions.parquet", "quarantine/part-*", "dataset/*", "report")
@@ -82,18 +87,24 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stub]:
         yield running
 
 
-def test_run_killed_at_twenty_points_ends_as_the_undisturbed_one(services: Stub, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("transport", "kinds"), [("grpc", []), ("rest", FAULTS)], ids=["grpc", "rest-that-fails-too"]
+)
+def test_run_killed_at_twenty_points_ends_as_the_undisturbed_one(
+    services: Stub, tmp_path: Path, transport: str, kinds: list[Kind]
+):
     config = write_records(tmp_path / "world", records(NUM_RECORDS))
     whole, run = tmp_path / "whole", tmp_path / "run"
-    sets = [*services.sets("grpc"), "--set", "run.commit_seconds=0.05"]
+    sets = [*services.sets(transport), "--set", "run.commit_seconds=0.01"]
+    sets += ["--set", "endpoints.inner_llm.max_in_flight=4"]
     services.script()
     curated(config, whole, sets)
     num_answers = len(services.answered())
     rng = random.Random(SEED)
     stored: set[str] = set()
     num_killed: Counter[str] = Counter()
-    for point in points(rng):
-        services.script()
+    for at, point in enumerate(points(rng)):
+        services.script(kinds=kinds, share=0.1, seed=at)
         is_begun = (run / "config.resolved.yaml").exists()
         words = command(config, run, resume="always" if is_begun else "if-possible")
         process = started([*words, *sets])
@@ -119,3 +130,36 @@ def test_run_killed_at_twenty_points_ends_as_the_undisturbed_one(services: Stub,
     curated(config, run, sets, resume="always")
     assert not services.answered()
     assert finished(run) == finished(whole)
+
+
+def test_select_killed_while_it_publishes_asks_nothing_and_is_done_again(
+    services: Stub, tmp_path: Path
+):
+    config = write_records(tmp_path / "world", records(200))
+    run, plain = tmp_path / "run", tmp_path / "plain"
+    sets = services.sets("grpc")
+    services.script()
+    curated(config, run, sets)
+    selecting = [*DRIVER, "select", str(run), "--answer-keep", "0.3"]
+    services.script()
+    rng = random.Random(SEED)
+    num_killed = 0
+    for _ in range(4):
+        process = started(selecting)
+        while process.poll() is None and (run / "manifest.json").exists():
+            time.sleep(POLL_S)
+        strike(Point(seconds=rng.uniform(0, 0.05)), process, run)
+        num_killed += killed(process)
+        if not (run / "manifest.json").exists():
+            assert a2l(selecting).returncode == 2  # a run that is not finished
+            curated(config, run, sets, resume="always")
+    assert num_killed >= 2
+    assert a2l(selecting).returncode == 0
+    assert not services.answered()
+    curated(config, plain, [*sets, "--set", "selection.answer_keep=0.3"])
+    assert decided(run) == decided(plain)
+
+
+def decided(run: Path) -> tuple[bytes, list[dict[str, object]]]:
+    dataset = (run / "dataset" / "train.json").read_bytes()
+    return dataset, pq.read_table(run / "decisions.parquet").to_pylist()
