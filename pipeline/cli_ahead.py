@@ -1,4 +1,4 @@
-"""The verbs of `a2l` that look ahead, on a sample of the input: preview."""
+"""The verbs of `a2l` that look ahead, on a sample of the input: preview, plan."""
 
 import shutil
 from typing import Annotated
@@ -9,6 +9,8 @@ import typer
 from pipeline.cli_options import AsJson, ConfigPath, Seed, Sets, all_sets
 from pipeline.config import api_key, load_config
 from pipeline.curation.endpoints import NetworkConnector
+from pipeline.curation.plan import plan
+from pipeline.curation.plan_text import plan_text
 from pipeline.curation.preview import preview
 from pipeline.curation.preview_text import preview_text
 from pipeline.curation.progress import progress_view
@@ -35,6 +37,27 @@ def _preview(
         _print_json(found)
     else:
         print(preview_text(found, width=shutil.get_terminal_size().columns))
+
+
+@verbs.command("plan")
+def _plan(
+    config: ConfigPath,
+    *,
+    sample: Annotated[int, typer.Option(min=1, help="Records to curate for it.")] = 200,
+    sets: Sets = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tells what a run would take, from a sample. Example: `a2l plan curate.yaml --sample 200`."""
+    loaded = load_config(config, sets=all_sets(sets, seed=seed))
+    with progress_view() as progress:
+        found = plan(
+            loaded, size=sample, connector=NetworkConnector(), api_key=api_key(), progress=progress
+        )
+    if as_json:
+        _print_json(found)
+    else:
+        print(plan_text(found))
 
 
 def _print_json(value: object) -> None:

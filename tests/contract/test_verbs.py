@@ -67,3 +67,15 @@ def test_curation_stops_at_its_budget_and_goes_on(config: Path, sets: list[str],
     whole = a2l(*command, "--resume", "always")
     assert whole.exit_code == 0, whole.stderr
     assert "of 120 records kept" in whole.stdout
+
+
+def test_plan_prints_a_table_and_one_object(config: Path, sets: list[str]):
+    result = a2l("plan", config, "--sample", 30, *sets)
+    assert result.exit_code == 0, result.stderr
+    assert "30 of 120 records (25.0 %) were curated" in result.stdout
+    assert "95 % interval" in result.stdout
+    found = json.loads(a2l("plan", config, "--sample", 30, "--json", *sets).stdout)
+    question = found["stages"][0]
+    assert question["stage"] == "question"
+    assert question["items"] == {"sample": 30.0, "value": 120.0, "low": 120.0, "high": 120.0}
+    assert question["tokens"]["value"] > 0

@@ -11,7 +11,7 @@ from tests.pipeline.curation.small_world import records, run, write_world
 
 VERBS = (
     *("validate", "curate", "select", "align"),
-    *("preview", "report", "explain", "export", "diff", "serve"),
+    *("preview", "plan", "report", "explain", "export", "diff", "serve"),
 )
 
 
@@ -44,14 +44,14 @@ def test_missing_config_exits_2_with_one_line(tmp_path: Path):
 def test_syntax_error_exits_2_with_file_and_byte(tmp_path: Path):
     config = write_world(tmp_path, [])
     (tmp_path / "raw.json").write_text('[{"a": 1} 2]')
-    for verb in ("validate", "curate", "preview"):
+    for verb in ("validate", "curate", "preview", "plan"):
         code, _, err = called(verb, config)
         assert code == 2
         assert f"{tmp_path}/raw.json: byte 10: " in err
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
-@pytest.mark.parametrize("verb", ["validate", "curate", "preview"])
+@pytest.mark.parametrize("verb", ["validate", "curate", "preview", "plan"])
 @pytest.mark.timeout(40)
 def test_unreachable_endpoint_exits_4_with_one_line(tmp_path: Path, scheme: str, verb: str):
     config = write_world(tmp_path, records(3))
