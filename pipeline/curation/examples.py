@@ -1,5 +1,6 @@
 """Which records the report shows beside each cut, so that a reader can judge the reward. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -42,32 +43,46 @@ def choose_examples(decisions: pl.DataFrame) -> list[ExampleRow]:
 
     A record of a small stratum stands in its first band only.
     """
+    types = types_of(decisions)[:MAX_TYPES]
+    chosen = {stage: _chosen(decisions, stage, types) for stage in RewardStage}
+    positions = {one.position for of_stage in chosen.values() for one in of_stage}
+    rows = decisions.filter(pl.col("position").is_in(list(positions)))
+    found = {row["position"]: row for row in rows.iter_rows(named=True)}
     return [
-        row
-        for stage in RewardStage
-        for name in types_of(decisions)[:MAX_TYPES]
-        for row in _of_type(decisions, stage=stage, name=name)
+        _row(found[one.position], stage=stage, band=one.band)
+        for stage, of_stage in chosen.items()
+        for one in of_stage
     ]
 
 
-def _of_type(decisions: pl.DataFrame, *, stage: RewardStage, name: str) -> list[ExampleRow]:
-    scored = decisions.filter(pl.col("type") == name, pl.col(f"{stage}_rank").is_not_null())
-    ranked = scored.sort(f"{stage}_rank")
-    passed = ranked.filter(passed_at(stage))
-    failed = ranked.filter(~passed_at(stage))
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    band: Band
+    position: int
+
+
+def _chosen(decisions: pl.DataFrame, stage: RewardStage, types: Sequence[str]) -> list[_Chosen]:
+    rank = f"{stage}_rank"
+    ranked = decisions.filter(pl.col(rank).is_not_null()).select(
+        "type", "position", rank, passed_at(stage).alias("ok")
+    )
+    rows = {name: of_type for (name,), of_type in ranked.partition_by("type", as_dict=True).items()}
+    return [one for name in types if name in rows for one in _of_type(rows[name], rank=rank)]
+
+
+def _of_type(ranked: pl.DataFrame, *, rank: str) -> list[_Chosen]:
+    passed, failed = ranked.filter("ok"), ranked.filter(~pl.col("ok"))
     bands = {
-        Band.TOP: passed.head(PER_BAND),
-        Band.ABOVE: passed.tail(PER_BAND),
-        Band.BELOW: failed.head(PER_BAND),
-        Band.BOTTOM: failed.tail(PER_BAND),
+        Band.TOP: passed.bottom_k(PER_BAND, by=rank),
+        Band.ABOVE: passed.top_k(PER_BAND, by=rank),
+        Band.BELOW: failed.bottom_k(PER_BAND, by=rank),
+        Band.BOTTOM: failed.top_k(PER_BAND, by=rank),
     }
-    seen: set[int] = set()
-    rows: list[ExampleRow] = []
+    chosen: dict[int, Band] = {}
     for band, members in bands.items():
-        found = [_row(values, stage=stage, band=band) for values in members.iter_rows(named=True)]
-        rows += [row for row in found if row.position not in seen]
-        seen |= {row.position for row in found}
-    return rows
+        for position in members.sort(rank)["position"]:
+            chosen.setdefault(position, band)
+    return [_Chosen(band, position) for position, band in chosen.items()]
 
 
 def _row(values: dict[str, object], *, stage: RewardStage, band: Band) -> ExampleRow:

@@ -7,8 +7,9 @@ no files and no page.
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import polars as pl
 
@@ -137,63 +138,66 @@ def _counts(name: str, rows: pl.DataFrame) -> TypeCounts:
 
 def stage_rewards(decisions: pl.DataFrame) -> list[StageRewards]:
     """Returns the rewards of each stage and type that has any, stage by stage."""
-    found = (
-        _stage_rewards(decisions, stage=stage, name=name)
+    return [
+        _stage_rewards(rows, stage=stage, name=name)
         for stage in RewardStage
-        for name in types_of(decisions)
-    )
-    return [rewards for rewards in found if rewards is not None]
+        for name, rows in scored_by_type(decisions, stage)
+    ]
 
 
-def _stage_rewards(
-    decisions: pl.DataFrame, *, stage: RewardStage, name: str
-) -> StageRewards | None:
-    rows = decisions.filter(pl.col("type") == name, pl.col(f"{stage}_rank").is_not_null()).select(
-        pl.col(f"{stage}_reward").cast(pl.Float64).alias("reward"), passed_at(stage).alias("ok")
+def scored_by_type(
+    decisions: pl.DataFrame, stage: RewardStage
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Yields each type that a stage scored, most input records first, with its `reward`s in float64.
+
+    `ok` = whether the record passed.
+    """
+    ranked = decisions.filter(pl.col(f"{stage}_rank").is_not_null()).select(
+        "type",
+        pl.col(f"{stage}_reward").cast(pl.Float64).alias("reward"),
+        passed_at(stage).alias("ok"),
     )
-    if rows.is_empty():
-        return None
+    rows = {name: of_type for (name,), of_type in ranked.partition_by("type", as_dict=True).items()}
+    yield from ((name, rows[name]) for name in types_of(decisions) if name in rows)
+
+
+def _stage_rewards(rows: pl.DataFrame, *, stage: RewardStage, name: str) -> StageRewards:
     passed = rows.filter("ok")["reward"]
     failed = rows.filter(~pl.col("ok"))["reward"]
-    lowest = _extreme(passed.to_list(), pick=min)
-    highest = _extreme(failed.to_list(), pick=max)
-    edges = bin_edges(rows["reward"].to_list())
+    lowest, highest = finite(passed.min()), finite(failed.max())
+    edges = bin_edges(rows["reward"])
     return StageRewards(
         stage=stage,
         type=name,
         num_scored=rows.height,
         num_passed=len(passed),
-        mean=math.fsum(rows["reward"]) / rows.height,
+        mean=math.fsum(rows["reward"].to_list()) / rows.height,
         median=float(rows.select(pl.median("reward")).item()),
         lowest_passed=lowest,
         highest_failed=highest,
         margin_at_cut=None if lowest is None or highest is None else lowest - highest,
         edges=tuple(edges),
-        passed=tuple(bin_counts(passed.to_list(), edges)),
-        failed=tuple(bin_counts(failed.to_list(), edges)),
+        passed=tuple(bin_counts(passed, edges)),
+        failed=tuple(bin_counts(failed, edges)),
     )
 
 
-def _extreme(values: Sequence[float], *, pick: Callable[[Sequence[float]], float]) -> float | None:
-    return pick(values) if values else None
-
-
-def bin_edges(values: Sequence[float]) -> list[float]:
+def bin_edges(values: pl.Series) -> list[float]:
     """Returns `NUM_BINS` + 1 equally spaced edges over the values; a single value gets a width."""
-    low, high = min(values), max(values)
+    low, high = finite(values.min()) or 0.0, finite(values.max()) or 0.0
     if low == high:
         low, high = low - 0.5, high + 0.5
     step = (high - low) / NUM_BINS
     return [low + step * index for index in range(NUM_BINS)] + [high]
 
 
-def bin_counts(values: Sequence[float], edges: Sequence[float]) -> list[int]:
+def bin_counts(values: pl.Series, edges: Sequence[float]) -> list[int]:
     """Returns how many values fall into each bin; the last bin holds its upper edge too."""
-    counts = [0] * (len(edges) - 1)
-    scale = len(counts) / (edges[-1] - edges[0])
-    for value in values:
-        counts[min(int((value - edges[0]) * scale), len(counts) - 1)] += 1
-    return counts
+    num_bins = len(edges) - 1
+    scale = num_bins / (edges[-1] - edges[0])
+    bins = ((values - edges[0]) * scale).cast(pl.Int64).clip(0, num_bins - 1)
+    counts = dict(bins.value_counts().rows())
+    return [counts.get(index, 0) for index in range(num_bins)]
 
 
 def smallest_margin(rewards: Sequence[StageRewards]) -> StageRewards | None:
@@ -205,36 +209,43 @@ def smallest_margin(rewards: Sequence[StageRewards]) -> StageRewards | None:
 def correlations(table: pl.DataFrame) -> list[Correlation]:
     """Returns reward against each measure, for each stage, for all types and for each type."""
     return [
-        _correlation(scored, stage=stage, name=name, measure=measure)
+        Correlation(
+            stage=stage,
+            type=row["type"],
+            measure=measure,
+            num_records=row["num_records"],
+            pearson=finite(row[f"{measure}_pearson"]),
+            spearman=finite(row[f"{measure}_spearman"]),
+        )
         for stage in RewardStage
-        for scored in [table.filter(pl.col(f"{stage}_reward").is_not_null())]
-        if not scored.is_empty()
-        for name in types_of(scored)
+        for row in _correlated(table, stage).iter_rows(named=True)
         for measure in MEASURES
     ]
 
 
-def _correlation(
-    scored: pl.DataFrame, *, stage: RewardStage, name: str, measure: str
-) -> Correlation:
-    rows = scored.filter(pl.col("type") == name)
-    pair = (pl.col(f"{stage}_reward").cast(pl.Float64), pl.col(measure).cast(pl.Float64))
-    found = rows.select(
-        pl.corr(*pair, method="pearson").alias("pearson"),
-        pl.corr(*pair, method="spearman").alias("spearman"),
-    ).row(0, named=True)
-    return Correlation(
-        stage=stage,
-        type=name,
-        measure=measure,
-        num_records=rows.height,
-        pearson=_finite(found["pearson"]),
-        spearman=_finite(found["spearman"]),
+def _correlated(table: pl.DataFrame, stage: RewardStage) -> pl.DataFrame:
+    reward = pl.col(f"{stage}_reward").cast(pl.Float64)
+    methods: tuple[Literal["pearson", "spearman"], ...] = ("pearson", "spearman")
+    return (
+        table.filter(pl.col(f"{stage}_reward").is_not_null())
+        .group_by("type")
+        .agg(
+            pl.len().alias("num_records"),
+            *(
+                pl.corr(reward, pl.col(measure).cast(pl.Float64), method=method).alias(
+                    f"{measure}_{method}"
+                )
+                for measure in MEASURES
+                for method in methods
+            ),
+        )
+        .sort(["num_records", "type"], descending=[True, False])
     )
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def finite(value: object) -> float | None:
+    """Returns the value where it is a finite number."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def kept_by_length(table: pl.DataFrame) -> list[KeptByLength]:
@@ -243,12 +254,12 @@ def kept_by_length(table: pl.DataFrame) -> list[KeptByLength]:
     Counts records that had a chance: all but the quarantined and the text-only that were dropped.
     Leaves out a type whose answers are all of one length.
     """
-    able = eligible(table)
-    by_type = [(name, able.filter(pl.col("type") == name)) for name in types_of(able)]
+    able = eligible(table).select("type", "answer_words", "position", "decision")
+    rows = {name: of_type for (name,), of_type in able.partition_by("type", as_dict=True).items()}
     return [
-        KeptByLength(type=name, deciles=tuple(_deciles(rows)))
-        for name, rows in by_type
-        if rows["answer_words"].n_unique() > 1
+        KeptByLength(type=name, deciles=tuple(_deciles(rows[name])))
+        for name in types_of(able)
+        if rows[name]["answer_words"].n_unique() > 1
     ]
 
 

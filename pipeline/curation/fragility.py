@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.curation.figures import passed_at, types_of
+from pipeline.curation.figures import finite, scored_by_type
 from pipeline.curation.layout import RewardStage
 
 SIGMAS = 2.0
@@ -101,23 +101,14 @@ def fragile_decisions(decisions: pl.DataFrame, noise: Iterable[Noise]) -> list[F
             num_fragile=_num_fragile(rows, rms=rms[stage]) if stage in rms else None,
         )
         for stage in RewardStage
-        for name in types_of(decisions)
-        for rows in [_scored(decisions, stage=stage, name=name)]
-        if not rows.is_empty()
+        for name, rows in scored_by_type(decisions, stage)
     ]
 
 
-def _scored(decisions: pl.DataFrame, *, stage: RewardStage, name: str) -> pl.DataFrame:
-    scored = decisions.filter(pl.col("type") == name, pl.col(f"{stage}_rank").is_not_null())
-    return scored.select(
-        pl.col(f"{stage}_reward").cast(pl.Float64).alias("reward"), passed_at(stage).alias("ok")
-    )
-
-
 def _num_fragile(rows: pl.DataFrame, *, rms: float) -> int:
-    lowest = rows.filter("ok")["reward"].min()
-    highest = rows.filter(~pl.col("ok"))["reward"].max()
-    if rms == 0 or not isinstance(lowest, float) or not isinstance(highest, float):
+    lowest = finite(rows.filter("ok")["reward"].min())
+    highest = finite(rows.filter(~pl.col("ok"))["reward"].max())
+    if rms == 0 or lowest is None or highest is None:
         return 0
     other_side = pl.when("ok").then(pl.lit(highest)).otherwise(pl.lit(lowest))
     return rows.filter((pl.col("reward") - other_side).abs() <= SIGMAS * rms).height

@@ -74,9 +74,10 @@ def test_every_record_is_in_one_bin_of_the_histogram():
 
 
 def test_equal_rewards_get_bins_of_some_width():
-    edges = bin_edges([2.0, 2.0])
+    values = pl.Series([2.0, 2.0])
+    edges = bin_edges(values)
     assert edges[0] < 2.0 < edges[-1]
-    assert sum(bin_counts([2.0, 2.0], edges)) == 2
+    assert sum(bin_counts(values, edges)) == 2
 
 
 def test_type_without_rewards_has_no_histogram():
