@@ -87,7 +87,8 @@ class Aligner:
         """
         source = self._batches(self._asks(corpus, rows, chosen))
         try:
-            await call_bounded(source, self._call, max_calls=self._service.max_calls)
+            calls = call_bounded(source, self._call, max_calls=self._service.max_calls)
+            await self._commits.during(calls)
         finally:
             self._ledger.commit()
 

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 MAX_ROWS = 16_384
 
 
 class GroupCommit:
-    """Commits once enough rows wait or the last commit is old; one commit at a time."""
+    """Commits once enough rows wait, and what has waited for `max_seconds`; one commit at a time."""
 
     def __init__(
         self,
@@ -34,6 +34,26 @@ class GroupCommit:
         is_old = time.monotonic() - self._last > self._max_seconds
         if self._num_pending() < self._max_rows and not is_old:
             return
+        await self._now()
+
+    async def during(self, work: Awaitable[None]) -> None:
+        """Awaits `work`; what comes of it is on disk in time also where nothing more comes.
+
+        A write that fails here is told of by the next one, which has the same rows to write.
+        """
+        ticking = asyncio.create_task(self._tick())
+        try:
+            await work
+        finally:
+            ticking.cancel()
+            await asyncio.gather(ticking, return_exceptions=True)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(self._max_seconds)
+            await self._now()
+
+    async def _now(self) -> None:
         async with self._one_at_a_time:
             self._last = time.monotonic()
             await asyncio.to_thread(self._commit)

@@ -91,7 +91,8 @@ class RewardStageRunner:
         asks = chain.from_iterable(self._window.grouped(self._asks(corpus, rows)))
         source = batches(asks, max_items=self._service.config.batch_items)
         try:
-            await call_bounded(source, self._call, max_calls=self._service.max_calls)
+            calls = call_bounded(source, self._call, max_calls=self._service.max_calls)
+            await self._commits.during(calls)
         finally:
             self._commit()
 
