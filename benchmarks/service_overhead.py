@@ -278,6 +278,7 @@ class Measuring:
                 offered=rate * NUM_CANDIDATES,
                 peak=max((before + offline.samples_per_s()) / 2, samples_per_s(loop)),
                 batch_s=work.device_s / work.num_batches,
+                busy=work.device_s / outcome.elapsed_s,
                 memory_mib=memory_mib,
                 memory_growth=service.memory_mib() / memory_mib,
             )
@@ -312,6 +313,7 @@ class Overload:
     offered: float  # samples/s
     peak: float  # samples/s
     batch_s: float  # mean
+    busy: float  # share of the time in which the device computed
     memory_mib: float  # before
     memory_growth: float
 
@@ -323,6 +325,7 @@ class Overload:
             **closed_row(self.outcome, limit=self.peak),
             "offered_per_s": self.offered,
             "batch_ms": 1e3 * self.batch_s,
+            "device_busy": self.busy,
             "memory_mib": self.memory_mib,
             "memory_growth": self.memory_growth,
         }

@@ -52,14 +52,25 @@ class Admission:
                 f"the request has {num_items} items in {num_bytes} bytes; the limits are "
                 f"{self._max_items} items and {self._max_bytes} bytes"
             )
-        self._refuse_full(num_items, num_bytes)
+        self._refuse_full(num_items=num_items, num_bytes=num_bytes)
         self._change(num_items, num_bytes)
         try:
             yield
         finally:
             self._change(-num_items, -num_bytes)
 
-    def _refuse_full(self, num_items: int, num_bytes: int) -> None:
+    def refuse_early(self) -> None:
+        """Refuses a request that is not parsed yet where not even one item finds room.
+
+        Raises:
+            OverloadedError: there is no room now.
+            UnavailableError: the door is closed.
+        """
+        if self._is_closed:
+            raise UnavailableError("the service is shutting down")
+        self._refuse_full(num_items=1, num_bytes=0)
+
+    def _refuse_full(self, *, num_items: int, num_bytes: int) -> None:
         if self._num_items + num_items > self._max_items:
             raise OverloadedError(
                 f"{self._num_items} items wait and {num_items} came; the limit is {self._max_items}",

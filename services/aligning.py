@@ -91,6 +91,14 @@ class AlignCore:
         """Whether the engine can still answer."""
         return self._engine.is_running
 
+    def refuse_early(self) -> None:
+        """Refuses any request, before it is parsed, where there is no room for more work.
+
+        Raises:
+            ServiceError: the service is full or closed.
+        """
+        self._admission.refuse_early()
+
     async def warm_up(self) -> None:
         """Rewrites one turn, so that a service which says it is ready has answered once.
 

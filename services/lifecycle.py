@@ -63,6 +63,10 @@ class Core(Protocol):
         """Whether it can still answer; once it cannot, it stays so."""
         ...
 
+    def refuse_early(self) -> None:
+        """Refuses any request, before it is parsed, where there is no room for more work."""
+        ...
+
     async def warm_up(self) -> None:
         """Answers once; raises where it cannot."""
         ...
@@ -183,6 +187,14 @@ class Runtime(Generic[C]):
             UnavailableError: the model is loading, failed to load, died, or the service drains.
         """
         return self.loaded.core
+
+    def refuse_early(self) -> None:
+        """Refuses any request, before it is parsed, where it cannot be taken now.
+
+        Raises:
+            ServiceError: there is no room for more work, or as `core` does.
+        """
+        self.core.refuse_early()
 
     @property
     def loaded(self) -> Loaded[C]:

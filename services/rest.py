@@ -43,9 +43,9 @@ MSGPACK = "application/x-msgpack"
 EXEMPT_PATHS = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
 # vLLM's routes answer errors in OpenAI's shape, which holds a code and a message too.
 OPENAI_PATHS = frozenset({"/v1/chat/completions", "/v1/models"})
-COUNTED_PATHS = frozenset(
-    {"/v1/score", "/v1/rewrite", "/v1/review", "/v1/likelihood", "/v1/model", *OPENAI_PATHS}
-)
+# Where a request is work that admission bounds; it may be refused before its body is read.
+BOUNDED_PATHS = frozenset({"/v1/score", "/v1/rewrite", "/v1/review", "/v1/likelihood"})
+COUNTED_PATHS = BOUNDED_PATHS | OPENAI_PATHS | {"/v1/model"}
 
 # No route, or not for this method: outside the table, worded as `invalid_request`.
 _ROUTING_STATUSES = frozenset({404, 405})
@@ -134,6 +134,8 @@ class RestSurface(Generic[C]):
         try:
             self._check_caller(scope, headers)
             call = Call(deadline=self._deadline(headers), wants_msgpack=wants_msgpack)
+            if scope["path"] in BOUNDED_PATHS and scope["method"] == "POST":
+                self._runtime.refuse_early()
             body = await self._body(headers, receive, call.deadline)
             _CALL.set(call)
             inner = {**scope, "headers": _json_headers(headers, num_bytes=len(body))}

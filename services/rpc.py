@@ -159,6 +159,7 @@ async def answered(
     *,
     method: str,
     schema: type[S],
+    refuse_early: Callable[[], None],
     ask: Callable[[S, float], Awaitable[A]],
     answer: type[P],
     default_deadline_ms: int,
@@ -167,6 +168,7 @@ async def answered(
     began = time.perf_counter()
     code = CANCELLED
     try:
+        refuse_early()
         asked = parsed(request, schema)
         message = to_proto(await ask(asked, deadline_of(context, default_deadline_ms)), answer)
         code = OK

@@ -57,6 +57,7 @@ class RewardServicer(pb_grpc.QuestionRewardServicer, pb_grpc.AnswerRewardService
             context,
             method="score",
             schema=ScoreRequest,
+            refuse_early=self._runtime.refuse_early,
             ask=lambda asked, deadline: self._runtime.core.score(asked, deadline=deadline),
             answer=pb.ScoreResponse,
             default_deadline_ms=self._runtime.settings.default_deadline_ms,
@@ -123,6 +124,7 @@ class _Stream:
     async def _answer(self, request: pb.ScoreStreamRequest, deadline: float) -> None:
         began = time.perf_counter()
         try:
+            self._runtime.refuse_early()
             asked = parsed(request.request, ScoreRequest)
             response = await self._runtime.core.score(asked, deadline=deadline)
             answer = pb.ScoreStreamResponse(

@@ -104,6 +104,18 @@ class ScoreCore:
         """Whether the batch loop can still answer."""
         return self._batcher.is_running
 
+    def refuse_early(self) -> None:
+        """Refuses any request, before it is parsed, where there is no room for more work.
+
+        Raises:
+            ServiceError: the service is full or closed, or too much work waits for the device.
+        """
+        self._admission.refuse_early()
+        self._backlog.check(
+            now_s=asyncio.get_running_loop().time(),
+            retry_after_ms=self._admission.retry_after_ms(),
+        )
+
     async def warm_up(self) -> None:
         """Scores one candidate, so that a service which says it is ready has answered once.
 

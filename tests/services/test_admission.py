@@ -17,6 +17,17 @@ def test_full_door_refuses_at_once_and_says_when_to_come_again():
     assert door.num_items == 0
 
 
+def test_request_that_is_not_parsed_yet_is_refused_where_no_item_finds_room():
+    door = Admission(max_items=2, max_bytes=100)
+    with door.admit(num_items=1, num_bytes=100):
+        door.refuse_early()
+    with door.admit(num_items=2, num_bytes=1), pytest.raises(OverloadedError, match="limit is 2"):
+        door.refuse_early()
+    door.close()
+    with pytest.raises(UnavailableError):
+        door.refuse_early()
+
+
 def test_bytes_are_bounded_too():
     door = Admission(max_items=10, max_bytes=100)
     with door.admit(num_items=1, num_bytes=60), pytest.raises(OverloadedError, match="bytes wait"):

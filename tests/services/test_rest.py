@@ -179,6 +179,9 @@ async def test_overloaded_says_when_to_come_again(strict: InProcess):
     response = await strict.http.post("/v1/score", json=body("x"))
     assert_error(response, 429, "overloaded")
     assert int(response.headers["retry-after"]) >= 1
+    unread = await strict.http.post("/v1/score", content=b"{", headers={"content-type": "text/x"})
+    assert_error(unread, 429, "overloaded")
+    assert (await strict.http.get("/v1/model")).status_code == 200
     assert (await slow).status_code == 200
 
 

@@ -75,6 +75,20 @@ async def test_malformed_request_carries_code_and_reason(running: InProcess):
     assert "no groups" in refused.value.details()
 
 
+async def test_full_service_refuses_what_it_has_not_parsed():
+    environ = {"A2L_MAX_QUEUE_ITEMS": "1"}
+    async with in_process(QuestionReward, question_reward.RUNTIME, environ) as service:
+        stub = pb_grpc.QuestionRewardStub(service.channel)
+        slow = stub.Score(request("[[slow 100]]"))
+        await until(lambda: service.runtime.started.parts.admission.num_items == 1)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.Score(pb.ScoreRequest())
+        assert dict(refused.value.trailing_metadata())["a2l-code"] == "overloaded"
+        malformed = pb.ScoreStreamRequest(request_id="a", request=pb.ScoreRequest())
+        assert await answers_of(service, malformed) == {"a": "overloaded"}
+        assert (await slow).groups[0].items[0].HasField("reward")
+
+
 async def test_stream_answers_every_request_once(running: InProcess):
     answers = await answers_of(running, *(streamed(str(n)) for n in range(10)))
     assert answers == {str(n): "ok" for n in range(10)}
