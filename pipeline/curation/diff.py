@@ -103,8 +103,9 @@ def _outgoing(run: FinishedRun) -> pl.DataFrame:
     ledger = rewrite_ledger(run.paths)
     if ledger is None or not run.config.alignment.rewrite:
         return pl.DataFrame(schema=_LEDGER)
-    is_reviewed = pl.col("verdict").is_not_null() | pl.lit(not run.config.alignment.review)
-    is_new = (pl.col("status") == AlignStatus.REWRITTEN) & is_reviewed
+    is_new = (pl.col("status") == AlignStatus.REWRITTEN) & pl.col("verdict").is_not_null()
+    if not run.config.alignment.review:
+        is_new = pl.col("status").is_in([AlignStatus.REWRITTEN, AlignStatus.ORIGINAL])
     texts = [
         pl.when(is_new).then(f"rewrite_{text}").otherwise(f"original_{text}").alias(text)
         for text in ("question", "answer")

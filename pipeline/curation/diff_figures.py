@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from pipeline.config import Config
-from pipeline.curation.layout import AlignStatus, Decision, InputEntry, RewardStage, TypeCounts
+from pipeline.curation.layout import Decision, InputEntry, RewardStage, TypeCounts
 
 ABSENT = "not_in_the_input"  # the reason of a record in the run that never read it
 NO_ENTRY = "none"  # the status of a turn in the run whose ledger does not have it
@@ -247,7 +247,7 @@ def turns_diff(
     kept = records.filter(_is_kept("a") & _is_kept("b")).select("uid").unique()
     turns = a.join(b, on=["uid", "turn"], how="full", coalesce=True, suffix="_b")
     turns = turns.join(kept, on="uid", how="semi")
-    is_new = [_is_rewritten(pl.col(name)) for name in ("status", "status_b")]
+    is_new = [_is_rewritten(suffix) for suffix in ("", "_b")]
     has_both = pl.col("status").is_not_null() & pl.col("status_b").is_not_null()
     texts = (pl.col("question") != pl.col("question_b")) | (pl.col("answer") != pl.col("answer_b"))
     differ = pl.when(has_both).then(texts).otherwise(is_new[0] | is_new[1])
@@ -339,8 +339,13 @@ def _reward_diff(both: pl.DataFrame, *, stage: RewardStage, name: str | None) ->
     )
 
 
-def _is_rewritten(status: pl.Expr) -> pl.Expr:
-    return (status == AlignStatus.REWRITTEN).fill_null(value=False)
+def _is_rewritten(suffix: str) -> pl.Expr:
+    """Returns whether a turn goes out otherwise than it came; False where the ledger lacks it."""
+    pairs = [
+        pl.col(f"{text}{suffix}") != pl.col(f"original_{text}{suffix}")
+        for text in ("question", "answer")
+    ]
+    return (pairs[0] | pairs[1]).fill_null(value=False)
 
 
 def _turn(row: Mapping[str, object]) -> TurnDiff:

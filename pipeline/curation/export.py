@@ -15,7 +15,7 @@ from pipeline.curation.baselines import Baseline, baseline_positions, is_drawabl
 from pipeline.curation.card import dataset_card
 from pipeline.curation.durable import write_durably
 from pipeline.curation.finished_run import FinishedRun, open_run, require_unchanged_inputs
-from pipeline.curation.layout import AlignStatus, Decision, Manifest, RewardStage
+from pipeline.curation.layout import Decision, Manifest, RewardStage
 from pipeline.curation.lease import held
 from pipeline.curation.ledger import Ledger
 from pipeline.curation.manifest import manifest_of, write_manifest
@@ -138,9 +138,8 @@ def _taken(
         for turn, (original, entry) in found.items()
         if entry is not None
         and entry.rewrite is not None
-        and entry.status is AlignStatus.REWRITTEN
         and entry.original == original
-        and (entry.is_reviewed or not config.alignment.review)
+        and entry.goes_out(is_review_on=config.alignment.review)
     }
 
 

@@ -79,6 +79,14 @@ class Entry:
     seed: int | None
     status: AlignStatus
 
+    def goes_out(self, *, is_review_on: bool) -> bool:
+        """Returns whether the rewrite takes the original's place: it passed the gates, and the review where on."""
+        if self.rewrite is None:
+            return False
+        if is_review_on:
+            return self.status is AlignStatus.REWRITTEN and self.is_reviewed
+        return self.status in (AlignStatus.REWRITTEN, AlignStatus.ORIGINAL)
+
 
 class Ledger:
     """The ledger of one run; a later row of a turn replaces an earlier one."""

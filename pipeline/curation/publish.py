@@ -164,7 +164,9 @@ class Publisher:
                 self._num_not_aligned += 1
             elif entry.status is AlignStatus.NOT_ALIGNED:
                 self._num_not_aligned += 1
-            elif entry.status is AlignStatus.REWRITTEN and entry.rewrite is not None:
+            elif entry.rewrite is not None and entry.goes_out(
+                is_review_on=self._config.alignment.review
+            ):
                 rewrites[turn] = entry.rewrite
                 self._num_rewritten += 1
         return rewrites
