@@ -1,19 +1,24 @@
-"""The verbs of `a2l` that look ahead, on a sample of the input: preview, plan."""
+"""The verbs of `a2l` that try a config: preview and plan on a sample, ablate on the whole input."""
 
 import shutil
+from pathlib import Path
 from typing import Annotated
 
 import orjson
 import typer
 
-from pipeline.cli_options import AsJson, ConfigPath, Seed, Sets, all_sets
+from pipeline.cli_options import AsJson, Budgets, ConfigPath, Seed, Sets, all_sets, connector_within
 from pipeline.config import api_key, load_config
+from pipeline.curation.ablation import ablate
+from pipeline.curation.ablation_text import ablation_text
+from pipeline.curation.budget import parse_budget
 from pipeline.curation.endpoints import NetworkConnector
 from pipeline.curation.plan import plan
 from pipeline.curation.plan_text import plan_text
 from pipeline.curation.preview import preview
 from pipeline.curation.preview_text import preview_text
 from pipeline.curation.progress import progress_view
+from pipeline.curation.runs import Resume, default_run_dir
 
 verbs = typer.Typer()
 
@@ -58,6 +63,37 @@ def _plan(
         _print_json(found)
     else:
         print(plan_text(found))
+
+
+@verbs.command("ablate")
+def _ablate(
+    config: ConfigPath,
+    *,
+    run_dir: Annotated[Path | None, typer.Option(help="Default: runs/NAME-TIME.")] = None,
+    resume: Annotated[Resume, typer.Option(help="Where the run exists.")] = Resume.NEVER,
+    sets: Sets = None,
+    seed: Seed = None,
+    budgets: Budgets = None,
+    as_json: AsJson = False,
+) -> None:
+    """Curates without each stage in turn. Example: `a2l ablate curate.yaml --run-dir runs/demo`."""
+    budget = parse_budget(budgets or ())
+    loaded = load_config(config, sets=all_sets(sets, seed=seed))
+    run_dir = run_dir or default_run_dir(config)
+    with progress_view() as progress:
+        found = ablate(
+            loaded,
+            run_dir=run_dir,
+            resume=resume,
+            connector=connector_within(budget, run_dir=run_dir),
+            api_key=api_key(),
+            progress=progress,
+            tell=lambda line: typer.echo(line, err=True),
+        )
+    if as_json:
+        _print_json(found)
+    else:
+        print(ablation_text(found))
 
 
 def _print_json(value: object) -> None:

@@ -79,3 +79,16 @@ def test_plan_prints_a_table_and_one_object(config: Path, sets: list[str]):
     assert question["stage"] == "question"
     assert question["items"] == {"sample": 30.0, "value": 120.0, "low": 120.0, "high": 120.0}
     assert question["tokens"]["value"] > 0
+
+
+def test_ablate_prints_a_table_and_says_before_what_it_asks(
+    config: Path, sets: list[str], tmp_path: Path
+):
+    command = ("ablate", config, "--run-dir", tmp_path / "run", *sets)
+    result = a2l(*command)
+    assert result.exit_code == 0, result.stderr
+    assert "records lack answer rewards" in result.stderr
+    for name in ("whole", "no-question", "no-answer", "no-rewrite", "no-review", "random"):
+        assert f"\n  {name} " in result.stdout
+    again = json.loads(a2l(*command, "--resume", "always", "--json").stdout)
+    assert all(not any(row["asked"].values()) for row in again["rows"])

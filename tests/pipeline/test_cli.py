@@ -11,7 +11,7 @@ from tests.pipeline.curation.small_world import records, run, write_world
 
 VERBS = (
     *("validate", "curate", "select", "align"),
-    *("preview", "plan", "report", "explain", "export", "diff", "serve"),
+    *("preview", "plan", "ablate", "report", "explain", "export", "diff", "serve"),
 )
 
 
