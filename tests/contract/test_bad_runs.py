@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -217,7 +218,7 @@ def test_full_scratch_disk_ends_the_run_with_one_line(
     assert finished(tmp_path / "run") == undisturbed
 
 
-@pytest.mark.parametrize("fate", ["lost"])
+@pytest.mark.parametrize("fate", ["lost", "broken"])
 def test_cache_outside_of_the_run_may_be_lost_or_broken_and_nothing_is_asked_again(
     services: Stub, config: Path, undisturbed: Finished, tmp_path: Path, fate: str
 ):
@@ -293,6 +294,25 @@ def test_second_driver_refuses_and_takes_over_once_the_first_was_killed(
     assert a2l(second).returncode == 0
     assert not stored & set(services.answered())
     assert finished(run) == undisturbed
+
+
+def test_driver_that_only_sleeps_keeps_its_run(
+    services: Stub, config: Path, undisturbed: Finished, tmp_path: Path
+):
+    services.script(delay_s=0.05)
+    run = tmp_path / "run"
+    first = started([*command(config, run), *services.sets("grpc")])
+    try:
+        wait_for_answers(services, 40, first)
+        first.send_signal(signal.SIGSTOP)
+        assert_refused([*command(config, run, resume="always"), *services.sets("grpc")], run)
+        first.send_signal(signal.SIGCONT)
+        assert first.wait(timeout=60) == 0
+    finally:
+        first.kill()
+        first.communicate()
+    assert finished(run) == undisturbed
+    assert len(services.answered()) == len(set(services.answered()))
 
 
 def assert_refused(words: Sequence[str], run: Path) -> None:

@@ -132,6 +132,24 @@ def test_run_killed_at_twenty_points_ends_as_the_undisturbed_one(
     assert finished(run) == finished(whole)
 
 
+def test_answers_are_on_disk_in_time_even_where_no_more_come(services: Stub, tmp_path: Path):
+    config = write_records(tmp_path / "world", records(100))
+    services.script(stalls_after=3)
+    words = [*command(config, tmp_path / "run"), *services.sets("grpc")]
+    process = started([*words, "--set", "run.commit_seconds=0.2"])
+    stored: set[str] = set()
+    end = time.monotonic() + 20
+    try:
+        while time.monotonic() < end and (not stored or stored != set(services.answered())):
+            time.sleep(0.05)
+            stored = stored_keys(tmp_path / "run", config)
+    finally:
+        process.kill()
+        process.communicate()
+    assert stored == set(services.answered())
+    assert stored
+
+
 def test_select_killed_while_it_publishes_asks_nothing_and_is_done_again(
     services: Stub, tmp_path: Path
 ):
