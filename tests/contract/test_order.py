@@ -1,5 +1,6 @@
 """Whole runs over drawn inputs: order changes nothing but order, ties go by the rule, bytes stay bytes."""
 
+import gzip
 import hashlib
 import json
 import tempfile
@@ -10,6 +11,7 @@ from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -82,10 +84,21 @@ def llava_records(draw_: st.DrawFn) -> dict[str, object]:
     return one
 
 
+def plain(data: bytes) -> bytes:
+    return data
+
+
+def zstd(data: bytes) -> bytes:
+    return pa.compress(data, codec="zstd", asbytes=True)
+
+
+PACKINGS = {".json": plain, ".jsonl": plain, ".gz": gzip.compress, ".zst": zstd}
+
+
 def curated(folder: Path, text: str, *, name: str = "raw.json", sets: Sequence[str] = ()) -> Path:
     """Returns the run directory of a curation of `text`."""
     write_images(folder / "images")
-    (folder / name).write_text(text, encoding="utf-8")
+    (folder / name).write_bytes(PACKINGS[Path(name).suffix](text.encode()))
     (folder / "curate.yaml").write_text(CONFIG.replace("raw.json", name))
     sets = (f"run.seed={SEED}", *sets)
     run(folder / "curate.yaml", folder / "run", connector=TiedConnector(), sets=sets)
@@ -224,12 +237,15 @@ NO_REWRITE = ("alignment.rewrite=off", "selection.answer=off", "selection.stratu
     texts=st.lists(spelled_records(), max_size=12),
     between=st.sampled_from([",", " ,\n", ",\r\n\t"]),
     keep=st.sampled_from(["1", "0.5"]),
+    packing=st.sampled_from(["", ".gz", ".zst"]),
 )
-def test_untouched_records_of_an_array_change_no_byte(texts: list[str], between: str, keep: str):
+def test_untouched_records_of_an_array_change_no_byte(
+    texts: list[str], between: str, keep: str, packing: str
+):
     sets = (*NO_REWRITE, f"selection.question_keep={keep}")
     text = f"[ {between.join(texts)} ]\n"
     with tempfile.TemporaryDirectory() as folder:
-        run_dir = curated(Path(folder), text, sets=sets)
+        run_dir = curated(Path(folder), text, name=f"raw.json{packing}", sets=sets)
         kept = [row["position"] for row in decisions(run_dir) if row["decision"] == "kept"]
         if not kept:
             assert written(run_dir) == []
@@ -240,12 +256,16 @@ def test_untouched_records_of_an_array_change_no_byte(texts: list[str], between:
 
 
 @FEW
-@given(texts=st.lists(spelled_records(), max_size=12), keep=st.sampled_from(["1", "0.5"]))
-def test_untouched_lines_change_no_byte(texts: list[str], keep: str):
+@given(
+    texts=st.lists(spelled_records(), max_size=12),
+    keep=st.sampled_from(["1", "0.5"]),
+    packing=st.sampled_from(["", ".gz", ".zst"]),
+)
+def test_untouched_lines_change_no_byte(texts: list[str], keep: str, packing: str):
     lines = [text.replace("\n", " ").replace("\r", " ") for text in texts]
     sets = (*NO_REWRITE, f"selection.question_keep={keep}")
     with tempfile.TemporaryDirectory() as folder:
-        run_dir = curated(Path(folder), "\n".join(lines), name="raw.jsonl", sets=sets)
+        run_dir = curated(Path(folder), "\n".join(lines), name=f"raw.jsonl{packing}", sets=sets)
         kept = [row["position"] for row in decisions(run_dir) if row["decision"] == "kept"]
         expected = "".join(lines[at] + "\n" for at in kept)
         assert (run_dir / "dataset" / "train.jsonl").read_bytes() == expected.encode()
