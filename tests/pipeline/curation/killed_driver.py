@@ -14,5 +14,8 @@ if __name__ == "__main__":
     config, run_dir, log, kill_after = sys.argv[1:]
     calls = Calls(log=Path(log), kill_after=int(kill_after) or None, delay_s=0.02)
     resume = Resume.ALWAYS if Path(run_dir).exists() else Resume.NEVER
-    sets = ("run.commit_seconds=0.05",)
+    sets = (
+        "run.commit_seconds=0.005",
+        "endpoints.answer_reward.max_in_flight=4",
+    )
     run(Path(config), Path(run_dir), connector=FakeConnector(calls=calls), resume=resume, sets=sets)

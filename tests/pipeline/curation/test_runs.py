@@ -130,7 +130,7 @@ def test_killed_run_resumes_to_the_same_bytes_and_asks_nothing_stored_again(tmp_
     run(config, whole)
     stored: set[str] = set()
     # 50 calls of 8 for the questions, about 30 for the answers of 120 records, then the rewrites.
-    for kill_after, stage in ((48, "question"), (28, "answer"), (40, "align")):
+    for kill_after, stage in ((48, "question"), (28, "answer"), (12, "align")):
         assert driver(config, broken, log, kill_after=kill_after) == -signal.SIGKILL
         assert not (broken / "manifest.json").exists(), stage
         assert not stored & set(log.read_text().splitlines()), stage
