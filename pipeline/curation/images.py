@@ -51,7 +51,8 @@ def look_at(path: Path, *, limits: ImageLimits) -> tuple[ImageRef | None, Fault 
     """
     try:
         with path.open("rb") as file:
-            head = file.read(limits.max_bytes + 1)
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(min(size, limits.max_bytes) + 1)  # more only where it is too large
             digest = hashlib.sha256(head)
             num_bytes = len(head)
             while more := file.read(CHUNK_BYTES):
