@@ -93,35 +93,23 @@ def estimates(
     fallback = _Means(pooled, fallback=None)
     of_strata = [_Means(of_one, fallback=fallback) for of_one in sums]
     point = _total(of_strata, strata)
-    draws = _draws(sampled, of_strata, strata=strata, seed=seed % 2**32) or [point]
-    # A sample of everything leaves no doubt: the correction for a finite population.
     num_records = sum(plan.num_records for plan in strata)
-    doubt = math.sqrt(1 - min(1.0, pooled["n"] / max(1, num_records)))
-
-    def estimate(stage: PlanStage, name: str, per_call: int | None = None) -> Estimate:
-        def shown(value: float) -> float:
-            return value if per_call is None else float(math.ceil(value / per_call - 1e-9))
-
-        key = f"{stage}_{name}"
-        found = sorted(draw[key] for draw in draws)
-        low, high = (point[key] + doubt * (_quantile(found, q) - point[key]) for q in (_LOW, _HIGH))
-        return Estimate(
-            sample=shown(pooled[_REACHES[stage] if name == "records" else key]),
-            value=shown(point[key]),
-            low=shown(low),
-            high=shown(high),
-        )
-
+    found = _Figures(
+        sample=pooled,
+        point=point,
+        draws=_draws(sampled, of_strata, strata=strata, seed=seed % 2**32) or [point],
+        doubt=math.sqrt(1 - min(1.0, pooled["n"] / max(1, num_records))),
+    )
     return [
         StageEstimate(
             stage=stage,
-            records=estimate(stage, "records"),
-            calls=estimate(stage, "items", per_call=per_call),
-            items=estimate(stage, "items"),
-            image_bytes=estimate(stage, "image_bytes"),
-            tokens=estimate(stage, "tokens"),
-            device_s=estimate(stage, "device_s"),
-            wall_s=estimate(stage, "wall_s"),
+            records=found.of(stage, "records"),
+            calls=found.of(stage, "items", per_call=per_call),
+            items=found.of(stage, "items"),
+            image_bytes=found.of(stage, "image_bytes"),
+            tokens=found.of(stage, "tokens"),
+            device_s=found.of(stage, "device_s"),
+            wall_s=found.of(stage, "wall_s"),
         )
         for stage, per_call in batch_items.items()
     ]
@@ -136,6 +124,35 @@ def share_of_image(num_of_image: int, keep: float) -> float:
     if keep <= 0:
         return 0.0
     return (1 - (1 - keep) ** num_of_image) / (num_of_image * keep)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figures:
+    """Totals of the sample, of the whole input, and of each bootstrap draw.
+
+    `doubt` narrows the intervals: 0 for a sample of everything (the correction for a finite population).
+    """
+
+    sample: Mapping[str, float]
+    point: Mapping[str, float]
+    draws: Sequence[Mapping[str, float]]
+    doubt: float
+
+    def of(self, stage: PlanStage, name: str, *, per_call: int | None = None) -> Estimate:
+        """Returns one figure; with `per_call`, how many calls so many items make."""
+
+        def shown(value: float) -> float:
+            return value if per_call is None else float(math.ceil(value / per_call - 1e-9))
+
+        key = f"{stage}_{name}"
+        value = self.point[key]
+        drawn = sorted(draw[key] for draw in self.draws)
+        return Estimate(
+            sample=shown(self.sample[_REACHES[stage] if name == "records" else key]),
+            value=shown(value),
+            low=shown(value + self.doubt * (_quantile(drawn, _LOW) - value)),
+            high=shown(value + self.doubt * (_quantile(drawn, _HIGH) - value)),
+        )
 
 
 class _Means:
