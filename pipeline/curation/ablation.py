@@ -20,6 +20,7 @@ from pipeline.curation.ablation_figures import (
     ablation_row,
     kept,
     known_rewards,
+    passed_uids,
     usable_uids,
     variants,
 )
@@ -93,7 +94,7 @@ def ablate(
     paths = RunPaths(run_dir)
     found = {WHOLE: _ran(paths, summary, asked, name=WHOLE)}
     for name, variant in variants(config).items():
-        tell(f"{name}: {_announced(paths, name)}")
+        tell(f"{name}: {_announced(paths, name, whole=found[WHOLE].decisions)}")
         summary, asked = ran(variant, how=Resume.ALWAYS)
         found[name] = _ran(paths, summary, asked, name=name)
     tell(f"{WHOLE}: written again from what is stored")
@@ -151,16 +152,14 @@ def _put_by(file: Path, path: Path) -> Path:
     return path
 
 
-def _announced(paths: RunPaths, name: str) -> str:
-    """Returns how much a variant will ask for, seen from the run before it."""
-    run = open_run(paths.root)
+def _announced(paths: RunPaths, name: str, *, whole: pl.DataFrame) -> str:
+    """Returns how much a variant will ask for, seen from the decisions of the whole run."""
     if name == "no-question":
-        lacking = _lacking(usable_uids(run.decisions), score_rows(paths, RewardStage.ANSWER))
+        lacking = _lacking(usable_uids(whole), score_rows(paths, RewardStage.ANSWER))
         return f"{lacking} records lack answer rewards; they are asked for, then rewrites of those kept"
-    if name == "no-answer" and run.config.alignment.rewrite:
-        passed = pl.col("question_rank") <= pl.col("question_cut")
-        uids = run.decisions.filter(passed)["uid"].drop_nulls().unique()
-        return f"{_lacking(uids, rewrite_ledger(paths))} records or fewer lack rewrites"
+    if name == "no-answer":
+        lacking = _lacking(passed_uids(whole), rewrite_ledger(paths))
+        return f"{lacking} records lack rewrites; they are asked for where rewrites are on"
     return "asks for nothing"
 
 

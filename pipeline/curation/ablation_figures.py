@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from pipeline.config import Config
-from pipeline.curation.layout import Decision, Stage
+from pipeline.curation.figures import passed_at
+from pipeline.curation.layout import Decision, RewardStage, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,14 @@ def usable_uids(decisions: pl.DataFrame) -> pl.Series:
     """Returns the uids of records that a reward service can be asked about, each once."""
     is_scored = (pl.col("stage") != Stage.INPUT) & ~_is_text_only()
     return decisions.filter(is_scored)["uid"].drop_nulls().unique()
+
+
+def passed_uids(decisions: pl.DataFrame) -> pl.Series:
+    """Returns the uids of records that passed the question stage, or all usable ones where it is off."""
+    if decisions["question_rank"].null_count() == decisions.height:
+        return usable_uids(decisions)
+    passed = passed_at(RewardStage.QUESTION).fill_null(value=False)
+    return decisions.filter(passed)["uid"].drop_nulls().unique()
 
 
 def known_rewards(decisions: Sequence[pl.DataFrame]) -> pl.DataFrame:

@@ -147,6 +147,8 @@ def test_what_will_be_asked_is_told_before(told: list[str], rows: dict[str, Abla
     assert "records lack answer rewards" in lines["no-question"]
     number = int(lines["no-question"].split()[1])
     assert 0 < number <= lacking
+    number = int(lines["no-answer"].split()[1])
+    assert 0 < number <= rows["no-answer"].asked.rewrites  # a record has a turn at least
     assert rows["no-answer"].asked.answer_rewards == 0
     assert "asks for nothing" in lines["no-review"]
     assert rows["no-review"].asked == rows["no-rewrite"].asked == rows["random"].asked
