@@ -134,7 +134,7 @@ class Measuring:
 
     def _peer(self, world: World, python: Path | None, *, ours: float) -> Claim | NotRun:
         if python is None:
-            return NotRun(why="no --peer-python")
+            return NotRun(why="--quick, or no --peer-python")
         with running_stub("all") as stub:
             plan = {
                 "raw": str(world.raw),
