@@ -28,6 +28,7 @@ from benchmarks.reward_precision import add_precision
 from benchmarks.reward_shapes import Shape, blocks_shape, flops, mid_shape, seven_b_shape
 from benchmarks.reward_workload import Workload, draw_workload
 from benchmarks.vllm_process import VllmProcess, VllmUnavailableError
+from services.engines.allocation import keep_freed_memory
 from services.reward_model.kernels import attention_for
 
 NAME = "reward_engine"
@@ -73,6 +74,7 @@ def main() -> None:
 
 def measure_cpu(report: Report, *, is_quick: bool, num_threads: int) -> None:
     """Measures the blocks checkpoint and the middle model in float32, vLLM beside them."""
+    keep_freed_memory()  # as the engine does when it loads; vLLM's process gets the same
     quick = Plan(candidates=(1, 8), num_groups=1, num_rounds=2)
     full = Plan(candidates=(*CANDIDATES, PAPER_CANDIDATES), num_groups=2, num_rounds=2)
     for shape in (blocks_shape(), mid_shape()):

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks.reward_workload import Workload
+from services.engines.allocation import SAME_BY_ENVIRONMENT
 
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / ".venv-vllm-vision" / "bin" / "python"
@@ -35,7 +36,12 @@ class VllmProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
+            env={
+                "PYTHONPATH": str(ROOT),
+                "PATH": "/usr/bin:/bin",
+                "HOME": str(Path.home()),
+                **SAME_BY_ENVIRONMENT,  # as our engine has it
+            },
             text=True,
         )
         self.versions: dict[str, str] = {}

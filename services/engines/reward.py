@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from clients.wire.schemas import ModelIdentity
+from services.engines.allocation import keep_freed_memory
 from services.engines.api import (
     GroupScore,
     PlacedTree,
@@ -23,7 +24,13 @@ from services.engines.api import (
 )
 from services.engines.device_time import DeviceTime, started
 from services.engines.features import FeatureCache
-from services.engines.reward_rows import LongText, outcome_of, row_of
+from services.engines.reward_rows import (
+    LongText,
+    identity_on,
+    outcome_of,
+    refuse_other_kind,
+    row_of,
+)
 from services.errors import ServiceError, TooLargeError
 from services.reward_model.checkpoint import DTYPES
 from services.reward_model.families import LoadedModel, load_model
@@ -33,7 +40,6 @@ from services.reward_model.inputs import (
 )
 from services.reward_model.kernels import attention_for
 from services.reward_model.tree import joined, merge, parted
-from services.reward_model.weights import CheckpointError
 
 IMAGES_AT_ONCE = (
     16  # on an accelerator; on CPU one, so that features are the same bits in any batch
@@ -71,14 +77,12 @@ class TorchRewardEngine:
         self._features = FeatureCache(max_bytes=limits.max_feature_bytes)
         self._attention = attention_for(self._device, DTYPES[dtype])
         loaded.model.pack(self._attention)
-        self._identity = ModelIdentity(
-            name=loaded.file.name,
-            kind=loaded.file.kind,
+        self._identity = identity_on(
+            _engine_name(self._attention.name),
+            loaded.file,
             identity=loaded.identity,
             weights_sha256=loaded.weights_sha256,
             dtype=dtype,
-            template_version=loaded.file.prompt_version,
-            engine=_engine_name(self._attention.name),
         )
 
     @classmethod
@@ -101,11 +105,10 @@ class TorchRewardEngine:
             CheckpointError: the folder does not fit the layout, or holds the other kind.
         """
         torch.set_num_threads(num_threads)
+        if torch.device(device).type == "cpu":
+            keep_freed_memory()
         loaded = load_model(model_dir, device=device, dtype=dtype)
-        if loaded.file.kind != kind:
-            raise CheckpointError(
-                f"{model_dir} holds the model of {loaded.file.kind}; this service needs {kind}"
-            )
+        refuse_other_kind(loaded.file, kind=kind, folder=model_dir)
         return cls(loaded, device=device, dtype=dtype, limits=limits)
 
     @property

@@ -1,15 +1,43 @@
-"""Candidates as token rows, and rewards as outcomes: what all reward engines share. No torch forward."""
+"""What all reward engines share: kind and identity, candidates as rows, rewards as outcomes."""
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
-from services.engines.api import Candidate, RowReward
+from clients.wire.schemas import ModelIdentity
+from services.engines.api import Candidate, RewardKind, RowReward
 from services.errors import InternalError, InvalidRequestError, ServiceError, TooLargeError
 from services.reward_model.checkpoint import RewardFile
 from services.reward_model.inputs import EmptyTextError, LongTextError, TokenRow, prompt_of
+from services.reward_model.weights import CheckpointError
 
 LongText = Literal["truncate", "refuse"]
+
+
+def refuse_other_kind(file: RewardFile, *, kind: RewardKind, folder: Path) -> None:
+    """Refuses a model of the other kind than the service's.
+
+    Raises:
+        CheckpointError: it is of the other kind.
+    """
+    if file.kind != kind:
+        raise CheckpointError(f"{folder} holds the model of {file.kind}; this service needs {kind}")
+
+
+def identity_on(
+    engine: str, file: RewardFile, *, identity: str, weights_sha256: str, dtype: str
+) -> ModelIdentity:
+    """Returns what the service says of its model, computed by `engine`."""
+    return ModelIdentity(
+        name=file.name,
+        kind=file.kind,
+        identity=identity,
+        weights_sha256=weights_sha256,
+        dtype=dtype,
+        template_version=file.prompt_version,
+        engine=engine,
+    )
 
 
 def row_of(

@@ -13,7 +13,13 @@ import vllm
 
 from clients.wire.schemas import ModelIdentity
 from services.engines.api import GroupScore, PreparedGroup, RewardGroup, RewardKind
-from services.engines.reward_rows import LongText, outcome_of, row_of
+from services.engines.reward_rows import (
+    LongText,
+    identity_on,
+    outcome_of,
+    refuse_other_kind,
+    row_of,
+)
 from services.engines.vllm_pooling import PoolingLimits, PoolingModel, prompts_of
 from services.errors import ServiceError
 from services.reward_model.checkpoint import (
@@ -62,14 +68,12 @@ class VllmRewardEngine:
         self._folder = folder
         self._dtype = dtype
         self._long_text: LongText = long_text
-        self._identity = ModelIdentity(
-            name=folder.file.name,
-            kind=folder.file.kind,
+        self._identity = identity_on(
+            f"vllm {vllm.__version__}",
+            folder.file,
             identity=folder.identity,
             weights_sha256=folder.weights_sha256,
             dtype=dtype,
-            template_version=folder.file.prompt_version,
-            engine=f"vllm {vllm.__version__}",
         )
 
     @classmethod
@@ -89,10 +93,7 @@ class VllmRewardEngine:
             CheckpointError: the folder does not fit the layout, or holds the other kind.
         """
         folder = _read_folder(model_dir, dtype=dtype)
-        if folder.file.kind != kind:
-            raise CheckpointError(
-                f"{model_dir} holds the model of {folder.file.kind}; this service needs {kind}"
-            )
+        refuse_other_kind(folder.file, kind=kind, folder=model_dir)
         pooling = PoolingModel.load(
             model_dir,
             device=device,

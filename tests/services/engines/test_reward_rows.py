@@ -1,13 +1,15 @@
 import math
+from pathlib import Path
 
 import pytest
 
 from services.engines.api import Candidate, RowReward
-from services.engines.reward_rows import outcome_of, row_of
+from services.engines.reward_rows import identity_on, outcome_of, refuse_other_kind, row_of
 from services.errors import InternalError, InvalidRequestError, TooLargeError
 from services.reward_model.checkpoint import RewardFile
 from services.reward_model.inputs import LongTextError, TokenRow
 from services.reward_model.pixels import ImageMode
+from services.reward_model.weights import CheckpointError
 
 FILE = RewardFile(name="x", kind="answer-reward", image_mode=ImageMode.PAD, max_length=8)
 ROW = TokenRow(ids=(1, 2, 3), truncated=False)
@@ -59,3 +61,18 @@ def test_errors_of_rows_and_of_the_engine_stay_what_they_are():
     error = TooLargeError("too long")
     assert outcome_of(error, None, place=0) is error
     assert outcome_of(ROW, error, place=0) is error
+
+
+def test_a_model_of_the_other_kind_is_refused_by_its_folder():
+    refuse_other_kind(FILE, kind="answer-reward", folder=Path("m"))
+    with pytest.raises(CheckpointError, match="m holds the model of answer-reward"):
+        refuse_other_kind(FILE, kind="question-reward", folder=Path("m"))
+
+
+def test_the_identity_says_model_and_engine():
+    found = identity_on("abacus 1", FILE, identity="a", weights_sha256="b", dtype="float32")
+    assert (found.kind, found.engine, found.template_version) == (
+        "answer-reward",
+        "abacus 1",
+        FILE.prompt_version,
+    )
