@@ -8,6 +8,7 @@ from pipeline.curation.layout import RewardStage
 from pipeline.curation.pace import ANSWERED
 
 MAX_STEPS = 60
+MIN_STEP_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,16 +132,26 @@ class _Trace:
 
 
 def coarser(steps: Sequence[PaceStep]) -> list[PaceStep]:
-    """Returns neighbours joined, so that no more than `MAX_STEPS` are left."""
-    shortest_s = (steps[-1].end_s - steps[0].start_s) / MAX_STEPS if steps else 0.0
+    """Returns neighbours joined, so that no more than `MAX_STEPS` are left and none is an instant.
+
+    What came in an instant, as after a start's last event, would look like a rate that never was.
+    """
+    total_s = steps[-1].end_s - steps[0].start_s if steps else 0.0
+    shortest_s = max(MIN_STEP_S, total_s / MAX_STEPS)
     joined: list[PaceStep] = []
     for step in steps:
-        last = joined[-1] if joined else None
-        if last is not None and last.end_s - last.start_s < shortest_s:
-            joined[-1] = _joined(last, step)
+        if joined and _is_short(joined[-1], shortest_s):
+            joined[-1] = _joined(joined[-1], step)
         else:
             joined.append(step)
+    if len(joined) > 1 and _is_short(joined[-1], shortest_s):
+        last = joined.pop()
+        joined[-1] = _joined(joined[-1], last)
     return joined
+
+
+def _is_short(step: PaceStep, shortest_s: float) -> bool:
+    return step.end_s - step.start_s < shortest_s
 
 
 def _joined(first: PaceStep, second: PaceStep) -> PaceStep:

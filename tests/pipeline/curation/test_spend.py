@@ -82,8 +82,14 @@ def test_long_runs_are_shown_in_few_steps_that_hold_everything():
     assert [step.start_s for step in pace.steps] == [0.0, *ends[:-1]]
 
 
-def test_steps_without_duration_have_no_rate():
+def test_what_came_in_an_instant_is_no_rate_of_its_own():
+    (pace,) = service_paces([answered(2.0, 100), answered(4.0, 100), answered(4.01, 60)])
+    assert [round(step.rate) for step in pace.steps] == [50, 80]
+    assert sum(step.num_items for step in pace.steps) == pace.num_items == 260
+
+
+def test_run_of_an_instant_has_no_rate():
     step = PaceStep(start_s=1.0, end_s=1.0, num_items=5, device_s=0.0)
-    assert step.rate == 0.0
-    assert coarser([step, step]) == [step, step]
+    (joined,) = coarser([step, step])
+    assert (joined.num_items, joined.rate) == (10, 0.0)
     assert service_paces([{"event": "run_started"}]) == []
