@@ -76,6 +76,7 @@ def publish(
         decisions=decided.decisions,
         published=published,
         gaps=decided.gaps,
+        asked=work.asked,
         quarantine_limit=work.config.run.quarantine_limit,
         seconds=time.monotonic() - started,
     )
@@ -155,9 +156,9 @@ async def _score(work: Work, services: Services, stage: RewardStage) -> None:
     )
     await runner.run(work.corpus, work.rows(positions))
     work.progress.finish()
-    _log_stage(
-        work, stage.value, num_records=len(positions), started=started, **asdict(runner.counts)
-    )
+    counts = runner.counts(num_images=work.scan.num_images(positions))
+    work.asked[stage] = counts
+    _log_stage(work, stage.value, num_records=len(positions), started=started, **asdict(counts))
 
 
 def _log_stage(work: Work, stage: str, *, num_records: int, started: float, **counts: int) -> None:

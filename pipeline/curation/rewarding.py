@@ -34,9 +34,13 @@ from pipeline.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageCounts:
-    """What a stage asked for; records of one image in one group are sent as one."""
+    """What a stage asked for; records of one image in one group are sent as one.
+
+    `num_images` are those of all records of the stage, asked for now or before.
+    """
 
     num_asked: int
+    num_images: int
     num_image_groups: int
     num_calls: int
 
@@ -71,11 +75,11 @@ class RewardStageRunner:
         self._out: set[str] = set()  # uids asked for that have no reward yet
         self._num_asked = self._num_calls = 0
 
-    @property
-    def counts(self) -> StageCounts:
+    def counts(self, *, num_images: int) -> StageCounts:
         """Returns what was asked for so far."""
         return StageCounts(
             num_asked=self._num_asked,
+            num_images=num_images,
             num_image_groups=self._window.num_groups,
             num_calls=self._num_calls,
         )

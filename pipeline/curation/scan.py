@@ -40,6 +40,13 @@ class Scan:
         columns = ("position", "code", "image_sha256")
         return self.table.frame(*columns).filter(can_be_scored())["position"]
 
+    def num_images(self, positions: pl.Series) -> int:
+        """Returns how many images the records at positions have."""
+        images = self.table.frame("position", "image_sha256")
+        return images.join(positions.to_frame("position"), on="position", how="semi")[
+            "image_sha256"
+        ].n_unique()
+
     def scorable(self, selection: SelectionConfig) -> pl.DataFrame:
         """Returns position, uid, stratum and num_answers of the records that are scored."""
         columns = ("position", "uid", "type", "num_answers", "code", "image_sha256")

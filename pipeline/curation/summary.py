@@ -7,8 +7,9 @@ import polars as pl
 
 from pipeline.curation.fragility import Fragility, Noise
 from pipeline.curation.fragility_words import noise_lines
-from pipeline.curation.layout import Decision, TypeCounts
+from pipeline.curation.layout import Decision, RewardStage, TypeCounts
 from pipeline.curation.publish import Published
+from pipeline.curation.rewarding import StageCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class Summary:
     counts: Mapping[str, TypeCounts]
     quarantined: Mapping[str, CodeSummary]
     gaps: Mapping[str, Mapping[str, float]]
+    asked: Mapping[RewardStage, StageCounts]
     noise: Sequence[Noise]
     fragile: Sequence[Fragility]
     num_changed: int
@@ -48,6 +50,7 @@ def summary_of(
     decisions: pl.DataFrame,
     published: Published,
     gaps: Mapping[str, Mapping[str, float]],
+    asked: Mapping[RewardStage, StageCounts],
     quarantine_limit: float,
     seconds: float,
 ) -> Summary:
@@ -71,6 +74,7 @@ def summary_of(
             .iter_rows()
         },
         gaps=gaps,
+        asked=asked,
         noise=published.report.noise,
         fragile=published.report.fragile,
         num_changed=published.num_changed,
@@ -98,9 +102,19 @@ def summary_text(summary: Summary) -> str:
     ]
     for code, one in summary.quarantined.items():
         lines.append(f"quarantined: {one.num_records} x {code} (first: {one.first_message})")
+    lines += [f"{stage}: {_asked(counts)}" for stage, counts in summary.asked.items()]
     for stage, gaps in summary.gaps.items():
         shown = ", ".join(f"{stratum} {gap:.3g}" for stratum, gap in sorted(gaps.items()))
         lines.append(f"smallest reward gap at the {stage} cut: {shown}")
     lines += noise_lines(summary.noise, summary.fragile)
     lines.append(f"took {summary.seconds:.1f} s; report: {summary.run_dir}/report/index.html")
     return "\n".join(lines)
+
+
+def _asked(counts: StageCounts) -> str:
+    if not counts.num_asked:
+        return "every reward was stored already"
+    return (
+        f"asked for {counts.num_asked} records in {counts.num_calls} messages; the stage has "
+        f"{counts.num_images} images, which went out as {counts.num_image_groups} groups"
+    )

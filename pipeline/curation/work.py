@@ -1,7 +1,7 @@
 """A run in work: its rows, its stores, and what follows from them. Asks no service, publishes nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -15,6 +15,7 @@ from pipeline.curation.ledger import Ledger
 from pipeline.curation.outcomes import Scored, answer_outcome, question_outcome
 from pipeline.curation.progress import ProgressView
 from pipeline.curation.quarantine import QuarantineStore
+from pipeline.curation.rewarding import StageCounts
 from pipeline.curation.rows import Row
 from pipeline.curation.scan import Scan
 from pipeline.curation.scratch import scratch_folder
@@ -51,6 +52,7 @@ class Work:
     ledger: Ledger
     events: EventLog
     progress: ProgressView
+    asked: dict[RewardStage, StageCounts] = field(default_factory=dict[RewardStage, StageCounts])
 
     @classmethod
     def open(cls, paths: RunPaths, *, config: Config, scan: Scan, progress: ProgressView) -> "Work":

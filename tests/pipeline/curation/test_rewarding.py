@@ -12,6 +12,7 @@ from clients.errors import (
     BadAnswerError,
     DeadlineError,
 )
+from pipeline.curation.layout import RewardStage
 from pipeline.errors import EndpointError
 from tests.dirty import write_dirty
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector
@@ -99,3 +100,19 @@ def test_sick_service_does_not_quarantine_everything(tmp_path: Path):
     sets = ("endpoints.question_reward.timeout_s=0.3",)
     with pytest.raises(EndpointError, match=r"nothing was answered for 0\.3 s; .*internal: down"):
         run(config, tmp_path / "run", connector=connector, sets=sets)
+
+
+def test_records_of_one_image_are_asked_for_together_and_the_window_changes_no_byte(
+    tmp_path: Path,
+):
+    config = write_world(tmp_path, records(60))
+    near, far = (
+        run(config, tmp_path / name, sets=(f"run.window_records={size}",))
+        for name, size in (("near", 1), ("far", 60))
+    )
+    asked = {name: one.asked[RewardStage.QUESTION] for name, one in (("near", near), ("far", far))}
+    assert (asked["far"].num_asked, asked["far"].num_images) == (60, 7)
+    assert asked["far"].num_image_groups == 7
+    assert asked["near"].num_image_groups == 60
+    for name in ("dataset/train.json", "decisions.parquet"):
+        assert (tmp_path / "near" / name).read_bytes() == (tmp_path / "far" / name).read_bytes()
