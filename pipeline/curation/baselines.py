@@ -7,9 +7,9 @@ compared with one. Source: METHOD, "Sobering evidence".
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 
 import polars as pl
 
@@ -39,17 +39,6 @@ RULES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """What a rule may look at: a record that selection could have kept."""
-
-    position: int
-    key: bytes  # random, but the same for the same record and seed
-    words: int
-    rank: int | None  # 1 = best of its stratum at the first stage that scored
-    is_kept: bool
-
-
 def is_drawable(table: pl.DataFrame, name: Baseline) -> bool:
     """Returns whether each type has enough records for the rule: `bottom` wants ranked ones."""
     if name is not Baseline.BOTTOM:
@@ -70,74 +59,68 @@ def baseline_positions(table: pl.DataFrame, name: Baseline, *, seed: int) -> lis
     """
     if not is_drawable(table, name):
         raise ValueError(f"{name}: a type has fewer ranked records than were kept of it")
-    able = eligible(table)
-    chosen: list[int] = []
-    for kind in able["type"].unique():
-        candidates = _candidates(able.filter(pl.col("type") == kind), seed=seed)
-        num_kept = sum(candidate.is_kept for candidate in candidates)
-        chosen += [candidate.position for candidate in _PICKS[name](candidates, num_kept)]
-    return sorted(chosen)
-
-
-def _candidates(rows: pl.DataFrame, *, seed: int) -> list[Candidate]:
-    words = (pl.col("question_words") + pl.col("answer_words")).alias("words")
-    kept = (pl.col("decision") == Decision.KEPT).alias("is_kept")
-    columns = rows.select("position", "uid", words, _RANK, kept)
-    found = [
-        Candidate(position=position, key=_key(uid, seed), words=words, rank=rank, is_kept=is_kept)
-        for position, uid, words, rank, is_kept in columns.iter_rows()
+    candidates = _candidates(eligible(table), seed=seed)
+    chosen = [
+        _PICKS[name](of_type, int(of_type["is_kept"].sum()))["position"]
+        for of_type in candidates.partition_by("type", maintain_order=True)
     ]
-    return sorted(found, key=lambda candidate: (candidate.key, candidate.position))
+    return pl.concat(chosen).sort().to_list() if chosen else []
 
 
-def _key(uid: str, seed: int) -> bytes:
+def _candidates(rows: pl.DataFrame, *, seed: int) -> pl.DataFrame:
+    """Returns what a rule may look at, in an order that is random but the same for the same seed."""
+    return (
+        rows.select(
+            "position",
+            "type",
+            (pl.col("question_words") + pl.col("answer_words")).alias("words"),
+            _RANK,
+            (pl.col("decision") == Decision.KEPT).alias("is_kept"),
+        )
+        .with_columns(pl.Series("key", _keys(rows["uid"], seed), dtype=pl.UInt64))
+        .sort("key", "position")
+    )
+
+
+def _keys(uids: pl.Series, seed: int) -> list[int]:
     # `person` keeps the draw independent of selection's tie-break, which hashes the same bytes.
-    seed_bytes = seed.to_bytes(8, "little")
-    content = bytes.fromhex(uid)
-    return hashlib.blake2b(content, key=seed_bytes, digest_size=8, person=b"a2l-baseline").digest()
+    keyed = partial(
+        hashlib.blake2b, key=seed.to_bytes(8, "little"), digest_size=8, person=b"a2l-baseline"
+    )
+    return [int.from_bytes(keyed(bytes.fromhex(uid)).digest(), "big") for uid in uids]
 
 
-def _random(candidates: list[Candidate], num: int) -> list[Candidate]:
-    return candidates[:num]
+def _random(candidates: pl.DataFrame, num: int) -> pl.DataFrame:
+    return candidates.head(num)
 
 
-def _longest(candidates: list[Candidate], num: int) -> list[Candidate]:
-    return sorted(candidates, key=lambda candidate: -candidate.words)[:num]
+def _longest(candidates: pl.DataFrame, num: int) -> pl.DataFrame:
+    return candidates.sort("words", descending=True, maintain_order=True).head(num)
 
 
-def _bottom(candidates: list[Candidate], num: int) -> list[Candidate]:
-    ranked = (candidate for candidate in candidates if candidate.rank is not None)
-    return sorted(ranked, key=lambda candidate: -(candidate.rank or 0))[:num]
+def _bottom(candidates: pl.DataFrame, num: int) -> pl.DataFrame:
+    ranked = candidates.drop_nulls("rank")
+    return ranked.sort("rank", descending=True, maintain_order=True).head(num)
 
 
-def _length_matched(candidates: list[Candidate], num: int) -> list[Candidate]:
-    edges = _length_edges(candidates, num)
-    bins = [_bin(candidate.words, edges) for candidate in candidates]
-    wanted = [0] * (len(edges) + 1)
-    for candidate, index in zip(candidates, bins, strict=True):
-        wanted[index] += candidate.is_kept
-    chosen: list[Candidate] = []
-    for candidate, index in zip(candidates, bins, strict=True):
-        if wanted[index] > 0:
-            wanted[index] -= 1
-            chosen.append(candidate)
-    return chosen
+def _length_matched(candidates: pl.DataFrame, num: int) -> pl.DataFrame:
+    edges = pl.Series(_length_edges(candidates, num), dtype=pl.Int64)
+    bins = edges.search_sorted(candidates["words"].cast(pl.Int64), side="right")
+    number_in_bin = pl.int_range(pl.len()).over("bin")
+    wanted = pl.col("is_kept").sum().over("bin")
+    return candidates.with_columns(bins.alias("bin")).filter(number_in_bin < wanted)
 
 
-def _length_edges(candidates: Iterable[Candidate], num: int) -> list[int]:
+def _length_edges(candidates: pl.DataFrame, num: int) -> list[int]:
     """Returns the inner edges of bins that hold about equally many kept records each."""
-    kept = sorted(candidate.words for candidate in candidates if candidate.is_kept)
+    kept: list[int] = candidates.filter("is_kept")["words"].sort().to_list()
     num_bins = min(MAX_LENGTH_BINS, max(1, num // RECORDS_PER_LENGTH_BIN))
     inner = {kept[num * index // num_bins] for index in range(1, num_bins)} if kept else set[int]()
     # The outer edges keep records shorter or longer than any kept one out of the outer bins.
     return sorted(inner | ({kept[0], kept[-1] + 1} if kept else set[int]()))
 
 
-def _bin(words: int, edges: list[int]) -> int:
-    return sum(words >= edge for edge in edges)
-
-
-_PICKS: dict[Baseline, Callable[[list[Candidate], int], list[Candidate]]] = {
+_PICKS: dict[Baseline, Callable[[pl.DataFrame, int], pl.DataFrame]] = {
     Baseline.RANDOM: _random,
     Baseline.LENGTH_MATCHED: _length_matched,
     Baseline.LONGEST: _longest,
