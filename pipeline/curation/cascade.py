@@ -42,7 +42,7 @@ class StageOutcome:
     num_missing: int
 
 
-def with_stratum(records: pl.DataFrame, selection: SelectionConfig) -> pl.DataFrame:
+def with_stratum(records: pl.LazyFrame, selection: SelectionConfig) -> pl.LazyFrame:
     """Returns records with the `stratum` each competes in."""
     stratum = pl.col("type") if selection.stratum == "type" else pl.lit(ONE_STRATUM)
     return records.with_columns(stratum.alias("stratum"))
@@ -89,9 +89,11 @@ def select(records: pl.DataFrame, answers: Answers, *, keep: Keeps, seed: int) -
     scored = known.filter(pl.col("reward").is_not_null())
     strata = scored["stratum"].unique().to_list()
     keeps = dict.fromkeys(strata, keep) if isinstance(keep, Decimal) else keep
-    placed = scored.join(place(scored, keeps=keeps, seed=seed), on="position")
+    placed = place(scored, keeps=keeps, seed=seed)
+    del scored  # memory: a copy of what there is of every record
+    whole = known.drop("uid").join(placed, on="position", how="left")
     unscored = pl.col("reward").is_null()
-    table = known.join(placed.select("position", "rank", "cut"), on="position", how="left").select(
+    table = whole.select(
         "position",
         "reward",
         "rank",
@@ -100,7 +102,8 @@ def select(records: pl.DataFrame, answers: Answers, *, keep: Keeps, seed: int) -
         *(pl.when(unscored).then(pl.col(name)).alias(name) for name in ("code", "message")),
     )
     num_missing = table.filter(unscored & pl.col("code").is_null()).height
-    return StageOutcome(table=table, gaps=smallest_gaps(placed), num_missing=num_missing)
+    gaps = smallest_gaps(whole.drop_nulls("rank"))
+    return StageOutcome(table=table, gaps=gaps, num_missing=num_missing)
 
 
 def decisions_of(

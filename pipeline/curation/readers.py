@@ -24,6 +24,7 @@ Dialect = Literal["json", "jsonl"]
 _DIALECT_BY_SUFFIX: dict[str, Dialect] = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _COMPRESSIONS = (".gz", ".zst")
 _BLANKS = b" \t\r\n"
+BUFFER_BYTES = 2**18  # few reads, each of which lets go of the interpreter's lock
 MAX_KEPT_BYTES = 65_536  # of a line that is too long
 
 
@@ -140,7 +141,7 @@ def opened(path: Path) -> Generator[BinaryIO]:
         InputError: it is missing, not readable, or its compression is broken.
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=BUFFER_BYTES) as file:
             if path.suffix == ".gz":
                 with gzip.GzipFile(fileobj=file) as stream:
                     yield stream  # pyright: ignore[reportReturnType] a GzipFile is a BinaryIO but for its type

@@ -57,6 +57,7 @@ class RecordTable:
             OSError: there is none.
             pa.ArrowException: it is broken.
         """
+        self._path = path
         self._file = path.open("rb")
         weakref.finalize(self, self._file.close)
         self._metadata = pq.ParquetFile(self._file).metadata.metadata
@@ -76,17 +77,19 @@ class RecordTable:
         """Returns the input files it was made of."""
         return tuple(orjson.loads(self._metadata[_INPUTS_KEY]))
 
+    def lazy(self) -> pl.LazyFrame:
+        """Returns the table, of which only what is asked for is read."""
+        return pl.scan_parquet(self._path)
+
     def frame(self, *columns: str) -> pl.DataFrame:
         """Returns columns of all rows, in order of position."""
-        table = pq.ParquetFile(self._file).read(columns=list(columns))
-        found = pl.from_arrow(table)
-        assert isinstance(found, pl.DataFrame)
-        return found.select(columns)
+        return self.lazy().select(columns).collect()
 
     def rows(self, positions: pl.Series) -> Iterator[Row]:
         """Yields the rows at `positions`, which ascend."""
         at = 0
-        for batch in pq.ParquetFile(self._file).iter_batches(batch_size=BATCH_ROWS):
+        table = pq.ParquetFile(self._file, pre_buffer=False)
+        for batch in table.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
             found = pl.from_arrow(batch)
             assert isinstance(found, pl.DataFrame)
             end = int(positions.search_sorted(found["position"][-1], side="right"))

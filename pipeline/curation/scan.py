@@ -37,28 +37,24 @@ class Scan:
 
     def scorable_positions(self) -> pl.Series:
         """Returns the positions of the records that are scored, ascending."""
-        columns = ("position", "code", "image_sha256")
-        return self.table.frame(*columns).filter(can_be_scored())["position"]
+        return self.table.lazy().filter(can_be_scored()).select("position").collect()["position"]
 
     def num_images(self, positions: pl.Series) -> int:
         """Returns how many images the records at positions have."""
-        images = self.table.frame("position", "image_sha256")
-        return images.join(positions.to_frame("position"), on="position", how="semi")[
-            "image_sha256"
-        ].n_unique()
+        wanted = pl.LazyFrame(positions.to_frame("position"))
+        images = self.table.lazy().join(wanted, on="position", how="semi").select("image_sha256")
+        return images.select(pl.col("image_sha256").hash().n_unique()).collect().item()
 
     def scorable(self, selection: SelectionConfig) -> pl.DataFrame:
         """Returns position, uid, stratum and num_answers of the records that are scored."""
-        columns = ("position", "uid", "type", "num_answers", "code", "image_sha256")
-        records = self.table.frame(*columns).filter(can_be_scored())
-        return with_stratum(records, selection).select("position", "uid", "stratum", "num_answers")
+        records = with_stratum(self.table.lazy().filter(can_be_scored()), selection)
+        return records.select("position", "uid", "stratum", "num_answers").collect()
 
     def decidable(self) -> pl.DataFrame:
         """Returns position, uid, id, type, code, message and is_text_only of every record."""
         columns = ("position", "uid", "id", "type", "code", "message")
         is_text_only = pl.col("code").is_null() & pl.col("image_sha256").is_null()
-        records = self.table.frame(*columns, "image_sha256")
-        return records.select(*columns, is_text_only.alias("is_text_only"))
+        return self.table.lazy().select(*columns, is_text_only.alias("is_text_only")).collect()
 
 
 def scan_input(config: Config, progress: ProgressView, *, reuses: bool = False) -> Scan:

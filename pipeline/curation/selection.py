@@ -7,6 +7,7 @@ the order of the input.
 import hashlib
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import partial
 
 import polars as pl
 
@@ -35,18 +36,19 @@ def place(contenders: pl.DataFrame, *, keeps: Mapping[str, Decimal], seed: int) 
         ValueError: a reward is not finite, or a stratum has no keep.
     """
     rewards = pl.col("reward").cast(pl.Float32) + pl.lit(0.0, pl.Float32)  # -0.0 equals 0.0
-    rows = contenders.select("position", "uid", "stratum", rewards)
+    rows = contenders.select("position", "stratum", rewards)
     odd = rows.filter(~pl.col("reward").is_finite())
     if not odd.is_empty():
-        raise ValueError(f"record {odd['uid'][0]} has the reward {odd['reward'][0]}")
-    cuts = _cuts(rows, keeps)
-    return (
-        _with_ties(rows, seed)
-        .sort("stratum", "reward", "tie", "position", descending=[False, True, False, False])
-        .with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("stratum").alias("rank"))
-        .join(cuts, on="stratum")
-        .select("position", "rank", "cut")
-    )
+        raise ValueError(f"record at {odd['position'][0]} has the reward {odd['reward'][0]}")
+    uids = contenders.select("position", "uid")
+    placed = [pl.DataFrame(schema=_PLACED)]
+    for stratum in rows["stratum"].unique().sort():
+        if stratum not in keeps:
+            raise ValueError(f"no keep for stratum {stratum!r}")
+        members = rows.filter(pl.col("stratum") == stratum).select("position", "reward")
+        cut = pl.lit(quota(keeps[stratum], members.height), pl.Int64).alias("cut")
+        placed.append(_ranked(members, uids, seed).select("position", "rank", cut))
+    return pl.concat(placed)
 
 
 def smallest_gaps(placed: pl.DataFrame) -> dict[str, float]:
@@ -66,25 +68,33 @@ def smallest_gaps(placed: pl.DataFrame) -> dict[str, float]:
     return dict(gaps.select("stratum", "gap").iter_rows())
 
 
-def _cuts(rows: pl.DataFrame, keeps: Mapping[str, Decimal]) -> pl.DataFrame:
-    counts = dict(rows.group_by("stratum").len().sort("stratum").iter_rows())
-    missing = [stratum for stratum in counts if stratum not in keeps]
-    if missing:
-        raise ValueError(f"no keep for stratum {missing[0]!r}")
-    cuts = [quota(keeps[stratum], number) for stratum, number in counts.items()]
-    return pl.DataFrame(
-        {"stratum": list(counts), "cut": cuts}, schema={"stratum": pl.String, "cut": pl.Int64}
+def _ranked(members: pl.DataFrame, uids: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Returns position and rank of one stratum's records (position, reward)."""
+    numbers = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("rank")
+    ranked = members.sort("reward", descending=True).with_columns(numbers)
+    as_before = (pl.col("reward") == pl.col("reward").shift(1)).fill_null(value=False)
+    ranked = ranked.with_columns((as_before | as_before.shift(-1, fill_value=False)).alias("ties"))
+    tied = ranked.filter("ties")
+    # The ties take the ranks that they have together, each group in the order of its hashes.
+    in_order = (
+        tied.select("position", "reward")
+        .join(uids, on="position", maintain_order="left")
+        .with_columns(_ties(seed))
+        .sort("reward", "tie", "position", descending=[True, False, False])
+        .select("position", tied["rank"])
     )
+    return pl.concat([ranked.filter(~pl.col("ties")).select("position", "rank"), in_order])
 
 
-def _with_ties(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """Returns the rows with a `tie` where another of the stratum has the same reward, else 0."""
-    is_tied = pl.struct("stratum", "reward").is_duplicated()
-    tied = rows.filter(is_tied).select("position", "uid")
-    key = seed.to_bytes(8, "little")
-    ties = [
-        int.from_bytes(hashlib.blake2b(bytes.fromhex(uid), key=key, digest_size=8).digest(), "big")
-        for uid in tied["uid"]
-    ]
-    known = tied.select("position").with_columns(pl.Series("tie", ties, dtype=pl.UInt64))
-    return rows.join(known, on="position", how="left").with_columns(pl.col("tie").fill_null(0))
+def _ties(seed: int) -> pl.Expr:
+    """Returns the keyed hash of each uid, ordered as its bytes are."""
+    keyed = partial(hashlib.blake2b, key=seed.to_bytes(8, "little"), digest_size=8)
+
+    def hashed(uids: pl.Series) -> pl.Series:
+        digests = (keyed(bytes.fromhex(uid)).digest() for uid in uids)
+        return pl.Series([int.from_bytes(digest, "big") for digest in digests], dtype=pl.UInt64)
+
+    return pl.col("uid").map_batches(hashed, return_dtype=pl.UInt64).alias("tie")
+
+
+_PLACED = {"position": pl.Int64, "rank": pl.Int64, "cut": pl.Int64}

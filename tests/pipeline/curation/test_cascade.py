@@ -37,6 +37,10 @@ def records(positions: list[int], **columns: object) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema)
 
 
+def strata(rows: pl.DataFrame, selection: SelectionConfig = TYPES) -> pl.DataFrame:
+    return with_stratum(rows.lazy(), selection).collect()
+
+
 def answers(rewards: dict[int, float], faults: list[int]) -> Answers:
     uids = [f"{position:032x}" for position in rewards]
     faulty = [f"{position:032x}" for position in faults]
@@ -53,7 +57,7 @@ def answers(rewards: dict[int, float], faults: list[int]) -> Answers:
 
 
 def outcome(rewards: dict[int, float], faults: list[int], *, keep: str = "0.5") -> StageOutcome:
-    rows = with_stratum(records([*rewards, *faults]), TYPES)
+    rows = strata(records([*rewards, *faults]))
     return select(rows, answers(rewards, faults), keep=Decimal(keep), seed=0)
 
 
@@ -101,7 +105,7 @@ def test_decisions_show_what_each_stage_found_and_the_message_of_a_fault():
 
 
 def test_record_that_was_never_scored_is_never_selected_and_counted_as_missing():
-    rows = with_stratum(records([0, 1, 2]), TYPES)
+    rows = strata(records([0, 1, 2]))
     question = select(rows, answers({0: 1.0}, [2]), keep=Decimal(1), seed=0)
     assert question.num_missing == 1
     assert passed(question) == {0}
@@ -111,7 +115,7 @@ def test_record_that_was_never_scored_is_never_selected_and_counted_as_missing()
 
 
 def test_stored_reward_wins_over_an_earlier_fault():
-    rows = with_stratum(records([0]), TYPES)
+    rows = strata(records([0]))
     found = select(rows, answers({0: 1.0}, [0]), keep=Decimal(1), seed=0)
     assert found.table["code"].to_list() == [None]
     assert passed(found) == {0}
@@ -127,7 +131,7 @@ def test_one_stratum_competes_together():
     rows = pl.concat([records([0]), records([1], type="conversation")])
     selection = SelectionConfig(stratum="none")
     found = select(
-        with_stratum(rows, selection), answers({0: 1.0, 1: 2.0}, []), keep=Decimal("0.5"), seed=0
+        strata(rows, selection), answers({0: 1.0, 1: 2.0}, []), keep=Decimal("0.5"), seed=0
     )
     assert passed(found) == {1}
 
