@@ -10,6 +10,7 @@ GOOD = Overload(
     offered=64.0,
     peak=16.5,
     batch_s=1.0,
+    busy=0.98,
     memory_mib=800.0,
     memory_growth=1.01,
 )
