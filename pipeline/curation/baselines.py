@@ -50,16 +50,26 @@ def is_drawable(table: pl.DataFrame, name: Baseline) -> bool:
 
 
 def baseline_positions(table: pl.DataFrame, name: Baseline, *, seed: int) -> list[int]:
-    """Returns the positions of the baseline's records, ascending.
-
-    Does not depend on the order of the input, but for records with the same content.
+    """Returns the positions of one baseline's records; as `all_baselines`.
 
     Raises:
         ValueError: `name` is not drawable.
     """
     if not is_drawable(table, name):
         raise ValueError(f"{name}: a type has fewer ranked records than were kept of it")
+    return _drawn(_candidates(eligible(table), seed=seed), name)
+
+
+def all_baselines(table: pl.DataFrame, *, seed: int) -> dict[Baseline, list[int]]:
+    """Returns the positions, ascending, of the records of each baseline that can be drawn.
+
+    Does not depend on the order of the input, but for records with the same content.
+    """
     candidates = _candidates(eligible(table), seed=seed)
+    return {name: _drawn(candidates, name) for name in Baseline if is_drawable(table, name)}
+
+
+def _drawn(candidates: pl.DataFrame, name: Baseline) -> list[int]:
     chosen = [
         _PICKS[name](of_type, int(of_type["is_kept"].sum()))["position"]
         for of_type in candidates.partition_by("type", maintain_order=True)

@@ -144,9 +144,14 @@ class Publisher:
 
     def _kept_records(self, verdicts: Verdicts) -> Iterator[KeptRecord]:
         kept = verdicts.decisions.filter(pl.col("decision") == Decision.KEPT)["position"]
-        for loaded in self._corpus.load(self._scan.table.rows(kept)):
+        rows = self._scan.table.rows(kept)
+        if not self._config.alignment.rewrite:  # nobody needs the texts
+            for row, raw in self._corpus.raws(rows):
+                yield KeptRecord(raw=raw, chosen=verdicts.chosen[row.position], rewrites={})
+            return
+        for loaded in self._corpus.load(rows):
             chosen = verdicts.chosen[loaded.row.position]
-            rewrites = self._rewrites(loaded, chosen) if self._config.alignment.rewrite else {}
+            rewrites = self._rewrites(loaded, chosen)
             yield KeptRecord(raw=loaded.raw, chosen=chosen, rewrites=rewrites)
 
     def _lacks_review(self, entry: Entry) -> bool:

@@ -90,11 +90,12 @@ class RecordTable:
         at = 0
         table = pq.ParquetFile(self._file, pre_buffer=False)
         for batch in table.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
-            found = pl.from_arrow(batch)
-            assert isinstance(found, pl.DataFrame)
-            end = int(positions.search_sorted(found["position"][-1], side="right"))
-            here = positions[at:end].to_frame("position")
-            yield from _rows_of(found.join(here, on="position", how="semi", maintain_order="left"))
+            first = batch.column(0)[0].as_py()  # positions have no gap
+            end = int(positions.search_sorted(first + batch.num_rows, side="left"))
+            if at < end:
+                found = pl.from_arrow(batch)
+                assert isinstance(found, pl.DataFrame)
+                yield from _rows_of(found[positions[at:end] - first])
             at = end
 
 

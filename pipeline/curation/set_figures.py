@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.curation.baselines import RULES, Baseline, baseline_positions, is_drawable
+from pipeline.curation.baselines import RULES, all_baselines
 from pipeline.curation.figures import types_of
 from pipeline.curation.layout import Decision
 
@@ -32,10 +32,7 @@ class SetFigures:
 def compared_sets(table: pl.DataFrame, *, seed: int) -> dict[str, pl.DataFrame]:
     """Returns the rows of each set: raw, kept, then the baselines that can be drawn."""
     sets = {RAW: table, KEPT: table.filter(pl.col("decision") == Decision.KEPT)}
-    for name in Baseline:
-        if not is_drawable(table, name):
-            continue
-        positions = baseline_positions(table, name, seed=seed)
+    for name, positions in all_baselines(table, seed=seed).items():
         sets[name.value] = table.filter(pl.col("position").is_in(positions))
     return sets
 

@@ -7,6 +7,7 @@ stage; stored rewards win over new ones.
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 
@@ -41,7 +42,6 @@ class RewardStore:
 
         Raises:
             RunError: a part has another schema.
-            StoreError: the scratch folder cannot be used.
         """
         self._folder = folder
         self._committing = threading.Lock()
@@ -49,10 +49,15 @@ class RewardStore:
         stored = list(parts(folder, "parquet"))
         for path in stored:
             check_kind(path, TableKind.SCORES)
-        index = scratch / f"keys-{scratch_name(str(folder.resolve()))}.sqlite"
-        self._keys = StoredKeys.of(index, stored, read=_keys_of)
-        prune(scratch, "keys-*.sqlite")
+        self._index = scratch / f"keys-{scratch_name(str(folder.resolve()))}.sqlite"
         self._identities = {name for path in stored for name in _identities_of(path)}
+
+    @cached_property
+    def _keys(self) -> StoredKeys:
+        # Only who asks a service needs it; deciding reads the parts.
+        keys = StoredKeys.of(self._index, list(parts(self._folder, "parquet")), read=_keys_of)
+        prune(self._index.parent, "keys-*.sqlite")
+        return keys
 
     def require(self, identity: str) -> None:
         """Checks that `identity` is the one whose rewards are stored.
@@ -68,7 +73,11 @@ class RewardStore:
             )
 
     def holds(self, key: Key) -> bool:
-        """Returns whether a key has its reward."""
+        """Returns whether a key has its reward.
+
+        Raises:
+            StoreError: the scratch folder cannot be used.
+        """
         return key in self._held or self._keys.holds(key)
 
     def add(self, rows: Iterable[RewardRow]) -> None:

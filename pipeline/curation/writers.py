@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import orjson
+
 from clients.wire.schemas import Turn
 from pipeline.curation.durable import publish
 from pipeline.curation.readers import ArrayStyle, Dialect
@@ -53,6 +55,8 @@ def record_bytes(kept: KeptRecord) -> bytes:
 
     A changed record keeps its keys and their order, and every value that did not change.
     """
+    if not kept.rewrites and not _has_candidates(kept.raw):
+        return kept.raw
     record = json.loads(kept.raw)
     messages = record["conversations"]
     is_changed = False
@@ -80,6 +84,10 @@ def with_image_token(before: str, question: str) -> str:
         return leading[0] + question
     trailing = _TRAILING_TOKEN.search(before)
     return f"{IMAGE_TOKEN}\n{question}" if trailing is None else question + trailing[0]
+
+
+def _has_candidates(raw: bytes) -> bool:
+    return any(isinstance(message["value"], list) for message in orjson.loads(raw)["conversations"])
 
 
 def _write(
