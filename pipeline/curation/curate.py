@@ -76,7 +76,7 @@ def publish(
         decisions=decided.decisions,
         published=published,
         gaps=decided.gaps,
-        asked=work.asked,
+        asked={stage.value: counts for stage, counts in work.asked.items()},
         quarantine_limit=work.config.run.quarantine_limit,
         seconds=time.monotonic() - started,
     )

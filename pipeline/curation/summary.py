@@ -7,7 +7,7 @@ import polars as pl
 
 from pipeline.curation.fragility import Fragility, Noise
 from pipeline.curation.fragility_words import noise_lines
-from pipeline.curation.layout import Decision, RewardStage, TypeCounts
+from pipeline.curation.layout import Decision, TypeCounts
 from pipeline.curation.publish import Published
 from pipeline.curation.rewarding import StageCounts
 
@@ -22,7 +22,7 @@ class CodeSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What a run did. `gaps`: stage -> stratum -> smallest reward gap at the cut.
+    """What a run did. `gaps`: stage -> stratum -> smallest reward gap at the cut; `asked`: by stage.
 
     `noise` has no entry for a stage whose canaries were not compared.
     """
@@ -35,7 +35,7 @@ class Summary:
     counts: Mapping[str, TypeCounts]
     quarantined: Mapping[str, CodeSummary]
     gaps: Mapping[str, Mapping[str, float]]
-    asked: Mapping[RewardStage, StageCounts]
+    asked: Mapping[str, StageCounts]
     noise: Sequence[Noise]
     fragile: Sequence[Fragility]
     num_changed: int
@@ -50,7 +50,7 @@ def summary_of(
     decisions: pl.DataFrame,
     published: Published,
     gaps: Mapping[str, Mapping[str, float]],
-    asked: Mapping[RewardStage, StageCounts],
+    asked: Mapping[str, StageCounts],
     quarantine_limit: float,
     seconds: float,
 ) -> Summary:

@@ -12,7 +12,6 @@ from clients.errors import (
     BadAnswerError,
     DeadlineError,
 )
-from pipeline.curation.layout import RewardStage
 from pipeline.errors import EndpointError
 from tests.dirty import write_dirty
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector
@@ -110,7 +109,7 @@ def test_records_of_one_image_are_asked_for_together_and_the_window_changes_no_b
         run(config, tmp_path / name, sets=(f"run.window_records={size}",))
         for name, size in (("near", 1), ("far", 60))
     )
-    asked = {name: one.asked[RewardStage.QUESTION] for name, one in (("near", near), ("far", far))}
+    asked = {name: one.asked["question"] for name, one in (("near", near), ("far", far))}
     assert (asked["far"].num_asked, asked["far"].num_images) == (60, 7)
     assert asked["far"].num_image_groups == 7
     assert asked["near"].num_image_groups == 60
