@@ -136,7 +136,7 @@ def this_host() -> str:
 
 
 def started(pid: int) -> str | None:
-    """Returns when a process of this host was started, in its kernel's words; None = no process."""
+    """Returns when a process of this host was started, in its kernel's words; None = it is gone."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -144,10 +144,12 @@ def started(pid: int) -> str | None:
     except PermissionError:
         pass  # another user's
     try:
-        # Field 22 of all, behind the name, which may hold anything. Source: proc(5).
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+        # Fields 3 and 22, behind the name, which may hold anything. Source: proc(5).
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return ""  # no Linux
+    state, ticks = stat[0], stat[19]
+    return None if state == "Z" else ticks  # killed, and not yet collected by its parent
 
 
 def _in_use(path: Path, lease: Lease) -> RunError:
@@ -164,7 +166,8 @@ def _keep(path: Path, lease: Lease, is_over: threading.Event) -> None:
     beat = lease.beat
     beside = path.with_name(f"{path.name}.{lease.token}")
     while not is_over.wait(BEAT_SECONDS):
-        if not _is_mine(path, lease):
+        now = read_lease(path)
+        if now is not None and now.token != lease.token:
             logger.error("%s: another process took the run over; this one ends", path.parent)
             os.kill(os.getpid(), signal.SIGTERM)
             return
