@@ -3,12 +3,14 @@
 import hashlib
 import os
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import StoreError
 
 MAX_FILES = 16  # of a kind
+MIN_AGE_SECONDS = 7 * 24 * 3600.0  # a younger file may be of a run that goes on
 
 
 def scratch_folder(configured: Path | None) -> Path:
@@ -31,13 +33,14 @@ def scratch_folder(configured: Path | None) -> Path:
 
 
 def prune(folder: Path, pattern: str) -> None:
-    """Removes all but the latest of the files of a kind."""
+    """Removes old files of a kind, but for the latest."""
     found: list[tuple[float, Path]] = []
     for path in folder.glob(pattern):
         with suppress(FileNotFoundError):  # another driver prunes too
             found.append((path.stat().st_mtime, path))
-    for _, path in sorted(found)[:-MAX_FILES]:
-        path.unlink(missing_ok=True)
+    for changed, path in sorted(found)[:-MAX_FILES]:
+        if time.time() - changed > MIN_AGE_SECONDS:
+            path.unlink(missing_ok=True)
 
 
 def scratch_name(*identity: str) -> str:
