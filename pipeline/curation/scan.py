@@ -47,8 +47,15 @@ class Scan:
 
     def scorable(self, selection: SelectionConfig) -> pl.DataFrame:
         """Returns position, uid, stratum and num_answers of the records that are scored."""
-        records = with_stratum(self.table.lazy().filter(can_be_scored()), selection)
-        return records.select("position", "uid", "stratum", "num_answers").collect()
+        columns = ("position", "uid", "stratum", "num_answers")
+        return self._competing(selection).select(columns).collect()
+
+    def strata(self, selection: SelectionConfig) -> pl.Series:
+        """Returns the strata of the records that are scored."""
+        return self._competing(selection).select(pl.col("stratum").unique()).collect()["stratum"]
+
+    def _competing(self, selection: SelectionConfig) -> pl.LazyFrame:
+        return with_stratum(self.table.lazy().filter(can_be_scored()), selection)
 
     def decidable(self) -> pl.DataFrame:
         """Returns position, uid, id, type, code, message and is_text_only of every record."""
@@ -75,8 +82,7 @@ def scan_input(config: Config, progress: ProgressView, *, reuses: bool = False) 
     if table is None:
         table = _scanned(corpus, path, progress)
     scan = Scan(corpus=corpus, table=table)
-    strata = scan.scorable(config.selection)["stratum"].unique()
-    check_keeps(strata, config.selection)
+    check_keeps(scan.strata(config.selection), config.selection)
     return scan
 
 

@@ -16,7 +16,7 @@ import polars as pl
 from pipeline.curation.layout import SCORES, parts
 from pipeline.curation.scratch import prune, scratch_name
 from pipeline.curation.stored_keys import Key, StoredKeys
-from pipeline.curation.tables import TableKind, check_kind, read_columns, write_part
+from pipeline.curation.tables import TableKind, read_columns, write_part
 from pipeline.errors import EndpointError
 
 
@@ -47,8 +47,6 @@ class RewardStore:
         self._committing = threading.Lock()
         self._held: dict[Key, RewardRow] = {}  # not on disk yet
         stored = list(parts(folder, "parquet"))
-        for path in stored:
-            check_kind(path, TableKind.SCORES)
         self._index = scratch / f"keys-{scratch_name(str(folder.resolve()))}.sqlite"
         self._identities = {name for path in stored for name in _identities_of(path)}
 
