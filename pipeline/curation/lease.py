@@ -70,41 +70,58 @@ def held(paths: RunPaths) -> Generator[None]:
 
 def _acquired(path: Path) -> Lease:
     mine = Lease(uuid.uuid4().hex, this_host(), os.getpid(), started(os.getpid()) or "", 0)
+    beside = path.with_name(f"{path.name}.{mine.token}")
     while True:
-        beside = path.with_name(f"{path.name}.{mine.token}")
         beside.write_bytes(orjson.dumps(mine._asdict()))
         try:
             os.link(beside, path)  # fails where there is one: only one of many wins
         except FileExistsError:
-            _wait_until_left(path)
+            if _follows(path, beside):
+                return mine
         else:
             return mine
         finally:
             beside.unlink(missing_ok=True)
 
 
-def _wait_until_left(path: Path) -> None:
-    """Returns once the lease there is left behind by its holder, and removed.
+def _follows(path: Path, beside: Path) -> bool:
+    """Returns whether the lease there was left behind, and the one beside it is now in its place.
+
+    Who saw it left may look away while a faster one follows and works: so only the holder of a
+    second lease, that of following, replaces the first, and only the very bytes that were seen.
+
+    Raises:
+        RunError: its holder lives, or another process follows it now.
+    """
+    left = _left_behind(path)
+    if left is None:
+        return False
+    following = path.with_name(f"{path.name}.next")
+    _acquired(following)
+    try:
+        if _bytes_of(path) != left:
+            return False
+        beside.replace(path)
+        return True
+    finally:
+        following.unlink(missing_ok=True)
+
+
+def _left_behind(path: Path) -> bytes | None:
+    """Returns the lease there once it is known that its holder is gone; None = given back.
 
     Raises:
         RunError: its holder lives.
     """
-    first = read_lease(path)
+    raw = _bytes_of(path)
+    first = None if raw is None else _parsed(raw)
     if first is not None and first.host == this_host():
         # Known for sure, even of a holder that is stopped, and so has no beat.
         if started(first.pid) == first.started:
             raise _in_use(path, first)
     elif first is not None:
         _watch(path, first)
-    # Under a name of its own, so that of two who saw it left only one removes it.
-    grave = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    with suppress(FileNotFoundError):
-        path.rename(grave)
-        taken = read_lease(grave)
-        if taken is not None and (first is None or taken.token != first.token):
-            with suppress(FileExistsError):
-                os.link(grave, path)  # another one's, who was faster: put back
-        grave.unlink()
+    return raw
 
 
 def _watch(path: Path, first: Lease) -> None:
@@ -120,9 +137,21 @@ def _watch(path: Path, first: Lease) -> None:
 
 def read_lease(path: Path) -> Lease | None:
     """Returns the lease at a path, None where there is none or it cannot be read as one."""
+    raw = _bytes_of(path)
+    return None if raw is None else _parsed(raw)
+
+
+def _bytes_of(path: Path) -> bytes | None:
     try:
-        return Lease(**orjson.loads(path.read_bytes()))
-    except (OSError, orjson.JSONDecodeError, TypeError):
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _parsed(raw: bytes) -> Lease | None:
+    try:
+        return Lease(**orjson.loads(raw))
+    except (orjson.JSONDecodeError, TypeError):
         return None
 
 

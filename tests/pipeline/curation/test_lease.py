@@ -68,7 +68,8 @@ def test_silent_holder_of_another_host_is_followed_after_a_while(
     assert list(paths.root.iterdir()) == []
 
 
-def test_of_many_who_want_a_lease_left_behind_one_gets_it(tmp_path: Path):
+@pytest.mark.parametrize("_round", range(40))
+def test_of_many_who_want_a_lease_left_behind_one_gets_it(tmp_path: Path, _round: int):
     paths = RunPaths(tmp_path / "run")
     left_by(paths, host=this_host(), pid=2**22 + 1)  # no such process
     got: list[int] = []
@@ -90,6 +91,15 @@ def test_of_many_who_want_a_lease_left_behind_one_gets_it(tmp_path: Path):
     for thread in threads:
         thread.join()
     assert (len(got), len(refused)) == (1, 5)
+    assert list(paths.root.iterdir()) == []
+
+
+def test_lease_is_taken_over_where_who_took_it_over_was_killed_at_it(tmp_path: Path):
+    paths = RunPaths(tmp_path / "run")
+    left_by(paths, host=this_host(), pid=2**22 + 1)
+    paths.lease.with_name(f"{paths.lease.name}.next").write_bytes(paths.lease.read_bytes())
+    with held(paths):
+        assert [path.name for path in paths.root.iterdir()] == [paths.lease.name]
 
 
 def test_folder_that_cannot_be_made_is_an_error(tmp_path: Path):
