@@ -1,6 +1,6 @@
 """From the rewards of single answers to the reward of a record, and to its best answers. Pure.
 
-`slots` has one row per answer: uid, turn, candidate and reward (float32).
+`slots` has one row per answer: uid (UInt128), turn, candidate and reward (float32).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,17 @@ def record_rewards(slots: pl.DataFrame) -> pl.DataFrame:
 
     Summed in float64 in turn order; the result is rounded to float32. Source: DESIGN, "Selection".
     """
-    mean = pl.col("reward").cast(pl.Float64).cum_sum().last() / pl.len()
-    means = (
-        _best(slots).group_by("uid", maintain_order=True).agg(mean.cast(pl.Float32).alias("reward"))
+    mean = pl.col("best").cast(pl.Float64).cum_sum().last() / pl.len()
+    turns = slots.group_by("uid", "turn").agg(_equal_zeros().max().alias("best"), pl.len())
+    # A group's rows keep their order: that of the turns.
+    return (
+        turns.sort("turn")
+        .group_by("uid")
+        .agg(mean.cast(pl.Float32).alias("reward"), pl.col("len").sum().alias("num_slots"))
     )
-    counts = slots.group_by("uid").agg(pl.len().alias("num_slots"))
-    return means.join(counts, on="uid")
 
 
-def best_candidates(slots: pl.DataFrame) -> Mapping[str, Sequence[int]]:
+def best_candidates(slots: pl.DataFrame) -> Mapping[int, Sequence[int]]:
     """Returns the index of each turn's best candidate by uid, the lowest of equal ones."""
     lists = _best(slots).group_by("uid", maintain_order=True).agg("candidate")
     return dict(lists.iter_rows())
@@ -29,10 +31,13 @@ def best_candidates(slots: pl.DataFrame) -> Mapping[str, Sequence[int]]:
 
 def _best(slots: pl.DataFrame) -> pl.DataFrame:
     """Returns the row of each turn's best candidate, by uid and turn."""
-    equal_zeros = pl.col("reward") + pl.lit(0.0, pl.Float32)
     order = ["uid", "turn", "reward", "candidate"]
     return (
-        slots.with_columns(equal_zeros)
+        slots.with_columns(_equal_zeros())
         .sort(order, descending=[False, False, True, False])
         .unique(["uid", "turn"], keep="first", maintain_order=True)
     )
+
+
+def _equal_zeros() -> pl.Expr:
+    return pl.col("reward") + pl.lit(0.0, pl.Float32)  # -0.0 equals 0.0

@@ -17,35 +17,56 @@ from pipeline.curation.selection import place, smallest_gaps
 from pipeline.errors import ConfigError
 
 ONE_STRATUM = "all"  # the name of the only stratum where `selection.stratum` is none
-_OF_STAGE = ("reward", "rank", "cut", "passes", "code", "message")
+_OF_STAGE = ("reward", "rank", "cut", "passes")
+_FAULTS = {"position": pl.Int64, "code": pl.String, "message": pl.String}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What a service said of records: `rewards` (uid, reward) and `faults` (uid, code, message)."""
+    """What a service said of records: `rewards` (uid, reward) and `faults` (uid, code, message).
+
+    Uids are UInt128, as everywhere here.
+    """
 
     rewards: pl.DataFrame
     faults: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StageOutcome:
-    """What a stage found.
+class Decisions:
+    """What becomes of every record.
 
-    `table`: position, reward, rank, cut, passes, code, message; a stage that is off lets all pass
-    and leaves the rest null. `gaps`: smallest reward gap at the cut, per stratum. `num_missing`:
-    records with neither a reward nor a fault.
+    `table`: the columns of DECISIONS but uid and id, few bytes a record, by position; names are
+    categories. `messages`: position and message of the quarantined.
     """
 
     table: pl.DataFrame
+    messages: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageOutcome:
+    """What a stage found.
+
+    `table`: position, reward, rank, cut, passes; a stage that is off lets all pass and leaves the
+    rest null. `faults`: position, code and message of those without a reward that have one. `gaps`:
+    smallest reward gap at the cut, per stratum. `num_missing`: records with neither.
+    """
+
+    table: pl.DataFrame
+    faults: pl.DataFrame
     gaps: Mapping[str, float]
     num_missing: int
 
+    def survivors(self) -> pl.Series:
+        """Returns the positions of the records that pass, ascending."""
+        return self.table.filter("passes")["position"].sort()
+
 
 def with_stratum(records: pl.LazyFrame, selection: SelectionConfig) -> pl.LazyFrame:
-    """Returns records with the `stratum` each competes in."""
+    """Returns records with the `stratum` each competes in, a category."""
     stratum = pl.col("type") if selection.stratum == "type" else pl.lit(ONE_STRATUM)
-    return records.with_columns(stratum.alias("stratum"))
+    return records.with_columns(stratum.cast(pl.Categorical).alias("stratum"))
 
 
 def check_keeps(strata: Iterable[str], selection: SelectionConfig) -> None:
@@ -70,72 +91,65 @@ def all_pass(records: pl.DataFrame) -> StageOutcome:
     table = records.select(
         "position",
         pl.lit(None, pl.Float32).alias("reward"),
-        pl.lit(None, pl.Int64).alias("rank"),
-        pl.lit(None, pl.Int64).alias("cut"),
+        pl.lit(None, pl.UInt32).alias("rank"),
+        pl.lit(None, pl.UInt32).alias("cut"),
         pl.lit(value=True).alias("passes"),
-        pl.lit(None, pl.String).alias("code"),
-        pl.lit(None, pl.String).alias("message"),
     )
-    return StageOutcome(table=table, gaps={}, num_missing=0)
+    return StageOutcome(table=table, faults=pl.DataFrame(schema=_FAULTS), gaps={}, num_missing=0)
 
 
 def select(records: pl.DataFrame, answers: Answers, *, keep: Keeps, seed: int) -> StageOutcome:
     """Returns the outcome of a stage over `records` (position, uid, stratum), of which the scored compete."""
-    known = (
-        records.select("position", "uid", "stratum")
-        .join(answers.rewards, on="uid", how="left")
-        .join(answers.faults, on="uid", how="left")
+    known = records.select("position", "uid", "stratum").join(
+        answers.rewards, on="uid", how="left", maintain_order="left"
     )
-    scored = known.filter(pl.col("reward").is_not_null())
+    scored = known.drop_nulls("reward")
     strata = scored["stratum"].unique().to_list()
     keeps = dict.fromkeys(strata, keep) if isinstance(keep, Decimal) else keep
     placed = place(scored, keeps=keeps, seed=seed)
+    faults = known.filter(pl.col("reward").is_null()).join(answers.faults, on="uid")
+    num_missing = known.height - scored.height - faults["position"].n_unique()
     del scored  # memory: a copy of what there is of every record
-    whole = known.drop("uid").join(placed, on="position", how="left")
-    unscored = pl.col("reward").is_null()
-    table = whole.select(
-        "position",
-        "reward",
-        "rank",
-        "cut",
-        (pl.col("rank") <= pl.col("cut")).fill_null(value=False).alias("passes"),
-        *(pl.when(unscored).then(pl.col(name)).alias(name) for name in ("code", "message")),
+    passes = (pl.col("rank") <= pl.col("cut")).fill_null(value=False).alias("passes")
+    known = known.drop("uid").join(placed, on="position", how="left", maintain_order="left")
+    return StageOutcome(
+        table=known.select("position", "reward", "rank", "cut", passes),
+        faults=faults.select(_FAULTS.keys()),
+        gaps=smallest_gaps(known.drop_nulls("rank")),
+        num_missing=num_missing,
     )
-    num_missing = table.filter(unscored & pl.col("code").is_null()).height
-    gaps = smallest_gaps(whole.drop_nulls("rank"))
-    return StageOutcome(table=table, gaps=gaps, num_missing=num_missing)
 
 
 def decisions_of(
-    records: pl.DataFrame, *, question: StageOutcome, answer: StageOutcome, keeps_text_only: bool
-) -> pl.DataFrame:
-    """Returns what becomes of every record: the columns of DECISIONS, and `message` of its fault.
+    records: pl.DataFrame,
+    *,
+    question: StageOutcome,
+    answer: StageOutcome,
+    faults: pl.DataFrame,
+    keeps_text_only: bool,
+) -> Decisions:
+    """Returns what becomes of every record.
 
-    `records`: position, uid, id, type, is_text_only, and code and message of a fault at stage
-    input; `answer` is of the question stage's survivors.
+    `records`: position, type and is_text_only. `faults`: position, code and message of those that
+    cannot be used, at stage input. `answer` is of the question stage's survivors.
     """
+    of_stages = ((Stage.INPUT, faults), *zip(_BELOW, (question.faults, answer.faults), strict=True))
+    found = pl.concat(
+        one.select(_FAULTS.keys()).with_columns(stage=pl.lit(stage.value))
+        for stage, one in of_stages
+    )
+    first = found.unique("position", keep="first", maintain_order=True)
+    names = first.select(
+        "position", *(pl.col(name).cast(pl.Categorical) for name in ("stage", "code"))
+    )
     joined = (
-        records.rename({"code": "input_code", "message": "input_message"})
-        .join(_named(question, "question"), on="position", how="left")
-        .join(_named(answer, "answer"), on="position", how="left")
-        .sort("position")
+        records.sort("position")
+        .join(_named(question, "question"), on="position", how="left", maintain_order="left")
+        .join(_named(answer, "answer"), on="position", how="left", maintain_order="left")
+        .join(names, on="position", how="left", maintain_order="left")
     )
-    return joined.with_columns(_verdicts(keeps_text_only=keeps_text_only)).select(
-        "position",
-        "uid",
-        "id",
-        "type",
-        "question_reward",
-        "answer_reward",
-        "question_rank",
-        "question_cut",
-        "answer_rank",
-        "answer_cut",
-        "stage",
-        "decision",
-        "reason",
-        "message",
-    )
+    table = joined.select(*_SHOWN, *_verdicts(keeps_text_only=keeps_text_only))
+    return Decisions(table=table, messages=first.select("position", "message"))
 
 
 def _named(outcome: StageOutcome, stage: str) -> pl.DataFrame:
@@ -143,37 +157,37 @@ def _named(outcome: StageOutcome, stage: str) -> pl.DataFrame:
 
 
 def _verdicts(*, keeps_text_only: bool) -> list[pl.Expr]:
-    """Returns stage, decision, reason and message; the first rule that holds decides."""
-    fault = pl.col("input_code")
+    """Returns stage, decision and reason; the first rule that holds decides."""
     rules = [
-        _Rule(fault.is_not_null(), Stage.INPUT, Decision.QUARANTINED, fault),
+        _Rule(pl.col("code").is_not_null(), pl.col("stage"), Decision.QUARANTINED, pl.col("code")),
         _Rule(pl.col("is_text_only"), *_text_only(keeps=keeps_text_only)),
     ]
     for stage, below in _BELOW.items():
-        fault = pl.col(f"{stage}_code")
-        passes = pl.col(f"{stage}_passes").fill_null(value=False)
-        rules.append(_Rule(fault.is_not_null(), stage, Decision.QUARANTINED, fault))
-        rules.append(_Rule(~passes, stage, Decision.DROPPED, pl.lit(below.value)))
-    rules.append(_Rule(pl.lit(value=True), Stage.DONE, Decision.KEPT, pl.lit(Reason.KEPT.value)))
+        fails = ~pl.col(f"{stage}_passes").fill_null(value=False)
+        rules.append(_Rule(fails, _name(stage), Decision.DROPPED, _name(below)))
+    rules.append(_Rule(pl.lit(value=True), _name(Stage.DONE), Decision.KEPT, _name(Reason.KEPT)))
     return [
-        pl.coalesce(_where(rule, pl.lit(rule.stage.value)) for rule in rules).alias("stage"),
-        pl.coalesce(_where(rule, pl.lit(rule.decision.value)) for rule in rules).alias("decision"),
+        pl.coalesce(_where(rule, rule.stage) for rule in rules).alias("stage"),
+        pl.coalesce(_where(rule, _name(rule.decision)) for rule in rules).alias("decision"),
         pl.coalesce(_where(rule, rule.reason) for rule in rules).alias("reason"),
-        pl.coalesce("input_message", "question_message", "answer_message").alias("message"),
     ]
 
 
 class _Rule(NamedTuple):
     holds: pl.Expr
-    stage: Stage
+    stage: pl.Expr
     decision: Decision
     reason: pl.Expr
 
 
-def _text_only(*, keeps: bool) -> tuple[Stage, Decision, pl.Expr]:
+def _text_only(*, keeps: bool) -> tuple[pl.Expr, Decision, pl.Expr]:
     if keeps:
-        return Stage.DONE, Decision.KEPT, pl.lit(Reason.KEPT.value)
-    return Stage.INPUT, Decision.DROPPED, pl.lit(Reason.TEXT_ONLY.value)
+        return _name(Stage.DONE), Decision.KEPT, _name(Reason.KEPT)
+    return _name(Stage.INPUT), Decision.DROPPED, _name(Reason.TEXT_ONLY)
+
+
+def _name(one: Stage | Decision | Reason) -> pl.Expr:
+    return pl.lit(one.value, pl.Categorical)
 
 
 def _where(rule: _Rule, value: pl.Expr) -> pl.Expr:
@@ -181,3 +195,13 @@ def _where(rule: _Rule, value: pl.Expr) -> pl.Expr:
 
 
 _BELOW = {Stage.QUESTION: Reason.BELOW_QUESTION_CUT, Stage.ANSWER: Reason.BELOW_ANSWER_CUT}
+_SHOWN = (
+    "position",
+    "type",
+    "question_reward",
+    "answer_reward",
+    "question_rank",
+    "question_cut",
+    "answer_rank",
+    "answer_cut",
+)

@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+import polars as pl
+
 from clients.wire.schemas import ModelIdentity
 from pipeline.config import Config
 from pipeline.curation.alignment import Aligner
@@ -129,20 +131,22 @@ async def _ask(
             api_key=api_key,
             notify=work.events.write,
         )
-        await _score(work, services, RewardStage.QUESTION)
-        await _score(work, services, RewardStage.ANSWER)
-        decided = work.decide()
+        await _score(work, services, RewardStage.QUESTION, positions=work.scorable())
+        question = work.question()
+        await _score(work, services, RewardStage.ANSWER, positions=question.survivors())
+        decided = work.decide(question)
         assert not any(decided.num_missing.values())  # all were asked for
         await align_kept(work, decided, services)
         return decided, services.models()
 
 
-async def _score(work: Work, services: Services, stage: RewardStage) -> None:
+async def _score(
+    work: Work, services: Services, stage: RewardStage, *, positions: pl.Series
+) -> None:
     is_question = stage is RewardStage.QUESTION
     service = services.question if is_question else services.answer
     if service is None:
         return
-    positions = work.scorable() if is_question else work.survivors()
     started = time.monotonic()
     work.progress.start(stage.value, total=len(positions))
     runner = RewardStageRunner(

@@ -24,6 +24,7 @@ from pipeline.curation.rows import Loaded
 from pipeline.curation.scan import Scan
 from pipeline.curation.set_figures import SetFigures, set_figures
 from pipeline.curation.store import stored_rewards
+from pipeline.curation.uids import as_number
 from pipeline.curation.writers import KeptRecord, write_dataset
 from pipeline.errors import RunError
 
@@ -113,12 +114,12 @@ def _write_kept(run: FinishedRun, *, with_rewrites: bool) -> Exported:
 def _kept_records(
     run: FinishedRun, scan: Scan, *, kept: pl.DataFrame, ledger: Ledger | None
 ) -> Iterator[KeptRecord]:
-    best: Mapping[str, Sequence[int]] = {}
+    best: Mapping[int, Sequence[int]] = {}
     if run.config.selection.answer:
         slots = stored_rewards(run.paths.scores(RewardStage.ANSWER))
-        best = best_candidates(slots.join(kept.select("uid"), on="uid", how="semi"))
+        best = best_candidates(slots.join(kept.select(as_number()), on="uid", how="semi"))
     for loaded in scan.corpus.load(run.rows(scan, kept)):
-        candidates = best.get(loaded.uid) or _first_candidates(loaded)
+        candidates = best.get(int(loaded.uid, 16)) or _first_candidates(loaded)
         rewrites = (
             {} if ledger is None else _taken(ledger, loaded, chosen=candidates, config=run.config)
         )

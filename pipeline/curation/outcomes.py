@@ -16,7 +16,10 @@ from pipeline.curation.layout import QUESTION_TURN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """What one stage has: `slots` (uid, turn, candidate, reward), `faults` (uid, code, message)."""
+    """What one stage has: `slots` (uid, turn, candidate, reward), `faults` (uid, code, message).
+
+    Uids are UInt128.
+    """
 
     slots: pl.DataFrame
     faults: pl.DataFrame
@@ -39,7 +42,7 @@ def answer_outcome(records: pl.DataFrame, scored: Scored) -> StageOutcome:
         return all_pass(records)
     whole = records.select("uid", "num_answers").unique("uid")
     rewards = (
-        record_rewards(scored.slots.join(whole, on="uid", how="semi"))
+        record_rewards(scored.slots)
         .join(whole, on="uid")
         .filter(pl.col("num_slots") == pl.col("num_answers"))
         .select("uid", "reward")

@@ -9,9 +9,10 @@ from clients.wire.schemas import ModelIdentity, Turn
 from pipeline.config import Config
 from pipeline.curation.alignment import original_turns
 from pipeline.curation.card import dataset_card
+from pipeline.curation.cascade import Decisions
+from pipeline.curation.decisions_file import write_decisions
 from pipeline.curation.durable import write_durably
 from pipeline.curation.layout import (
-    DECISIONS,
     AlignStatus,
     Decision,
     Manifest,
@@ -27,7 +28,6 @@ from pipeline.curation.report import write_report
 from pipeline.curation.report_figures import ReportFigures
 from pipeline.curation.rows import Loaded
 from pipeline.curation.scan import Scan
-from pipeline.curation.tables import TableKind, write_table
 from pipeline.curation.writers import KeptRecord, write_dataset
 
 
@@ -35,7 +35,7 @@ from pipeline.curation.writers import KeptRecord, write_dataset
 class Verdicts:
     """Everything decided about a run; as `Decided`."""
 
-    decisions: pl.DataFrame
+    decisions: Decisions
     chosen: Mapping[int, Sequence[int]]  # by position
     models: Mapping[str, ModelIdentity]
 
@@ -79,13 +79,12 @@ class Publisher:
             StoreError: a write failed.
         """
         self._paths.manifest.unlink(missing_ok=True)
-        table = verdicts.decisions.select(DECISIONS.names)
-        write_table(self._paths.decisions, TableKind.DECISIONS, table)
+        write_decisions(self._paths.decisions, verdicts.decisions.table, of=self._scan.table)
         self._quarantine.commit()
         self._write_quarantine(verdicts.decisions)
         num_changed = self._write_dataset(verdicts)
         self._ledger.commit()
-        counts = counts_of(verdicts.decisions)
+        counts = counts_of(verdicts.decisions.table)
         card = dataset_card(
             self._config,
             inputs=self._scan.inputs,
@@ -111,23 +110,26 @@ class Publisher:
             num_turns_not_aligned=self._num_not_aligned,
         )
 
-    def _write_quarantine(self, decisions: pl.DataFrame) -> None:
-        quarantined = decisions.filter(pl.col("decision") == Decision.QUARANTINED)
-        self._quarantine.replace(self._lines(quarantined))
+    def _write_quarantine(self, decisions: Decisions) -> None:
+        quarantined = decisions.table.filter(pl.col("decision") == Decision.QUARANTINED)
+        messages = decisions.messages
+        self._quarantine.replace(
+            self._lines(quarantined.join(messages, on="position", maintain_order="left"))
+        )
 
     def _lines(self, quarantined: pl.DataFrame) -> Iterator[QuarantineLine]:
-        verdicts = quarantined.select("uid", "stage", "reason", "message").iter_rows()
+        verdicts = quarantined.select("stage", "reason", "message").iter_rows()
         rows = self._scan.table.rows(quarantined["position"])
-        for (uid, stage, code, message), (row, raw) in zip(
+        for (stage, code, message), (row, raw) in zip(
             verdicts, self._corpus.raws(rows), strict=True
         ):
             yield line_of(
                 position=row.position,
-                uid=uid,
+                uid=row.uid,
                 raw=raw,
                 stage=stage,
                 fault=Fault(code=code, message=message),
-                attempts=self._attempts(uid, stage),
+                attempts=self._attempts(row.uid, stage),
             )
 
     def _attempts(self, uid: str | None, stage: str) -> int:
@@ -143,7 +145,7 @@ class Publisher:
         return write_dataset(path, records, dialect=dialect, style=self._scan.style)
 
     def _kept_records(self, verdicts: Verdicts) -> Iterator[KeptRecord]:
-        kept = verdicts.decisions.filter(pl.col("decision") == Decision.KEPT)["position"]
+        kept = verdicts.decisions.table.filter(pl.col("decision") == Decision.KEPT)["position"]
         rows = self._scan.table.rows(kept)
         if not self._config.alignment.rewrite:  # nobody needs the texts
             for row, raw in self._corpus.raws(rows):

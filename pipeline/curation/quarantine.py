@@ -62,13 +62,13 @@ class QuarantineStore:
         return self._faults.get((uid, stage))
 
     def faults(self, stage: str) -> pl.DataFrame:
-        """Returns uid, code and message of what a service said of records at a stage."""
+        """Returns uid (UInt128), code and message of what a service said of records at a stage."""
         found = [
-            (uid, str(known.fault.code), known.fault.message)
+            (int(uid, 16), str(known.fault.code), known.fault.message)
             for (uid, of_stage), known in self._faults.items()
             if of_stage == stage
         ]
-        schema = {"uid": pl.String, "code": pl.String, "message": pl.String}
+        schema = {"uid": pl.UInt128, "code": pl.String, "message": pl.String}
         return pl.DataFrame(found, schema=schema, orient="row")
 
     def add(self, *, position: int, uid: str, raw: bytes, stage: str, fault: Fault) -> None:

@@ -85,6 +85,20 @@ class RecordTable:
         """Returns columns of all rows, in order of position."""
         return self.lazy().select(columns).collect()
 
+    def slices(self, *columns: str, num_rows: int) -> Iterator[pl.DataFrame]:
+        """Yields columns of all rows in order of position, about `num_rows` at once."""
+        held: list[pl.DataFrame] = []
+        table = pq.ParquetFile(self._file, pre_buffer=False)
+        for batch in table.iter_batches(num_rows, columns=list(columns), use_threads=False):
+            found = pl.from_arrow(batch)
+            assert isinstance(found, pl.DataFrame)
+            held.append(found)
+            if sum(one.height for one in held) >= num_rows:
+                yield pl.concat(held)
+                held = []
+        if held:
+            yield pl.concat(held)
+
     def rows(self, positions: pl.Series) -> Iterator[Row]:
         """Yields the rows at `positions`, which ascend."""
         at = 0

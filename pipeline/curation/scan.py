@@ -16,6 +16,7 @@ from pipeline.curation.readers import ArrayStyle
 from pipeline.curation.record_table import RecordTable, RecordTableWriter, can_be_scored
 from pipeline.curation.rows import Row
 from pipeline.curation.scratch import scratch_folder, scratch_name
+from pipeline.curation.uids import as_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +47,9 @@ class Scan:
         return images.select(pl.col("image_sha256").hash().n_unique()).collect().item()
 
     def scorable(self, selection: SelectionConfig) -> pl.DataFrame:
-        """Returns position, uid, stratum and num_answers of the records that are scored."""
-        columns = ("position", "uid", "stratum", "num_answers")
-        return self._competing(selection).select(columns).collect()
+        """Returns position, uid (UInt128), stratum and num_answers of the records that are scored."""
+        columns = ("position", as_number(), "stratum", "num_answers")
+        return self._competing(selection).select(columns).collect(engine="streaming")
 
     def strata(self, selection: SelectionConfig) -> pl.Series:
         """Returns the strata of the records that are scored."""
@@ -58,10 +59,17 @@ class Scan:
         return with_stratum(self.table.lazy().filter(can_be_scored()), selection)
 
     def decidable(self) -> pl.DataFrame:
-        """Returns position, uid, id, type, code, message and is_text_only of every record."""
-        columns = ("position", "uid", "id", "type", "code", "message")
-        is_text_only = pl.col("code").is_null() & pl.col("image_sha256").is_null()
-        return self.table.lazy().select(*columns, is_text_only.alias("is_text_only")).collect()
+        """Returns position, type (a category) and is_text_only of every record."""
+        kind = pl.col("type").cast(pl.Categorical)
+        is_text_only = (pl.col("code").is_null() & pl.col("image_sha256").is_null()).alias(
+            "is_text_only"
+        )
+        return self.table.lazy().select("position", kind, is_text_only).collect(engine="streaming")
+
+    def faults(self) -> pl.DataFrame:
+        """Returns position, code and message of the records that cannot be used, in order."""
+        faulty = self.table.lazy().filter(pl.col("code").is_not_null())
+        return faulty.select("position", "code", "message").collect().sort("position")
 
 
 def scan_input(config: Config, progress: ProgressView, *, reuses: bool = False) -> Scan:

@@ -11,6 +11,8 @@ from functools import partial
 
 import polars as pl
 
+from pipeline.curation.uids import as_bytes
+
 
 def quota(keep: Decimal, num_scored: int) -> int:
     """Returns how many of `num_scored` records are kept: floor(keep * num_scored + 1/2).
@@ -28,7 +30,7 @@ def quota(keep: Decimal, num_scored: int) -> int:
 def place(contenders: pl.DataFrame, *, keeps: Mapping[str, Decimal], seed: int) -> pl.DataFrame:
     """Returns each contender's `position`, `rank` (1 = best of its stratum) and the stratum's `cut`.
 
-    Contenders have position, uid (32 hex digits), stratum and reward. Within a stratum by
+    Contenders have position, uid (UInt128), stratum and reward. Within a stratum by
     descending float32 reward; ties by ascending keyed hash of the uid, then by position. A record
     passes iff rank <= cut.
 
@@ -46,7 +48,7 @@ def place(contenders: pl.DataFrame, *, keeps: Mapping[str, Decimal], seed: int) 
         if stratum not in keeps:
             raise ValueError(f"no keep for stratum {stratum!r}")
         members = rows.filter(pl.col("stratum") == stratum).select("position", "reward")
-        cut = pl.lit(quota(keeps[stratum], members.height), pl.Int64).alias("cut")
+        cut = pl.lit(quota(keeps[stratum], members.height), pl.UInt32).alias("cut")
         placed.append(_ranked(members, uids, seed).select("position", "rank", cut))
     return pl.concat(placed)
 
@@ -70,7 +72,7 @@ def smallest_gaps(placed: pl.DataFrame) -> dict[str, float]:
 
 def _ranked(members: pl.DataFrame, uids: pl.DataFrame, seed: int) -> pl.DataFrame:
     """Returns position and rank of one stratum's records (position, reward)."""
-    numbers = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("rank")
+    numbers = pl.int_range(1, pl.len() + 1, dtype=pl.UInt32).alias("rank")
     ranked = members.sort("reward", descending=True).with_columns(numbers)
     as_before = (pl.col("reward") == pl.col("reward").shift(1)).fill_null(value=False)
     ranked = ranked.with_columns((as_before | as_before.shift(-1, fill_value=False)).alias("ties"))
@@ -91,10 +93,10 @@ def _ties(seed: int) -> pl.Expr:
     keyed = partial(hashlib.blake2b, key=seed.to_bytes(8, "little"), digest_size=8)
 
     def hashed(uids: pl.Series) -> pl.Series:
-        digests = (keyed(bytes.fromhex(uid)).digest() for uid in uids)
+        digests = (keyed(as_bytes(uid)).digest() for uid in uids)
         return pl.Series([int.from_bytes(digest, "big") for digest in digests], dtype=pl.UInt64)
 
     return pl.col("uid").map_batches(hashed, return_dtype=pl.UInt64).alias("tie")
 
 
-_PLACED = {"position": pl.Int64, "rank": pl.Int64, "cut": pl.Int64}
+_PLACED = {"position": pl.Int64, "rank": pl.UInt32, "cut": pl.UInt32}

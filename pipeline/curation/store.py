@@ -16,8 +16,9 @@ import polars as pl
 from pipeline.curation.layout import SCORES, parts
 from pipeline.curation.scratch import prune, scratch_name
 from pipeline.curation.stored_keys import Key, StoredKeys
-from pipeline.curation.tables import TableKind, read_columns, write_part
-from pipeline.errors import EndpointError
+from pipeline.curation.tables import TableKind, read_columns, scan_tables, write_part
+from pipeline.curation.uids import as_number
+from pipeline.errors import EndpointError, RunError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,23 +111,26 @@ class RewardStore:
                 del self._held[key]
 
     def rewards(self) -> pl.DataFrame:
-        """Returns uid, turn, candidate and reward (float32) of every stored key."""
+        """Returns uid (UInt128), turn, candidate and reward (float32) of every stored key."""
         return stored_rewards(self._folder)
 
 
 def stored_rewards(folder: Path) -> pl.DataFrame:
-    """Returns uid, turn, candidate and reward (float32) of every key of a folder of parts.
+    """Returns uid (UInt128), turn, candidate and reward (float32) of every key of a folder of parts.
 
     Raises:
         RunError: a part cannot be read or has another schema.
     """
     key = ["uid", "turn", "candidate"]
-    columns = (*key, "reward")
-    frames = [read_columns(path, TableKind.SCORES, columns) for path in parts(folder, "parquet")]
-    if not frames:
-        schema = {"uid": pl.String, "turn": pl.Int32, "candidate": pl.Int32, "reward": pl.Float32}
+    files = list(parts(folder, "parquet"))
+    if not files:
+        schema = {"uid": pl.UInt128, "turn": pl.Int32, "candidate": pl.Int32, "reward": pl.Float32}
         return pl.DataFrame(schema=schema)
-    stored = pl.concat(frames)
+    rows = scan_tables(files, TableKind.SCORES).select(as_number(), "turn", "candidate", "reward")
+    try:
+        stored = rows.collect(engine="streaming")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{folder} cannot be read: {error}") from error
     # Hashes tell in an eighth of the memory that no key is there twice, as is usual.
     if stored.select(pl.struct(key).hash().n_unique()).item() == stored.height:
         return stored

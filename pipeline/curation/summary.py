@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from pipeline.curation.cascade import Decisions
 from pipeline.curation.fragility import Fragility, Noise
 from pipeline.curation.fragility_words import noise_lines
 from pipeline.curation.layout import Decision, TypeCounts
@@ -47,7 +48,7 @@ class Summary:
 def summary_of(
     run_dir: str,
     *,
-    decisions: pl.DataFrame,
+    decisions: Decisions,
     published: Published,
     gaps: Mapping[str, Mapping[str, float]],
     asked: Mapping[str, StageCounts],
@@ -56,7 +57,8 @@ def summary_of(
 ) -> Summary:
     """Returns the summary of a published run."""
     counts = published.manifest["counts"]
-    faults = decisions.filter(pl.col("decision") == Decision.QUARANTINED)
+    quarantined = decisions.table.filter(pl.col("decision") == Decision.QUARANTINED)
+    faults = quarantined.join(decisions.messages, on="position")
     by_code = faults.group_by("reason").agg(
         pl.len().alias("num"), pl.col("message").sort_by("position").first()
     )

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.curation.durable import write_durably, write_next_part
+from pipeline.curation.durable import write_next_part
 from pipeline.curation.layout import DECISIONS, REWRITES, SCORES
 from pipeline.errors import RunError
 
@@ -31,15 +31,6 @@ def write_part(folder: Path, kind: TableKind, table: pl.DataFrame) -> Path:
     return write_next_part(folder, "parquet", _bytes_of(table, kind))
 
 
-def write_table(path: Path, kind: TableKind, table: pl.DataFrame) -> None:
-    """Writes rows as one parquet file, whole or not at all.
-
-    Raises:
-        StoreError: the write failed.
-    """
-    write_durably(path, _bytes_of(table, kind))
-
-
 def read_table(path: Path, kind: TableKind) -> pl.DataFrame:
     """Returns a parquet file of a kind.
 
@@ -56,6 +47,17 @@ def read_columns(path: Path, kind: TableKind, columns: Sequence[str]) -> pl.Data
         return pl.read_parquet(path, columns=list(columns))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RunError(f"{path} cannot be read: {error}") from error
+
+
+def scan_tables(paths: list[Path], kind: TableKind) -> pl.LazyFrame:
+    """Returns the rows of parquet files of a kind, one after the other; there is one at least.
+
+    Raises:
+        RunError: one cannot be read, or is of another schema.
+    """
+    for path in paths:
+        check_kind(path, kind)
+    return pl.scan_parquet(paths)
 
 
 def check_kind(path: Path, kind: TableKind) -> None:

@@ -106,7 +106,7 @@ def _lint(config: Config, progress: ProgressView) -> Lint:
     scan = scan_input(config, progress)
     rows = scan.decidable()
     images = scan.table.frame("image_sha256")["image_sha256"].drop_nulls()
-    uids = rows["uid"].drop_nulls()
+    uids = scan.table.frame("uid")["uid"].drop_nulls()
     types = rows.group_by("type").len().sort("type")
     return Lint(
         inputs=scan.inputs,
@@ -116,12 +116,11 @@ def _lint(config: Config, progress: ProgressView) -> Lint:
         num_images=images.n_unique(),
         num_repeated=uids.len() - uids.n_unique(),
         by_type=dict(types.iter_rows()),
-        dirt=_dirt(rows),
+        dirt=_dirt(scan.faults()),
     )
 
 
-def _dirt(rows: pl.DataFrame) -> dict[str, Dirt]:
-    faults = rows.filter(pl.col("code").is_not_null()).sort("position")
+def _dirt(faults: pl.DataFrame) -> dict[str, Dirt]:
     by_code = faults.group_by("code").agg(
         pl.len().alias("num"), pl.col("position").head(5), pl.col("message").first()
     )

@@ -7,7 +7,7 @@ import polars as pl
 
 from pipeline.config import Config
 from pipeline.curation.answer_rewards import best_candidates
-from pipeline.curation.cascade import StageOutcome, decisions_of
+from pipeline.curation.cascade import Decisions, StageOutcome, decisions_of
 from pipeline.curation.corpus import Corpus
 from pipeline.curation.events import EventLog
 from pipeline.curation.layout import Decision, RewardStage, RunPaths
@@ -20,24 +20,25 @@ from pipeline.curation.rows import Row
 from pipeline.curation.scan import Scan
 from pipeline.curation.scratch import scratch_folder
 from pipeline.curation.store import RewardStore
+from pipeline.curation.uids import as_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
     """What follows from the stored rewards.
 
-    `decisions`: the columns of DECISIONS and `message`, by position. `chosen`: the candidate of
-    each turn of the kept records, by position. `num_missing`: records without reward or fault.
+    `chosen`: the candidate of each turn of the kept records, by position. `num_missing`: records
+    without reward or fault.
     """
 
-    decisions: pl.DataFrame
+    decisions: Decisions
     chosen: Mapping[int, Sequence[int]]
     gaps: Mapping[str, Mapping[str, float]]
     num_missing: Mapping[RewardStage, int]
 
     def kept_positions(self) -> pl.Series:
         """Returns the positions of the kept records, ascending."""
-        return self.decisions.filter(pl.col("decision") == Decision.KEPT)["position"]
+        return self.decisions.table.filter(pl.col("decision") == Decision.KEPT)["position"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,53 +86,50 @@ class Work:
         """Returns the positions of the records that are scored, ascending."""
         return self.scan.scorable_positions()
 
-    def survivors(self) -> pl.Series:
-        """Returns the positions of the records that passed the question stage, ascending."""
+    def question(self) -> StageOutcome:
+        """Returns the outcome of the question stage, from stored rewards alone."""
         self.progress.start("select", total=None)
-        table = self._question().table
-        self.progress.advance(table.height)
+        slots = self.rewards[RewardStage.QUESTION].rewards()
+        records = self.scan.scorable(self.config.selection)
+        found = question_outcome(records, self._scored(RewardStage.QUESTION, slots))
+        self.progress.advance(found.table.height)
         self.progress.finish()
-        return table.filter("passes")["position"].sort()
+        return found
 
     def rows(self, positions: pl.Series) -> Iterator[Row]:
         """Yields the rows at positions, which ascend."""
         return self.scan.table.rows(positions)
 
-    def decide(self) -> Decided:
+    def decide(self, question: StageOutcome) -> Decided:
         """Returns what becomes of every record, from stored rewards alone."""
         self.progress.start("select", total=None)
-        decided = self._decided()
-        self.progress.advance(decided.decisions.height)
+        decided = self._decided(question)
+        self.progress.advance(decided.decisions.table.height)
         self.progress.finish()
         return decided
 
-    def _decided(self) -> Decided:
-        question = self._question()
+    def _decided(self, question: StageOutcome) -> Decided:
         slots = self.rewards[RewardStage.ANSWER].rewards()
         survivors = self.scan.scorable(self.config.selection).join(
-            question.table.filter("passes").select("position"), on="position", how="semi"
+            question.survivors().to_frame(), on="position", how="semi"
         )
         answer = answer_outcome(survivors, self._scored(RewardStage.ANSWER, slots))
         decisions = decisions_of(
             self.scan.decidable(),
             question=question,
             answer=answer,
+            faults=self.scan.faults(),
             keeps_text_only=self.config.input.text_only == "keep",
         )
         return Decided(
             decisions=decisions,
-            chosen=self._chosen(decisions, slots),
+            chosen=self._chosen(decisions.table, slots),
             gaps=_gaps(question, answer),
             num_missing={
                 RewardStage.QUESTION: question.num_missing,
                 RewardStage.ANSWER: answer.num_missing,
             },
         )
-
-    def _question(self) -> StageOutcome:
-        slots = self.rewards[RewardStage.QUESTION].rewards()
-        records = self.scan.scorable(self.config.selection)
-        return question_outcome(records, self._scored(RewardStage.QUESTION, slots))
 
     def _scored(self, stage: RewardStage, slots: pl.DataFrame) -> Scored:
         return Scored(
@@ -143,8 +141,10 @@ class Work:
 
     def _chosen(self, decisions: pl.DataFrame, slots: pl.DataFrame) -> dict[int, Sequence[int]]:
         """Returns the best candidates of the kept records, candidate 0 where none was scored."""
-        turns = self.scan.table.frame("position", "num_turns")
-        kept = decisions.filter(pl.col("decision") == Decision.KEPT).join(turns, on="position")
+        is_kept = decisions.lazy().filter(pl.col("decision") == Decision.KEPT)
+        turns = self.scan.table.lazy().select("position", as_number(), "num_turns")
+        kept = turns.join(is_kept, on="position", how="semi").collect(engine="streaming")
+        kept = kept.sort("position")
         of_kept = slots.join(kept.select("uid"), on="uid", how="semi")
         best = best_candidates(of_kept) if self.config.selection.answer else {}
         columns = kept.select("position", "uid", "num_turns").iter_rows()

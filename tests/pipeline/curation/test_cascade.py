@@ -22,52 +22,63 @@ def records(positions: list[int], **columns: object) -> pl.DataFrame:
     rows = [
         {
             "position": position,
-            "uid": f"{position:032x}",
-            "id": None,
+            "uid": position,
             "type": "detail",
-            "code": None,
-            "message": None,
             "is_text_only": False,
         }
         | columns
         for position in positions
     ]
-    texts = dict.fromkeys(("uid", "id", "type", "code", "message"), pl.String)
-    schema = {"position": pl.Int64, **texts, "is_text_only": pl.Boolean}
+    schema = {
+        "position": pl.Int64,
+        "uid": pl.UInt128,
+        "type": pl.Categorical,
+        "is_text_only": pl.Boolean,
+    }
     return pl.DataFrame(rows, schema=schema)
+
+
+def faults(positions: list[int], *, code: str = "invalid_json") -> pl.DataFrame:
+    schema = {"position": pl.Int64, "code": pl.String, "message": pl.String}
+    return pl.DataFrame([(at, code, "x") for at in positions], schema=schema, orient="row")
 
 
 def strata(rows: pl.DataFrame, selection: SelectionConfig = TYPES) -> pl.DataFrame:
     return with_stratum(rows.lazy(), selection).collect()
 
 
-def answers(rewards: dict[int, float], faults: list[int]) -> Answers:
-    uids = [f"{position:032x}" for position in rewards]
-    faulty = [f"{position:032x}" for position in faults]
-    texts = {"code": ["internal"] * len(faulty), "message": ["x"] * len(faulty)}
+def answers(rewards: dict[int, float], faulty: list[int]) -> Answers:
+    found = faults(faulty, code="internal")
     return Answers(
         rewards=pl.DataFrame(
-            {"uid": uids, "reward": list(rewards.values())},
-            schema={"uid": pl.String, "reward": pl.Float32},
+            {"uid": rewards.keys(), "reward": rewards.values()},
+            schema={"uid": pl.UInt128, "reward": pl.Float32},
         ),
-        faults=pl.DataFrame(
-            {"uid": faulty, **texts}, schema=dict.fromkeys(("uid", "code", "message"), pl.String)
-        ),
+        faults=found.rename({"position": "uid"}).cast({"uid": pl.UInt128}),
     )
 
 
-def outcome(rewards: dict[int, float], faults: list[int], *, keep: str = "0.5") -> StageOutcome:
-    rows = strata(records([*rewards, *faults]))
-    return select(rows, answers(rewards, faults), keep=Decimal(keep), seed=0)
+def outcome(rewards: dict[int, float], faulty: list[int], *, keep: str = "0.5") -> StageOutcome:
+    rows = strata(records([*rewards, *faulty]))
+    return select(rows, answers(rewards, faulty), keep=Decimal(keep), seed=0)
 
 
 def passed(found: StageOutcome) -> set[int]:
     return set(found.table.filter("passes")["position"])
 
 
-def fate(one: pl.DataFrame, question: StageOutcome, answer: StageOutcome, *, keeps: bool = False):
-    found = decisions_of(one, question=question, answer=answer, keeps_text_only=keeps)
-    return found.select("stage", "decision", "reason").row(0)
+def fate(
+    one: pl.DataFrame,
+    question: StageOutcome,
+    answer: StageOutcome,
+    *,
+    bad: tuple[int, ...] = (),
+    keeps: bool = False,
+):
+    found = decisions_of(
+        one, question=question, answer=answer, faults=faults(list(bad)), keeps_text_only=keeps
+    )
+    return found.table.select("stage", "decision", "reason").row(0)
 
 
 def test_every_way_through_the_cascade():
@@ -83,8 +94,8 @@ def test_every_way_through_the_cascade():
     }
     for position, verdict in expected.items():
         assert fate(records([position]), question, answer) == verdict
-    bad = records([7], code="invalid_json", message="x")
-    assert fate(bad, question, answer) == ("input", "quarantined", "invalid_json")
+    bad = fate(records([7]), question, answer, bad=(7,))
+    assert bad == ("input", "quarantined", "invalid_json")
     text = records([8], is_text_only=True)
     assert fate(text, question, answer) == ("input", "dropped", "text_only")
     assert fate(text, question, answer, keeps=True) == ("done", "kept", "kept")
@@ -93,15 +104,20 @@ def test_every_way_through_the_cascade():
 def test_decisions_show_what_each_stage_found_and_the_message_of_a_fault():
     question = outcome({0: 3.0, 1: 2.0}, [2], keep="1")
     answer = outcome({0: 0.5}, [1], keep="1")
-    found = decisions_of(
-        records([2, 1, 0]), question=question, answer=answer, keeps_text_only=False
+    decisions = decisions_of(
+        records([2, 1, 0]),
+        question=question,
+        answer=answer,
+        faults=faults([]),
+        keeps_text_only=False,
     )
+    found = decisions.table
     assert found["position"].to_list() == [0, 1, 2]
     assert found["question_reward"].to_list() == [3.0, 2.0, None]
     assert found["question_rank"].to_list() == [1, 2, None]
     assert found["question_cut"].to_list() == [2, 2, None]
     assert found["answer_reward"].to_list() == [0.5, None, None]
-    assert found["message"].to_list() == [None, "x", "x"]
+    assert sorted(decisions.messages.rows()) == [(1, "x"), (2, "x")]
 
 
 def test_record_that_was_never_scored_is_never_selected_and_counted_as_missing():
@@ -117,7 +133,7 @@ def test_record_that_was_never_scored_is_never_selected_and_counted_as_missing()
 def test_stored_reward_wins_over_an_earlier_fault():
     rows = strata(records([0]))
     found = select(rows, answers({0: 1.0}, [0]), keep=Decimal(1), seed=0)
-    assert found.table["code"].to_list() == [None]
+    assert found.faults.is_empty()
     assert passed(found) == {0}
 
 

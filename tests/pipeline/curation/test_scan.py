@@ -39,8 +39,9 @@ def test_rows_come_back_as_they_were_scanned(tmp_path: Path):
     assert (bad.fault.code, bad.id_json) == ("invalid_record", '"bad"')
     assert text_only.is_text_only
     assert scan.scorable_positions().to_list() == [0]
-    found = scan.decidable().select("position", "code", "is_text_only").rows()
-    assert found == [(0, None, False), (1, "invalid_record", False), (2, None, True)]
+    found = scan.decidable().select("position", "is_text_only").rows()
+    assert found == [(0, False), (1, False), (2, True)]
+    assert scan.faults().select("position", "code").rows() == [(1, "invalid_record")]
 
 
 def test_chosen_rows_come_in_order_over_many_batches(tmp_path: Path):

@@ -15,7 +15,7 @@ from pipeline.curation.selection import place, quota, smallest_gaps
 KEEPS = st.decimals(min_value=0, max_value=1, allow_nan=False, places=4)
 REWARDS = st.sampled_from([-1.0, -0.0, 0.0, 0.5, 0.5 + 1e-12, 1.0]) | st.floats(-1e6, 1e6, width=32)
 STRATA = st.sampled_from(["conversation", "detail"])
-SCHEMA = {"position": pl.Int64, "uid": pl.String, "stratum": pl.String, "reward": pl.Float64}
+SCHEMA = {"position": pl.Int64, "uid": pl.UInt128, "stratum": pl.String, "reward": pl.Float64}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def contenders(draw: st.DrawFn) -> list[Contender]:
 
 
 def frame(rows: list[Contender]) -> pl.DataFrame:
-    cells = [(row.position, row.uid, row.stratum, row.reward) for row in rows]
+    cells = [(row.position, int(row.uid, 16), row.stratum, row.reward) for row in rows]
     return pl.DataFrame(cells, schema=SCHEMA, orient="row")
 
 

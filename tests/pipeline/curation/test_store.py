@@ -29,7 +29,8 @@ def opened(folder: Path) -> RewardStore:
 
 
 def rewards(store: RewardStore) -> dict[str, float]:
-    return dict(store.rewards().select("uid", "reward").iter_rows())
+    stored = store.rewards().select("uid", "reward").iter_rows()
+    return {f"{uid:032x}": reward for uid, reward in stored}
 
 
 def test_committed_rewards_are_read_back_as_float32(tmp_path: Path):

@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.curation import decisions_file
+from pipeline.curation.decisions_file import write_decisions
+from pipeline.curation.layout import DECISIONS
+from pipeline.curation.readers import ArrayStyle
+from pipeline.curation.record_table import RecordTable, RecordTableWriter
+from pipeline.curation.rows import Place, Row
+from pipeline.errors import StoreError
+
+
+def table_of(path: Path, num_records: int) -> RecordTable:
+    writer = RecordTableWriter(path)
+    for position in range(num_records):
+        writer.append(
+            Row(
+                position=position,
+                uid=f"{position:032x}",
+                id_json=None if position == 1 else f'"{position}"',
+                type="detail",
+                image=None,
+                fault=None,
+                place=Place(file=0, offset=0, num_bytes=1),
+            )
+        )
+    return writer.finish([], ArrayStyle())
+
+
+def decisions(num_records: int) -> pl.DataFrame:
+    names = dict.fromkeys(("type", "stage", "decision", "reason"), "x")
+    numbers = dict.fromkeys(DECISIONS.names[4:10], 1)
+    rows = [{"position": position} | names | numbers for position in range(num_records)]
+    kinds = dict.fromkeys(names, pl.Categorical)
+    return pl.DataFrame(rows).with_columns(pl.col(name).cast(kind) for name, kind in kinds.items())
+
+
+@pytest.mark.parametrize("slice_rows", [2, 3, 100])
+def test_decisions_are_written_in_slices_with_the_names_of_the_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slice_rows: int
+):
+    monkeypatch.setattr(decisions_file, "SLICE_ROWS", slice_rows)
+    path = tmp_path / "decisions.parquet"
+    write_decisions(path, decisions(7), of=table_of(tmp_path / "records.parquet", 7))
+    found = pq.read_table(path)
+    assert found.schema.equals(DECISIONS)
+    assert found["uid"].to_pylist() == [f"{position:032x}" for position in range(7)]
+    assert found["id"].to_pylist()[:3] == ['"0"', None, '"2"']
+    assert found["position"].to_pylist() == list(range(7))
+    assert set(found["stage"].to_pylist()) == {"x"}
+
+
+def test_decisions_that_are_not_those_of_the_records_are_never_written(tmp_path: Path):
+    path = tmp_path / "decisions.parquet"
+    with pytest.raises(AssertionError):
+        write_decisions(path, decisions(6), of=table_of(tmp_path / "records.parquet", 7))
+    assert not path.exists()
+
+
+def test_failed_write_says_so(tmp_path: Path):
+    path = tmp_path / "nowhere" / "decisions.parquet"
+    with pytest.raises(StoreError, match="cannot write"):
+        write_decisions(path, decisions(1), of=table_of(tmp_path / "records.parquet", 1))
