@@ -6,8 +6,8 @@ and encoded once.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 from clients.wire.schemas import Group, Image, Item, ItemReward, ScoreResponse
 from pipeline.curation.layout import QUESTION_TURN
@@ -19,16 +19,14 @@ MAX_BATCH_BYTES = 16 * 2**20
 MAX_WINDOW_BYTES = 64 * 2**20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
+class Slot(NamedTuple):
     """Where the reward of an item belongs."""
 
     turn: int
     candidate: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(NamedTuple):
     """The items of one record that have no reward yet."""
 
     loaded: Loaded
@@ -37,8 +35,7 @@ class Ask:
     image: ImageRef
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Answered(NamedTuple):
     """What came of one ask: its rewards, and the fault of the first item that has none."""
 
     ask: Ask

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 
+import numpy as np
 import polars as pl
 
 from pipeline.curation.figures import eligible
@@ -87,17 +88,18 @@ def _candidates(rows: pl.DataFrame, *, seed: int) -> pl.DataFrame:
             _RANK,
             (pl.col("decision") == Decision.KEPT).alias("is_kept"),
         )
-        .with_columns(pl.Series("key", _keys(rows["uid"], seed), dtype=pl.UInt64))
+        .with_columns(pl.Series("key", _keys(rows["uid"], seed)))
         .sort("key", "position")
     )
 
 
-def _keys(uids: pl.Series, seed: int) -> list[int]:
+def _keys(uids: pl.Series, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":
     # `person` keeps the draw independent of selection's tie-break, which hashes the same bytes.
     keyed = partial(
         hashlib.blake2b, key=seed.to_bytes(8, "little"), digest_size=8, person=b"a2l-baseline"
     )
-    return [int.from_bytes(keyed(bytes.fromhex(uid)).digest(), "big") for uid in uids]
+    keys = (int.from_bytes(keyed(bytes.fromhex(uid)).digest(), "big") for uid in uids)
+    return np.fromiter(keys, np.uint64, uids.len())
 
 
 def _random(candidates: pl.DataFrame, num: int) -> pl.DataFrame:

@@ -4,7 +4,7 @@ Question stage first, over all usable records; the answer stage over its survivo
 without a reward is never selected: it is quarantined, or the caller is told that it is missing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
@@ -14,6 +14,7 @@ import polars as pl
 from pipeline.config import Keeps, SelectionConfig
 from pipeline.curation.layout import Decision, Reason, Stage
 from pipeline.curation.selection import place, smallest_gaps
+from pipeline.curation.uids import in_parts
 from pipeline.errors import ConfigError
 
 ONE_STRATUM = "all"  # the name of the only stratum where `selection.stratum` is none
@@ -100,24 +101,30 @@ def all_pass(records: pl.DataFrame) -> StageOutcome:
 
 def select(records: pl.DataFrame, answers: Answers, *, keep: Keeps, seed: int) -> StageOutcome:
     """Returns the outcome of a stage over `records` (position, uid, stratum), of which the scored compete."""
-    known = records.select("position", "uid", "stratum").join(
-        answers.rewards, on="uid", how="left", maintain_order="left"
-    )
-    scored = known.drop_nulls("reward")
-    strata = scored["stratum"].unique().to_list()
+    rewards = _aligned(records["uid"], answers.rewards)
+    contenders = records.select("uid", "stratum").with_columns(rewards)
+    strata = contenders["stratum"].unique().to_list()
     keeps = dict.fromkeys(strata, keep) if isinstance(keep, Decimal) else keep
-    placed = place(scored, keeps=keeps, seed=seed)
-    faults = known.filter(pl.col("reward").is_null()).join(answers.faults, on="uid")
-    num_missing = known.height - scored.height - faults["position"].n_unique()
-    del scored  # memory: a copy of what there is of every record
+    placed = place(contenders, keeps=keeps, seed=seed)
     passes = (pl.col("rank") <= pl.col("cut")).fill_null(value=False).alias("passes")
-    known = known.drop("uid").join(placed, on="position", how="left", maintain_order="left")
+    unscored = records.select("position", "uid").filter(rewards.is_null())
+    faults = unscored.join(answers.faults, on="uid")
     return StageOutcome(
-        table=known.select("position", "reward", "rank", "cut", passes),
+        table=records.select("position").with_columns(rewards, *placed).with_columns(passes),
         faults=faults.select(_FAULTS.keys()),
-        gaps=smallest_gaps(known.drop_nulls("rank")),
-        num_missing=num_missing,
+        gaps=smallest_gaps(contenders.select("stratum", "reward").with_columns(*placed)),
+        num_missing=unscored.height - faults["position"].n_unique(),
     )
+
+
+def _aligned(uids: pl.Series, rewards: pl.DataFrame) -> pl.Series:
+    """Returns the reward of each uid or null, in order."""
+    found = pl.repeat(None, uids.len(), dtype=pl.Float32, eager=True).alias("reward")
+    numbered = uids.to_frame("uid").with_row_index("at")
+    for wanted, rewarded in zip(in_parts(numbered), in_parts(rewards), strict=True):
+        both = wanted.join(rewarded, on="uid")
+        found = found.scatter(both["at"], both["reward"])
+    return found
 
 
 def decisions_of(
@@ -130,30 +137,42 @@ def decisions_of(
 ) -> Decisions:
     """Returns what becomes of every record.
 
-    `records`: position, type and is_text_only. `faults`: position, code and message of those that
+    `records`: position (0 to n - 1, in order), type and is_text_only. `faults`: position, code and message of those that
     cannot be used, at stage input. `answer` is of the question stage's survivors.
     """
     of_stages = ((Stage.INPUT, faults), *zip(_BELOW, (question.faults, answer.faults), strict=True))
     found = pl.concat(
-        one.select(_FAULTS.keys()).with_columns(stage=pl.lit(stage.value))
+        one.select(
+            "position",
+            pl.lit(stage.value, pl.Categorical).alias("stage"),
+            pl.col("code").cast(pl.Categorical),
+            "message",
+        )
         for stage, one in of_stages
     )
     first = found.unique("position", keep="first", maintain_order=True)
-    names = first.select(
-        "position", *(pl.col(name).cast(pl.Categorical) for name in ("stage", "code"))
+    whole = records.with_columns(
+        *_spread(question, "question", height=records.height),
+        *_spread(answer, "answer", height=records.height),
+        *(
+            _wide(first["position"], first[name], height=records.height)
+            for name in first.columns[1:3]
+        ),
     )
-    joined = (
-        records.sort("position")
-        .join(_named(question, "question"), on="position", how="left", maintain_order="left")
-        .join(_named(answer, "answer"), on="position", how="left", maintain_order="left")
-        .join(names, on="position", how="left", maintain_order="left")
-    )
-    table = joined.select(*_SHOWN, *_verdicts(keeps_text_only=keeps_text_only))
+    table = whole.select(*_SHOWN, *_verdicts(keeps_text_only=keeps_text_only))
     return Decisions(table=table, messages=first.select("position", "message"))
 
 
-def _named(outcome: StageOutcome, stage: str) -> pl.DataFrame:
-    return outcome.table.rename({name: f"{stage}_{name}" for name in _OF_STAGE})
+def _spread(outcome: StageOutcome, stage: str, *, height: int) -> Iterator[pl.Series]:
+    for name in _OF_STAGE:
+        whole = _wide(outcome.table["position"], outcome.table[name], height=height)
+        yield whole.alias(f"{stage}_{name}")
+
+
+def _wide(positions: pl.Series, values: pl.Series, *, height: int) -> pl.Series:
+    """Returns values as a column of all records, null where there is none."""
+    empty = pl.repeat(None, height, dtype=values.dtype, eager=True)
+    return empty.scatter(positions, values).alias(values.name)
 
 
 def _verdicts(*, keeps_text_only: bool) -> list[pl.Expr]:

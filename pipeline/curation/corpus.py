@@ -22,7 +22,7 @@ from pipeline.curation.readers import (
     read_elements,
     sha256_of,
 )
-from pipeline.curation.records import Fault, Reading, Record, read_record, uid_of
+from pipeline.curation.records import Fault, Reading, Record, outcome_of, read_record, uid_of
 from pipeline.curation.rows import ImageRef, Loaded, Place, Row
 from pipeline.errors import ConfigError, InputError
 
@@ -117,15 +117,14 @@ class Corpus:
             InputError: as `raws`.
         """
         for row, raw in self.raws(row for row in rows if row.fault is None):
-            outcome = self.outcome(row, raw)
+            outcome = self.outcome(raw)
             assert isinstance(outcome, Record)  # it was one in the scan, and the file is the same
             assert row.uid is not None
             yield Loaded(row=row, uid=row.uid, record=outcome, raw=raw)
 
-    def outcome(self, row: Row, raw: bytes) -> Record | Fault:
-        """Returns what the bytes of a row say."""
-        element = RawElement(raw=raw, offset=row.place.offset)
-        return self._reading(element, configured_type=row.type).outcome
+    def outcome(self, raw: bytes) -> Record | Fault:
+        """Returns what the bytes of a record say."""
+        return outcome_of(raw, max_text_chars=self._config.max_text_chars)
 
     def _take_style(self, style: ArrayStyle) -> None:
         self.style = style

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from pipeline.curation.durable import publish
 from pipeline.curation.layout import DECISIONS
 from pipeline.curation.record_table import RecordTable
-from pipeline.errors import StoreError
+from pipeline.curation.tables import TableKind, scan_tables
+from pipeline.errors import RunError, StoreError
 
 SLICE_ROWS = 65_536
 
@@ -34,6 +35,20 @@ def write_decisions(path: Path, decisions: pl.DataFrame, *, of: RecordTable) -> 
         publish(beside, path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_decisions(path: Path) -> pl.DataFrame:
+    """Returns the columns of DECISIONS by position; names are categories.
+
+    Raises:
+        RunError: it is no such file, or of another schema (written by another version).
+    """
+    rows = scan_tables([path], TableKind.DECISIONS)
+    names = pl.col("type", "stage", "decision", "reason").cast(pl.Categorical)
+    try:
+        return rows.with_columns(names).collect(engine="streaming")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
 
 
 def _slices(decisions: pl.DataFrame, of: RecordTable) -> Iterator[pl.DataFrame]:

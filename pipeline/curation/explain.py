@@ -117,8 +117,8 @@ def _fault(run: FinishedRun, position: int) -> ExplainedFault | None:
 def _text(run: FinishedRun, position: int) -> tuple[Record | None, str]:
     scan = run.scan()
     rows = scan.table.rows(pl.Series("position", [position]))
-    ((row, raw),) = scan.corpus.raws(rows)
-    outcome = scan.corpus.outcome(row, raw)
+    ((_, raw),) = scan.corpus.raws(rows)
+    outcome = scan.corpus.outcome(raw)
     shown = raw[: 4 * MAX_RAW_CHARS].decode(errors="replace")[:MAX_RAW_CHARS]
     return outcome if isinstance(outcome, Record) else None, shown
 

@@ -4,13 +4,14 @@ Decides nothing and writes nothing.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 import polars as pl
 
 from pipeline.config import Config
+from pipeline.curation.decisions_file import read_decisions
 from pipeline.curation.layout import (
     Manifest,
     QuarantineLine,
@@ -25,7 +26,6 @@ from pipeline.curation.rows import Row
 from pipeline.curation.runs import load_run_config
 from pipeline.curation.scan import Scan, scan_input
 from pipeline.curation.spend import ScoreTotals
-from pipeline.curation.tables import TableKind, read_table
 from pipeline.errors import InputError, RunError
 
 
@@ -55,7 +55,7 @@ class FinishedRun:
         """Yields the rows of some decisions in order, as the run saw them whatever images are there now."""
         uids = dict(decisions.select("position", "uid").iter_rows())
         for row in scan.table.rows(decisions["position"].sort()):
-            yield replace(row, uid=uids[row.position], fault=None)
+            yield row._replace(uid=uids[row.position], fault=None)
 
 
 def open_run(run_dir: Path, *, manifest: Manifest | None = None) -> FinishedRun:
@@ -71,7 +71,7 @@ def open_run(run_dir: Path, *, manifest: Manifest | None = None) -> FinishedRun:
         paths=paths,
         manifest=read_manifest(paths) if manifest is None else manifest,
         config=load_run_config(paths),
-        decisions=read_table(paths.decisions, TableKind.DECISIONS).sort("position"),
+        decisions=read_decisions(paths.decisions),
     )
 
 

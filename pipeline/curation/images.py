@@ -5,7 +5,7 @@ import os
 import stat
 import warnings
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from pipeline.curation.rows import ImageRef
 
 FORMATS = ("JPEG", "PNG", "WEBP")  # what the services decode
 CHUNK_BYTES = 2**20
+MAX_FOLDERS = 4096  # resolved, and remembered so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +34,8 @@ def find_image(name: str, *, root: Path) -> Path | Fault:
     No name leaves `root`: not by .., not as an absolute path, not through a link.
     """
     try:
-        # The functions of os.path: pathlib's take several times as long.
-        path = os.path.realpath(os.path.join(root, name), strict=True)  # noqa: PTH118
-        if os.path.commonpath((path, _real(root))) != _real(root):
+        path = _resolved(name, root)
+        if not _is_within(path, _real(str(root))):
             return _missing(name, "lies outside of images_root")
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
             return _missing(name, "is no file")
@@ -67,9 +67,23 @@ def look_at(path: Path, *, limits: ImageLimits) -> tuple[ImageRef | None, Fault 
     return found, _header_fault(path, head, limits.max_pixels)
 
 
-@cache
-def _real(root: Path) -> str:
-    return os.path.realpath(root)
+def _resolved(name: str, root: Path) -> str:
+    # The functions of os.path: pathlib's take several times as long. Folders are few: each is
+    # resolved once, and of its files only the last step is looked at.
+    folder, last = os.path.split(os.path.join(root, name))  # noqa: PTH118
+    path = os.path.join(_real(folder), last)  # noqa: PTH118
+    if last in ("", os.curdir, os.pardir) or stat.S_ISLNK(os.lstat(path).st_mode):
+        return os.path.realpath(path, strict=True)
+    return path
+
+
+@lru_cache(MAX_FOLDERS)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder, strict=True)
+
+
+def _is_within(path: str, root: str) -> bool:
+    return path.startswith(root if root.endswith(os.sep) else root + os.sep)
 
 
 def _header_fault(path: Path, data: bytes, max_pixels: int) -> Fault | None:

@@ -25,7 +25,7 @@ def read_texts(scan: Scan, *, wanted: Collection[int]) -> TextPass:
     """
     lengths = scan.table.frame("position", "question_words", "answer_words", "num_turns")
     rows = scan.table.rows(pl.Series("position", sorted(wanted), dtype=pl.Int64))
-    outcomes = ((row, scan.corpus.outcome(row, raw)) for row, raw in scan.corpus.raws(rows))
+    outcomes = ((row, scan.corpus.outcome(raw)) for row, raw in scan.corpus.raws(rows))
     return TextPass(
         lengths=lengths.filter(pl.col("num_turns") > 0),
         records={row.position: one for row, one in outcomes if isinstance(one, Record)},

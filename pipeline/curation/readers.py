@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -28,8 +28,7 @@ BUFFER_BYTES = 2**18  # few reads, each of which lets go of the interpreter's lo
 MAX_KEPT_BYTES = 65_536  # of a line that is too long
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawElement:
+class RawElement(NamedTuple):
     """One record's bytes and where they begin in the decompressed file.
 
     `too_long` = a line over the limit, whose bytes are cut off.

@@ -5,7 +5,7 @@ A record that cannot be used is a `Fault`, which lies in the record itself: its 
 """
 
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -15,24 +15,21 @@ from pipeline.curation.record_types import type_of
 IMAGE_TOKEN = "<image>"  # noqa: S105 (LLaVA's placeholder, no secret)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(NamedTuple):
     """Why a record goes to quarantine; `code` is of `DriverCode` or of the wire table."""
 
     code: str
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordTurn:
+class RecordTurn(NamedTuple):
     """One question and its candidate answers, all without `<image>` and stripped."""
 
     question: str
     answers: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(NamedTuple):
     """One usable record; `image` is the path as written, None = text only."""
 
     image: str | None
@@ -44,8 +41,7 @@ class Record:
         return tuple(turn.question for turn in self.turns)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(NamedTuple):
     """What was read from one element.
 
     `canonical` (sorted keys, for the uid) and `id_json` are None where it cannot be parsed;
@@ -76,10 +72,9 @@ def read_record(raw: bytes, *, configured_type: str, max_text_chars: int) -> Rea
         value: object = orjson.loads(raw)
         canonical = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError) as error:
-        fault = Fault(code=DriverCode.INVALID_JSON, message=f"no JSON: {error}")
-        return Reading.unparsed(fault)
+        return Reading.unparsed(_no_json(error))
     if not isinstance(value, dict):
-        fault = _invalid(f"a record is an object, this is a {type(value).__name__}").fault
+        fault = _no_object(value)
         kind = type_of(configured_type, own=None, questions=())
         return Reading(canonical=canonical, id_json=None, type=kind, image=None, outcome=fault)
     outcome = _outcome(value, max_text_chars)
@@ -93,6 +88,15 @@ def read_record(raw: bytes, *, configured_type: str, max_text_chars: int) -> Rea
     )
 
 
+def outcome_of(raw: bytes, *, max_text_chars: int) -> Record | Fault:
+    """Returns what `read_record` says of an element besides its uid, id and type; cheaper."""
+    try:
+        value: object = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        return _no_json(error)
+    return _outcome(value, max_text_chars) if isinstance(value, dict) else _no_object(value)
+
+
 def uid_of(canonical: bytes, *, image_sha256: str) -> str:
     """Returns a record's uid: hex blake2b-128 of its canonical JSON, a zero byte, its image's hash."""
     return hashlib.blake2b(
@@ -103,6 +107,14 @@ def uid_of(canonical: bytes, *, image_sha256: str) -> str:
 def clean(text: str) -> str:
     """Returns a text without `<image>`, stripped: as models and prompts see it."""
     return text.replace(IMAGE_TOKEN, "").strip()
+
+
+def _no_json(error: Exception) -> Fault:
+    return Fault(code=DriverCode.INVALID_JSON, message=f"no JSON: {error}")
+
+
+def _no_object(value: object) -> Fault:
+    return _invalid(f"a record is an object, this is a {type(value).__name__}").fault
 
 
 def _invalid(message: str) -> _InvalidError:

@@ -1,13 +1,12 @@
 """Rows: what the driver knows of an input record without its texts. Values only; knows no files."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.curation.records import Fault, Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRef:
+class ImageRef(NamedTuple):
     """A record's image file, the sha256 of its bytes in hex, and how many they are."""
 
     path: Path
@@ -15,8 +14,7 @@ class ImageRef:
     num_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(NamedTuple):
     """Where a record's bytes are: the input's number, and the bytes of it, decompressed."""
 
     file: int
@@ -24,8 +22,7 @@ class Place:
     num_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(NamedTuple):
     """One input record, without its texts.
 
     `position` counts over all inputs in order. `uid` and `id_json` are None where the record
@@ -40,11 +37,11 @@ class Row:
     type: str
     image: ImageRef | None
     fault: Fault | None
+    place: Place
     num_turns: int = 0
     num_answers: int = 0
     question_words: int = 0
     answer_words: int = 0
-    place: Place
 
     @property
     def is_text_only(self) -> bool:
@@ -52,8 +49,7 @@ class Row:
         return self.fault is None and self.image is None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
+class Loaded(NamedTuple):
     """A usable row with its texts and its bytes, read again from the input."""
 
     row: Row

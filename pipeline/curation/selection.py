@@ -28,29 +28,33 @@ def quota(keep: Decimal, num_scored: int) -> int:
 
 
 def place(contenders: pl.DataFrame, *, keeps: Mapping[str, Decimal], seed: int) -> pl.DataFrame:
-    """Returns each contender's `position`, `rank` (1 = best of its stratum) and the stratum's `cut`.
+    """Returns `rank` (1 = best of its stratum) and the stratum's `cut` of each contender, in order.
 
-    Contenders have position, uid (UInt128), stratum and reward. Within a stratum by
-    descending float32 reward; ties by ascending keyed hash of the uid, then by position. A record
-    passes iff rank <= cut.
+    Contenders have uid (UInt128), stratum and reward, in order of position; one without a reward
+    has no place. Within a stratum by descending float32 reward; ties by ascending keyed hash of the
+    uid, then by position. A record passes iff rank <= cut.
 
     Raises:
         ValueError: a reward is not finite, or a stratum has no keep.
     """
     rewards = pl.col("reward").cast(pl.Float32) + pl.lit(0.0, pl.Float32)  # -0.0 equals 0.0
-    rows = contenders.select("position", "stratum", rewards)
+    rows = contenders.select("stratum", rewards).with_row_index("at")
     odd = rows.filter(~pl.col("reward").is_finite())
     if not odd.is_empty():
-        raise ValueError(f"record at {odd['position'][0]} has the reward {odd['reward'][0]}")
-    uids = contenders.select("position", "uid")
-    placed = [pl.DataFrame(schema=_PLACED)]
+        raise ValueError(f"contender {odd['at'][0]} has the reward {odd['reward'][0]}")
+    rank = pl.repeat(None, rows.height, dtype=pl.UInt32, eager=True)
+    cut = rank.clone()
     for stratum in rows["stratum"].unique().sort():
+        members = rows.filter(pl.col("stratum") == stratum).select("at", "reward").drop_nulls()
+        if members.is_empty():
+            continue
         if stratum not in keeps:
             raise ValueError(f"no keep for stratum {stratum!r}")
-        members = rows.filter(pl.col("stratum") == stratum).select("position", "reward")
-        cut = pl.lit(quota(keeps[stratum], members.height), pl.UInt32).alias("cut")
-        placed.append(_ranked(members, uids, seed).select("position", "rank", cut))
-    return pl.concat(placed)
+        order = _in_order(members, contenders["uid"], seed)
+        numbers = pl.int_range(1, order.len() + 1, dtype=pl.UInt32, eager=True)
+        rank = rank.scatter(order, numbers)
+        cut = cut.scatter(order, quota(keeps[stratum], order.len()))
+    return pl.DataFrame({"rank": rank, "cut": cut})
 
 
 def smallest_gaps(placed: pl.DataFrame) -> dict[str, float]:
@@ -70,22 +74,18 @@ def smallest_gaps(placed: pl.DataFrame) -> dict[str, float]:
     return dict(gaps.select("stratum", "gap").iter_rows())
 
 
-def _ranked(members: pl.DataFrame, uids: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """Returns position and rank of one stratum's records (position, reward)."""
-    numbers = pl.int_range(1, pl.len() + 1, dtype=pl.UInt32).alias("rank")
-    ranked = members.sort("reward", descending=True).with_columns(numbers)
+def _in_order(members: pl.DataFrame, uids: pl.Series, seed: int) -> pl.Series:
+    """Returns the `at` of one stratum's records (at, reward), the best first."""
+    ranked = members.sort("reward", descending=True)
     as_before = (pl.col("reward") == pl.col("reward").shift(1)).fill_null(value=False)
-    ranked = ranked.with_columns((as_before | as_before.shift(-1, fill_value=False)).alias("ties"))
-    tied = ranked.filter("ties")
+    tied = ranked.with_row_index("rank").filter(as_before | as_before.shift(-1, fill_value=False))
     # The ties take the ranks that they have together, each group in the order of its hashes.
-    in_order = (
-        tied.select("position", "reward")
-        .join(uids, on="position", maintain_order="left")
+    sorted_ties = (
+        tied.with_columns(uids.gather(tied["at"]))
         .with_columns(_ties(seed))
-        .sort("reward", "tie", "position", descending=[True, False, False])
-        .select("position", tied["rank"])
+        .sort("reward", "tie", "at", descending=[True, False, False])
     )
-    return pl.concat([ranked.filter(~pl.col("ties")).select("position", "rank"), in_order])
+    return ranked["at"].scatter(tied["rank"], sorted_ties["at"])
 
 
 def _ties(seed: int) -> pl.Expr:
@@ -97,6 +97,3 @@ def _ties(seed: int) -> pl.Expr:
         return pl.Series([int.from_bytes(digest, "big") for digest in digests], dtype=pl.UInt64)
 
     return pl.col("uid").map_batches(hashed, return_dtype=pl.UInt64).alias("tie")
-
-
-_PLACED = {"position": pl.Int64, "rank": pl.UInt32, "cut": pl.UInt32}

@@ -6,10 +6,10 @@ stage; stored rewards win over new ones.
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -21,8 +21,7 @@ from pipeline.curation.uids import as_number
 from pipeline.errors import EndpointError, RunError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RewardRow:
+class RewardRow(NamedTuple):
     """One row of SCORES."""
 
     uid: str

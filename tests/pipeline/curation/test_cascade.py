@@ -68,17 +68,19 @@ def passed(found: StageOutcome) -> set[int]:
 
 
 def fate(
-    one: pl.DataFrame,
+    position: int,
     question: StageOutcome,
     answer: StageOutcome,
     *,
     bad: tuple[int, ...] = (),
+    is_text_only: bool = False,
     keeps: bool = False,
 ):
+    rows = records(list(range(9)), is_text_only=is_text_only)
     found = decisions_of(
-        one, question=question, answer=answer, faults=faults(list(bad)), keeps_text_only=keeps
+        rows, question=question, answer=answer, faults=faults(list(bad)), keeps_text_only=keeps
     )
-    return found.table.select("stage", "decision", "reason").row(0)
+    return found.table.select("stage", "decision", "reason").row(position)
 
 
 def test_every_way_through_the_cascade():
@@ -93,19 +95,20 @@ def test_every_way_through_the_cascade():
         6: ("question", "quarantined", "internal"),
     }
     for position, verdict in expected.items():
-        assert fate(records([position]), question, answer) == verdict
-    bad = fate(records([7]), question, answer, bad=(7,))
+        assert fate(position, question, answer) == verdict
+    bad = fate(7, question, answer, bad=(7,))
     assert bad == ("input", "quarantined", "invalid_json")
-    text = records([8], is_text_only=True)
-    assert fate(text, question, answer) == ("input", "dropped", "text_only")
-    assert fate(text, question, answer, keeps=True) == ("done", "kept", "kept")
+    text = fate(8, question, answer, is_text_only=True)
+    assert text == ("input", "dropped", "text_only")
+    kept = fate(8, question, answer, is_text_only=True, keeps=True)
+    assert kept == ("done", "kept", "kept")
 
 
 def test_decisions_show_what_each_stage_found_and_the_message_of_a_fault():
     question = outcome({0: 3.0, 1: 2.0}, [2], keep="1")
     answer = outcome({0: 0.5}, [1], keep="1")
     decisions = decisions_of(
-        records([2, 1, 0]),
+        records([0, 1, 2]),
         question=question,
         answer=answer,
         faults=faults([]),
@@ -126,8 +129,8 @@ def test_record_that_was_never_scored_is_never_selected_and_counted_as_missing()
     assert question.num_missing == 1
     assert passed(question) == {0}
     nothing = outcome({}, [])
-    assert fate(records([1]), question, nothing)[1] == "dropped"
-    assert fate(records([0]), question, nothing)[1] == "dropped"
+    assert fate(1, question, nothing)[1] == "dropped"
+    assert fate(0, question, nothing)[1] == "dropped"
 
 
 def test_stored_reward_wins_over_an_earlier_fault():
@@ -139,7 +142,7 @@ def test_stored_reward_wins_over_an_earlier_fault():
 
 def test_stage_that_is_off_lets_all_pass():
     off = all_pass(records([0, 1]))
-    assert fate(records([1]), off, off) == ("done", "kept", "kept")
+    assert fate(1, off, off) == ("done", "kept", "kept")
     assert off.table["reward"].null_count() == off.table["rank"].null_count() == 2
 
 

@@ -57,8 +57,8 @@ def frame(rows: list[Contender]) -> pl.DataFrame:
 
 def placed(rows: list[Contender], keep: Decimal, seed: int = 0) -> dict[int, Placing]:
     found = place(frame(rows), keeps={"conversation": keep, "detail": keep}, seed=seed)
-    columns = found.select("position", "rank", "cut").iter_rows()
-    return {position: Placing(rank=rank, cut=cut) for position, rank, cut in columns}
+    places = zip(rows, found.select("rank", "cut").iter_rows(), strict=True)
+    return {row.position: Placing(rank=rank, cut=cut) for row, (rank, cut) in places}
 
 
 def as_float32(value: float) -> float:
@@ -214,4 +214,4 @@ def test_gap_at_the_cut_is_between_the_last_in_and_the_first_out():
 
 def with_placings(rows: list[Contender], keep: Decimal) -> pl.DataFrame:
     found = frame(rows)
-    return found.join(place(found, keeps={"detail": keep}, seed=0), on="position")
+    return found.with_columns(*place(found, keeps={"detail": keep}, seed=0))
