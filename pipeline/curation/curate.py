@@ -12,6 +12,7 @@ from clients.wire.schemas import ModelIdentity
 from pipeline.config import Config
 from pipeline.curation.alignment import Aligner
 from pipeline.curation.asking import answer_slots, question_slots
+from pipeline.curation.collecting import rare_collections
 from pipeline.curation.endpoints import Connector, Services, log_event, open_services
 from pipeline.curation.interrupts import run_async, sigterm_raises
 from pipeline.curation.layout import RewardStage, RunPaths
@@ -43,7 +44,7 @@ def curate(
     """
     started = time.monotonic()
     paths = RunPaths(run_dir)
-    with sigterm_raises():
+    with sigterm_raises(), rare_collections():
         is_resumed = check_resume(paths, config, resume=resume)
         scan = scan_input(config, progress)
         run_async(_check_endpoints(config, connector=connector, api_key=api_key))
