@@ -65,7 +65,7 @@ class KnownImages:
     again goes with its data to more and more calls, so that each server comes to hold it.
     """
 
-    def __init__(self, capacity: int = 100_000) -> None:
+    def __init__(self, capacity: int = 16_384) -> None:
         self.guessing = Guessing()
         self._capacity = capacity
         self._held: OrderedDict[str, _Held] = OrderedDict()

@@ -8,6 +8,7 @@ PipelineError
   +-- EndpointError      4   unreachable, refusing our key, or of another identity
   +-- BudgetError        5   the budget is reached; resumable
   +-- StoreError         1   a local write failed
+  +-- WorkerError        1   a process that reads the input died
   +-- TerminatedError  143   SIGTERM; the run is resumable
 """
 
@@ -64,6 +65,12 @@ class BudgetError(PipelineError):
 
 class StoreError(PipelineError):
     """A write into the run directory failed; what was acknowledged is safe."""
+
+    exit_code = 1
+
+
+class WorkerError(PipelineError):
+    """A process that reads the input died; nothing was spent."""
 
     exit_code = 1
 

@@ -6,27 +6,28 @@ changes between two passes ends the run.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
 from pipeline.config import InputConfig, InputPath
-from pipeline.curation.images import ImageLimits, find_image, look_at
-from pipeline.curation.layout import NO_IMAGE_SHA256, DriverCode, InputEntry
+from pipeline.curation.layout import InputEntry
 from pipeline.curation.readers import (
     ArrayStyle,
     Dialect,
-    RawElement,
     dialect_of,
     opened_at,
     read_elements,
     sha256_of,
 )
-from pipeline.curation.records import Fault, Reading, Record, outcome_of, read_record, uid_of
-from pipeline.curation.rows import ImageRef, Loaded, Place, Row
+from pipeline.curation.records import Fault, Record, outcome_of
+from pipeline.curation.row_batch import RowBatch
+from pipeline.curation.row_reader import Chunk, ReadingRules
+from pipeline.curation.row_workers import row_readers
+from pipeline.curation.rows import Loaded, RawElement, Row
 from pipeline.errors import ConfigError, InputError
 
-MAX_LOOKS = 32_768  # images remembered during the scan; one that is met again later is read again
+CHUNK_RECORDS = 512  # read at once, or as many as have
+CHUNK_BYTES = 2**22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,6 @@ class Corpus:
         """
         self._config = config
         self._limit = limit
-        self._root = config.images_root
         self._sources = tuple(_source(file) for file in config.files())
         dialects: set[Dialect] = {
             dialect_of(file, input_format=config.format) for file in config.files()
@@ -57,7 +57,6 @@ class Corpus:
             raise ConfigError(f"input.path: {len(dialects)} dialects in one run; one is the limit")
         self.dialect: Dialect = dialects.pop()
         self.style = ArrayStyle()  # of the first file, once it was scanned
-        self._looked = lru_cache(MAX_LOOKS)(self._look)
 
     @property
     def fingerprint(self) -> tuple[str, ...]:
@@ -70,22 +69,24 @@ class Corpus:
         """Returns the input files in order."""
         return tuple(source.file.path for source in self._sources)
 
-    def scan(self, on_row: Callable[[Row], None]) -> tuple[InputEntry, ...]:
-        """Reads the whole input once, calls `on_row` with each row in order, hashes the files.
+    def scan(self, on_rows: Callable[[RowBatch], None]) -> tuple[InputEntry, ...]:
+        """Reads the whole input once, calls `on_rows` with its rows in order, hashes the files.
 
         Raises:
             InputError: a file cannot be read or is no JSON array.
+            WorkerError: a process that reads rows died.
         """
         counts = [0] * len(self._sources)
-        position = 0
-        for number, source in enumerate(self._sources):
-            on_style = self._take_style if number == 0 else _no_style
-            for element in read_elements(source.file.path, self.dialect, on_style=on_style):
-                # The limit is no excuse: a syntax error behind it is found too.
-                if not self._limit or position < self._limit:
-                    counts[number] += 1
-                    on_row(self._row(element, position=position, number=number))
-                position += 1
+        num_bytes = sum(source.num_bytes for source in self._sources)
+        rules = ReadingRules(
+            images_root=str(self._config.images_root),
+            max_text_chars=self._config.max_text_chars,
+            max_image_bytes=self._config.max_image_bytes,
+            max_pixels=self._config.max_pixels,
+        )
+        with row_readers(rules, num_bytes=num_bytes) as read_rows:
+            for batch in read_rows(self._chunks(counts)):
+                on_rows(batch)
         self._check_unchanged()
         return tuple(
             InputEntry(path=str(path), sha256=sha256_of(path), num_records=count)
@@ -129,52 +130,24 @@ class Corpus:
     def _take_style(self, style: ArrayStyle) -> None:
         self.style = style
 
-    def _row(self, element: RawElement, *, position: int, number: int) -> Row:
-        reading = self._reading(element, configured_type=self._sources[number].file.type)
-        image: ImageRef | None = None
-        sha256 = NO_IMAGE_SHA256
-        record = reading.outcome if isinstance(reading.outcome, Record) else None
-        fault = reading.outcome if isinstance(reading.outcome, Fault) else None
-        if reading.image is not None:
-            image, image_fault = self._looked(reading.image)
-            sha256 = sha256 if image is None else image.sha256
-            fault = fault or image_fault
-        uid = None
-        if reading.canonical is not None:
-            uid = uid_of(reading.canonical, image_sha256=sha256)
-        turns = () if record is None else record.turns
-        return Row(
-            position=position,
-            uid=uid,
-            id_json=reading.id_json,
-            type=reading.type,
-            image=image,
-            fault=fault,
-            num_turns=len(turns),
-            num_answers=sum(len(turn.answers) for turn in turns),
-            question_words=sum(len(turn.question.split()) for turn in turns),
-            answer_words=sum(len(turn.answers[0].split()) for turn in turns),
-            place=Place(file=number, offset=element.offset, num_bytes=len(element.raw)),
-        )
-
-    def _reading(self, element: RawElement, *, configured_type: str) -> Reading:
-        if element.too_long:
-            fault = Fault(code=DriverCode.TOO_LARGE, message="the line is over 64 MiB")
-            return Reading.unparsed(fault)
-        return read_record(
-            element.raw,
-            configured_type=configured_type,
-            max_text_chars=self._config.max_text_chars,
-        )
-
-    def _look(self, name: str) -> tuple[ImageRef | None, Fault | None]:
-        path = find_image(name, root=self._root)
-        if isinstance(path, Fault):
-            return None, path
-        limits = ImageLimits(
-            max_bytes=self._config.max_image_bytes, max_pixels=self._config.max_pixels
-        )
-        return look_at(path, limits=limits)
+    def _chunks(self, counts: list[int]) -> Iterator[Chunk]:
+        """Yields all records up to the limit; counts them by file."""
+        position = 0
+        for number, source in enumerate(self._sources):
+            on_style = self._take_style if number == 0 else _no_style
+            elements = read_elements(source.file.path, self.dialect, on_style=on_style)
+            for few in _few(elements):
+                # The limit is no excuse: a syntax error behind it is found too.
+                wanted = few[: max(0, self._limit - position)] if self._limit else few
+                if wanted:
+                    yield Chunk(
+                        position=position,
+                        file=number,
+                        configured_type=source.file.type,
+                        elements=wanted,
+                    )
+                counts[number] += len(wanted)
+                position += len(few)
 
     def _check_unchanged(self) -> None:
         for source in self._sources:
@@ -188,6 +161,19 @@ def _source(file: InputPath) -> _Source:
     except OSError as error:
         raise InputError(error.strerror or str(error), path=file.path) from error
     return _Source(file=file, mtime_ns=stat.st_mtime_ns, num_bytes=stat.st_size)
+
+
+def _few(elements: Iterable[RawElement]) -> Iterator[list[RawElement]]:
+    few: list[RawElement] = []
+    num_bytes = 0
+    for element in elements:
+        few.append(element)
+        num_bytes += len(element.raw)
+        if len(few) == CHUNK_RECORDS or num_bytes >= CHUNK_BYTES:
+            yield few
+            few, num_bytes = [], 0
+    if few:
+        yield few
 
 
 def _no_style(_style: ArrayStyle) -> None:

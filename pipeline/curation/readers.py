@@ -12,12 +12,13 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Literal
 
 import pyarrow as pa
 
 from pipeline.config import InputPath
 from pipeline.curation.elements import CHUNK_BYTES, MAX_ELEMENT_BYTES, ArraySyntaxError, split_array
+from pipeline.curation.rows import RawElement
 from pipeline.errors import InputError
 
 Dialect = Literal["json", "jsonl"]
@@ -26,17 +27,6 @@ _COMPRESSIONS = (".gz", ".zst")
 _BLANKS = b" \t\r\n"
 BUFFER_BYTES = 2**18  # few reads, each of which lets go of the interpreter's lock
 MAX_KEPT_BYTES = 65_536  # of a line that is too long
-
-
-class RawElement(NamedTuple):
-    """One record's bytes and where they begin in the decompressed file.
-
-    `too_long` = a line over the limit, whose bytes are cut off.
-    """
-
-    raw: bytes
-    offset: int
-    too_long: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pipeline.curation.layout import InputEntry
 from pipeline.curation.readers import ArrayStyle
 from pipeline.curation.records import Fault
+from pipeline.curation.row_batch import ROWS, RowBatch
 from pipeline.curation.rows import ImageRef, Place, Row
 from pipeline.curation.scratch import prune
 from pipeline.errors import StoreError
@@ -25,26 +26,6 @@ from pipeline.errors import StoreError
 BATCH_ROWS = 4096
 _INPUTS_KEY = b"inputs"
 _STYLE_KEY = b"style"
-_RECORDS = pa.schema(
-    [
-        pa.field("position", pa.int64(), nullable=False),
-        pa.field("uid", pa.string()),
-        pa.field("id", pa.string()),
-        pa.field("type", pa.string(), nullable=False),
-        pa.field("image", pa.string()),
-        pa.field("image_sha256", pa.string()),
-        pa.field("image_bytes", pa.int64()),
-        pa.field("code", pa.string()),
-        pa.field("message", pa.string()),
-        pa.field("num_turns", pa.int32(), nullable=False),
-        pa.field("num_answers", pa.int32(), nullable=False),
-        pa.field("question_words", pa.int64(), nullable=False),
-        pa.field("answer_words", pa.int64(), nullable=False),
-        pa.field("file", pa.int32(), nullable=False),
-        pa.field("offset", pa.int64(), nullable=False),
-        pa.field("num_bytes", pa.int64(), nullable=False),
-    ]
-)
 
 
 class RecordTable:
@@ -124,20 +105,20 @@ class RecordTableWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        self._rows: list[Row] = []
+        self._held: list[RowBatch] = []
         try:
-            self._writer = pq.ParquetWriter(self._beside, _RECORDS, compression="zstd")
+            self._writer = pq.ParquetWriter(self._beside, ROWS, compression="zstd")
         except OSError as error:
             raise StoreError(f"cannot write {self._beside}: {error.strerror}") from error
 
-    def append(self, row: Row) -> None:
-        """Takes the next row.
+    def write(self, rows: RowBatch) -> None:
+        """Takes the next rows.
 
         Raises:
             StoreError: the write failed.
         """
-        self._rows.append(row)
-        if len(self._rows) >= BATCH_ROWS:
+        self._held.append(rows)
+        if sum(batch.num_rows for batch in self._held) >= BATCH_ROWS:
             self._flush()
 
     def finish(self, inputs: Sequence[InputEntry], style: ArrayStyle) -> RecordTable:
@@ -167,41 +148,16 @@ class RecordTableWriter:
         self._beside.unlink(missing_ok=True)
 
     def _flush(self) -> None:
-        columns = list(zip(*map(_cells, self._rows), strict=True)) or [()] * len(_RECORDS)
-        arrays = [
-            pa.array(cells, field.type) for cells, field in zip(columns, _RECORDS, strict=True)
-        ]
         try:
-            self._writer.write_batch(pa.record_batch(arrays, schema=_RECORDS))
+            tables = [pa.ipc.open_stream(batch.data).read_all() for batch in self._held]
+            self._writer.write_table(pa.concat_tables([ROWS.empty_table(), *tables]))
         except OSError as error:
             raise StoreError(f"cannot write {self._beside}: {error.strerror}") from error
-        self._rows.clear()
-
-
-def _cells(row: Row) -> tuple[object, ...]:
-    image, fault = row.image, row.fault
-    return (
-        row.position,
-        row.uid,
-        row.id_json,
-        row.type,
-        None if image is None else str(image.path),
-        None if image is None else image.sha256,
-        None if image is None else image.num_bytes,
-        None if fault is None else str(fault.code),
-        None if fault is None else fault.message,
-        row.num_turns,
-        row.num_answers,
-        row.question_words,
-        row.answer_words,
-        row.place.file,
-        row.place.offset,
-        row.place.num_bytes,
-    )
+        self._held.clear()
 
 
 def _rows_of(table: pl.DataFrame) -> Iterator[Row]:
-    for cells in table.select(_RECORDS.names).iter_rows():
+    for cells in table.select(ROWS.names).iter_rows():
         position, uid, id_json, kind, path, sha256, size, code, message, *numbers = cells
         turns, answers, question_words, answer_words, file, offset, num_bytes = numbers
         image = None

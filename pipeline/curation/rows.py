@@ -6,6 +6,17 @@ from typing import NamedTuple
 from pipeline.curation.records import Fault, Record
 
 
+class RawElement(NamedTuple):
+    """One record's bytes and where they begin in the decompressed file.
+
+    `too_long` = a line over the limit, whose bytes are cut off.
+    """
+
+    raw: bytes
+    offset: int
+    too_long: bool = False
+
+
 class ImageRef(NamedTuple):
     """A record's image file, the sha256 of its bytes in hex, and how many they are."""
 

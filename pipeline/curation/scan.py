@@ -14,7 +14,7 @@ from pipeline.curation.layout import InputEntry
 from pipeline.curation.progress import ProgressView
 from pipeline.curation.readers import ArrayStyle
 from pipeline.curation.record_table import RecordTable, RecordTableWriter, can_be_scored
-from pipeline.curation.rows import Row
+from pipeline.curation.row_batch import RowBatch
 from pipeline.curation.scratch import scratch_folder, scratch_name
 from pipeline.curation.uids import as_number
 
@@ -97,9 +97,9 @@ def scan_input(config: Config, progress: ProgressView, *, reuses: bool = False) 
 def _scanned(corpus: Corpus, path: Path, progress: ProgressView) -> RecordTable:
     writer = RecordTableWriter(path)
 
-    def take(row: Row) -> None:
-        writer.append(row)
-        progress.advance(1)
+    def take(rows: RowBatch) -> None:
+        writer.write(rows)
+        progress.advance(rows.num_rows)
 
     progress.start("input", total=None)
     try:

@@ -1,14 +1,18 @@
 import hashlib
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import orjson
+import polars as pl
 import pytest
 
 from pipeline.config import load_config
 from pipeline.curation.corpus import Corpus
 from pipeline.curation.readers import ArrayStyle, sha256_of
+from pipeline.curation.record_table import RecordTableWriter
+from pipeline.curation.row_batch import RowBatch
 from pipeline.curation.rows import Row
 from pipeline.errors import InputError
 from tests.pipeline.curation.small_world import record, records, write_world
@@ -19,9 +23,12 @@ def corpus(config: Path, *, limit: int = 0) -> Corpus:
 
 
 def scanned(found: Corpus) -> dict[int, Row]:
-    rows: list[Row] = []
-    found.scan(rows.append)
-    return {row.position: row for row in rows}
+    with tempfile.TemporaryDirectory() as folder:
+        writer = RecordTableWriter(Path(folder) / "records.parquet")
+        inputs = found.scan(writer.write)
+        table = writer.finish(inputs, found.style)
+        positions = pl.Series(range(sum(entry["num_records"] for entry in inputs)), dtype=pl.Int64)
+        return {row.position: row for row in table.rows(positions)}
 
 
 def test_uid_is_of_sorted_json_and_image(tmp_path: Path):
@@ -93,7 +100,7 @@ def test_style_is_that_of_the_first_file_whatever_the_limit(tmp_path: Path):
 
 def test_inputs_are_hashed_and_counted_up_to_the_limit(tmp_path: Path):
     found = corpus(write_world(tmp_path, records(9)), limit=4)
-    seen: list[Row] = []
+    seen: list[RowBatch] = []
     (entry,) = found.scan(seen.append)
-    assert entry["num_records"] == len(seen) == 4
+    assert entry["num_records"] == sum(batch.num_rows for batch in seen) == 4
     assert entry["sha256"] == hashlib.sha256((tmp_path / "raw.json").read_bytes()).hexdigest()

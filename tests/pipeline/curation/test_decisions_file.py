@@ -9,24 +9,26 @@ from pipeline.curation.decisions_file import write_decisions
 from pipeline.curation.layout import DECISIONS
 from pipeline.curation.readers import ArrayStyle
 from pipeline.curation.record_table import RecordTable, RecordTableWriter
+from pipeline.curation.row_batch import batch_of
 from pipeline.curation.rows import Place, Row
 from pipeline.errors import StoreError
 
 
 def table_of(path: Path, num_records: int) -> RecordTable:
     writer = RecordTableWriter(path)
-    for position in range(num_records):
-        writer.append(
-            Row(
-                position=position,
-                uid=f"{position:032x}",
-                id_json=None if position == 1 else f'"{position}"',
-                type="detail",
-                image=None,
-                fault=None,
-                place=Place(file=0, offset=0, num_bytes=1),
-            )
+    rows = [
+        Row(
+            position=position,
+            uid=f"{position:032x}",
+            id_json=None if position == 1 else f'"{position}"',
+            type="detail",
+            image=None,
+            fault=None,
+            place=Place(file=0, offset=0, num_bytes=1),
         )
+        for position in range(num_records)
+    ]
+    writer.write(batch_of(rows))
     return writer.finish([], ArrayStyle())
 
 
