@@ -74,7 +74,11 @@ class StageMarks:
         self.marks.append(StageMark(stage=stage, began_s=self._now(), cpu_s=cpu_s))
 
     def advance(self, num_done: int) -> None:
-        """Counts records of the current stage as done."""
+        """Counts records of the current stage as done; the first begin its peak anew."""
+        if not self.marks[-1].num_records:
+            # What the stage before had is still going back to the system when a stage begins.
+            self.look()
+            (_PROCESS / "clear_refs").write_text(_RESET_PEAK, encoding="ascii")
         self.marks[-1].num_records += num_done
 
     def finish(self) -> None:

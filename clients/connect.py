@@ -4,8 +4,6 @@ from typing import Literal
 
 from clients.api import InnerLLMClient, RewardClient
 from clients.endpoint import Endpoint
-from clients.rest import RestInnerLLMClient, RestRewardClient
-from clients.rpc import GrpcInnerLLMClient, GrpcRewardClient
 
 
 def connect_reward(
@@ -22,14 +20,22 @@ def connect_reward(
         ValueError: the URL's scheme is none of ours.
     """
     if is_rest(endpoint.url):
+        from clients.rest import RestRewardClient  # noqa: PLC0415 - httpx only where it is used
+
         return RestRewardClient(endpoint, retries=retries)
+    from clients.rpc import GrpcRewardClient  # noqa: PLC0415 - gRPC only where it is used
+
     return GrpcRewardClient(endpoint, kind=kind, retries=retries)
 
 
 def connect_inner_llm(endpoint: Endpoint, *, retries: bool = True) -> InnerLLMClient:
     """Returns a client of the inner-llm service; as `connect_reward`."""
     if is_rest(endpoint.url):
+        from clients.rest import RestInnerLLMClient  # noqa: PLC0415 - as above
+
         return RestInnerLLMClient(endpoint, retries=retries)
+    from clients.rpc import GrpcInnerLLMClient  # noqa: PLC0415 - as above
+
     return GrpcInnerLLMClient(endpoint, retries=retries)
 
 

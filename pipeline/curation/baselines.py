@@ -9,7 +9,6 @@ compared with one. Source: METHOD, "Sobering evidence".
 import hashlib
 from collections.abc import Callable
 from enum import StrEnum
-from functools import partial
 
 import numpy as np
 import polars as pl
@@ -19,6 +18,17 @@ from pipeline.curation.layout import Decision
 
 MAX_LENGTH_BINS = 20
 RECORDS_PER_LENGTH_BIN = 5
+_WANTED = (
+    "position",
+    "uid",
+    "type",
+    "question_words",
+    "answer_words",
+    "question_rank",
+    "answer_rank",
+    "decision",
+    "reason",
+)
 _RANK = pl.coalesce("question_rank", "answer_rank").alias("rank")
 
 
@@ -44,7 +54,7 @@ def is_drawable(table: pl.DataFrame, name: Baseline) -> bool:
     """Returns whether each type has enough records for the rule: `bottom` wants ranked ones."""
     if name is not Baseline.BOTTOM:
         return True
-    able = eligible(table).with_columns(_RANK)
+    able = _able(table).with_columns(_RANK)
     kept = (pl.col("decision") == Decision.KEPT).sum().alias("kept")
     counts = able.group_by("type").agg(kept, pl.col("rank").count().alias("ranked"))
     return counts.filter(pl.col("ranked") < pl.col("kept")).is_empty()
@@ -58,7 +68,7 @@ def baseline_positions(table: pl.DataFrame, name: Baseline, *, seed: int) -> lis
     """
     if not is_drawable(table, name):
         raise ValueError(f"{name}: a type has fewer ranked records than were kept of it")
-    return _drawn(_candidates(eligible(table), seed=seed), name)
+    return _drawn(_candidates(_able(table), seed=seed), name)
 
 
 def all_baselines(table: pl.DataFrame, *, seed: int) -> dict[Baseline, list[int]]:
@@ -66,8 +76,12 @@ def all_baselines(table: pl.DataFrame, *, seed: int) -> dict[Baseline, list[int]
 
     Does not depend on the order of the input, but for records with the same content.
     """
-    candidates = _candidates(eligible(table), seed=seed)
+    candidates = _candidates(_able(table), seed=seed)
     return {name: _drawn(candidates, name) for name in Baseline if is_drawable(table, name)}
+
+
+def _able(table: pl.DataFrame) -> pl.DataFrame:
+    return eligible(table.select(_WANTED))
 
 
 def _drawn(candidates: pl.DataFrame, name: Baseline) -> list[int]:
@@ -95,11 +109,14 @@ def _candidates(rows: pl.DataFrame, *, seed: int) -> pl.DataFrame:
 
 def _keys(uids: pl.Series, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":
     # `person` keeps the draw independent of selection's tie-break, which hashes the same bytes.
-    keyed = partial(
-        hashlib.blake2b, key=seed.to_bytes(8, "little"), digest_size=8, person=b"a2l-baseline"
-    )
-    keys = (int.from_bytes(keyed(bytes.fromhex(uid)).digest(), "big") for uid in uids)
-    return np.fromiter(keys, np.uint64, uids.len())
+    keyed = hashlib.blake2b(key=seed.to_bytes(8, "little"), digest_size=8, person=b"a2l-baseline")
+
+    def key(uid: str) -> int:
+        hashed = keyed.copy()
+        hashed.update(bytes.fromhex(uid))
+        return int.from_bytes(hashed.digest(), "big")
+
+    return np.fromiter(map(key, uids), np.uint64, uids.len())
 
 
 def _random(candidates: pl.DataFrame, num: int) -> pl.DataFrame:

@@ -119,8 +119,9 @@ class Corpus:
         """
         for row, raw in self.raws(row for row in rows if row.fault is None):
             outcome = self.outcome(raw)
-            assert isinstance(outcome, Record)  # it was one in the scan, and the file is the same
-            assert row.uid is not None
+            if not isinstance(outcome, Record) or row.uid is None:  # it was one in the scan
+                path = self._sources[row.place.file].file.path
+                raise InputError("the file changed during the run", path=path)
             yield Loaded(row=row, uid=row.uid, record=outcome, raw=raw)
 
     def outcome(self, raw: bytes) -> Record | Fault:

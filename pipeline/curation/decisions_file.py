@@ -45,8 +45,9 @@ def read_decisions(path: Path) -> pl.DataFrame:
     """
     rows = scan_tables([path], TableKind.DECISIONS)
     names = pl.col("type", "stage", "decision", "reason").cast(pl.Categorical)
+    places = pl.col("^(question|answer)_(rank|cut)$").cast(pl.UInt32)
     try:
-        return rows.with_columns(names).collect(engine="streaming")
+        return rows.with_columns(names, places).collect(engine="streaming")
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RunError(f"{path} cannot be read: {error}") from error
 

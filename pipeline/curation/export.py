@@ -79,7 +79,7 @@ def export_baseline(run_dir: Path, name: Baseline) -> ExportedBaseline:
     run = _opened(run_dir)
     scan = run.scan()
     lengths = read_texts(scan, wanted=frozenset()).lengths
-    table = run.decisions.join(lengths, on="position", how="left", maintain_order="left")
+    table = run.decisions.hstack(lengths)
     if not is_drawable(table, name):
         raise RunError(f"{run_dir}: {name} needs the ranks of more records than the run scored")
     chosen = table.filter(pl.col("position").is_in(baseline_positions(table, name, seed=run.seed)))

@@ -108,7 +108,9 @@ def passed_at(stage: RewardStage) -> pl.Expr:
 
 def counts_by_type(decisions: pl.DataFrame) -> list[TypeCounts]:
     """Returns one row per type, most records first."""
-    return [_counts(name, decisions.filter(pl.col("type") == name)) for name in types_of(decisions)]
+    # Memory: not the texts of a million records for each type.
+    lean = decisions.drop("uid", "id", strict=False)
+    return [_counts(name, lean.filter(pl.col("type") == name)) for name in types_of(lean)]
 
 
 def _counts(name: str, rows: pl.DataFrame) -> TypeCounts:

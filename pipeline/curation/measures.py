@@ -11,7 +11,7 @@ from pipeline.curation.scan import Scan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextPass:
-    """`lengths` has a row per usable record; `records` holds those asked for, by position."""
+    """`lengths` by position, null where a record is not usable; `records` holds those asked for."""
 
     lengths: pl.DataFrame
     records: dict[int, Record]
@@ -23,10 +23,13 @@ def read_texts(scan: Scan, *, wanted: Collection[int]) -> TextPass:
     Raises:
         InputError: a file cannot be read.
     """
-    lengths = scan.table.frame("position", "question_words", "answer_words", "num_turns")
+    names = ("question_words", "answer_words", "num_turns")
+    is_usable = pl.col("num_turns") > 0
+    columns = (pl.when(is_usable).then(pl.col(name)).cast(pl.UInt32).alias(name) for name in names)
+    lengths = scan.table.lazy().select(columns).collect(engine="streaming")
     rows = scan.table.rows(pl.Series("position", sorted(wanted), dtype=pl.Int64))
     outcomes = ((row, scan.corpus.outcome(raw)) for row, raw in scan.corpus.raws(rows))
     return TextPass(
-        lengths=lengths.filter(pl.col("num_turns") > 0),
+        lengths=lengths,
         records={row.position: one for row, one in outcomes if isinstance(one, Record)},
     )

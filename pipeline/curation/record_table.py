@@ -81,17 +81,17 @@ class RecordTable:
             yield pl.concat(held)
 
     def rows(self, positions: pl.Series) -> Iterator[Row]:
-        """Yields the rows at `positions`, which ascend."""
-        at = 0
+        """Yields the rows at `positions`, which ascend; reads no group of rows without one."""
         table = pq.ParquetFile(self._file, pre_buffer=False)
-        for batch in table.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
-            first = batch.column(0)[0].as_py()  # positions have no gap
-            end = int(positions.search_sorted(first + batch.num_rows, side="left"))
-            if at < end:
-                found = pl.from_arrow(batch)
+        at = first = 0
+        for number in range(table.num_row_groups):
+            end = first + table.metadata.row_group(number).num_rows  # positions have no gap
+            past = int(positions.search_sorted(end, side="left"))
+            if at < past:
+                found = pl.from_arrow(table.read_row_group(number, use_threads=False))
                 assert isinstance(found, pl.DataFrame)
-                yield from _rows_of(found[positions[at:end] - first])
-            at = end
+                yield from _rows_of(found[positions[at:past] - first])
+            at, first = past, end
 
 
 def can_be_scored() -> pl.Expr:

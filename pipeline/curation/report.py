@@ -53,8 +53,8 @@ def write_report(
 ) -> WrittenReport:
     """Writes the report.
 
-    `manifest` None = as it stands in RUN; a driver that has not written it yet gives its own.
-    Streams the input once; holds lengths of all records, texts of the shown ones.
+    `manifest` None = as it stands in RUN; a driver that has not written it yet gives its own, and
+    has just read the inputs. Holds lengths of all records, texts of the shown ones.
 
     Raises:
         RunError: RUN is no run, or not finished.
@@ -62,11 +62,12 @@ def write_report(
         StoreError: the report cannot be written.
     """
     run = open_run(run_dir, manifest=manifest)
-    require_unchanged_inputs(run)
+    if manifest is None:
+        require_unchanged_inputs(run)
     known = None if truth is None else read_truth(truth)
     rows = choose_examples(run.decisions)
     texts = read_texts(run.scan(), wanted=frozenset(row.position for row in rows))
-    table = run.decisions.join(texts.lengths, on="position", how="left", maintain_order="left")
+    table = run.decisions.hstack(texts.lengths)
     rewrites, shown_turns = _rewrites(run, table)
     figures = report_figures(table, _findings(run, table, truth=known, rewrites=rewrites))
     cards = example_cards(rows, texts.records, config=run.config.input, truth=known)

@@ -48,7 +48,7 @@ class RewardStore:
         self._held: dict[Key, RewardRow] = {}  # not on disk yet
         stored = list(parts(folder, "parquet"))
         self._index = scratch / f"keys-{scratch_name(str(folder.resolve()))}.sqlite"
-        self._identities = {name for path in stored for name in _identities_of(path)}
+        self._identities = _identities_of(stored)
 
     @cached_property
     def _keys(self) -> StoredKeys:
@@ -126,10 +126,7 @@ def stored_rewards(folder: Path) -> pl.DataFrame:
         schema = {"uid": pl.UInt128, "turn": pl.Int32, "candidate": pl.Int32, "reward": pl.Float32}
         return pl.DataFrame(schema=schema)
     rows = scan_tables(files, TableKind.SCORES).select(as_number(), "turn", "candidate", "reward")
-    try:
-        stored = rows.collect(engine="streaming")
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunError(f"{folder} cannot be read: {error}") from error
+    stored = _collected(rows, folder)
     # Hashes tell in an eighth of the memory that no key is there twice, as is usual.
     if stored.select(pl.struct(key).hash().n_unique()).item() == stored.height:
         return stored
@@ -143,5 +140,15 @@ def _keys_of(path: Path) -> list[Key]:
     return read_columns(path, TableKind.SCORES, ("uid", "turn", "candidate")).rows()
 
 
-def _identities_of(path: Path) -> list[str]:
-    return read_columns(path, TableKind.SCORES, ("identity",))["identity"].unique().to_list()
+def _identities_of(files: list[Path]) -> set[str]:
+    if not files:
+        return set()
+    found = scan_tables(files, TableKind.SCORES).select(pl.col("identity").unique())
+    return set(_collected(found, files[0].parent)["identity"])
+
+
+def _collected(rows: pl.LazyFrame, folder: Path) -> pl.DataFrame:
+    try:
+        return rows.collect(engine="streaming")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{folder} cannot be read: {error}") from error

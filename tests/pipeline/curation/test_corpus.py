@@ -82,6 +82,17 @@ def test_file_that_grew_shorter_under_the_driver_ends_the_run(tmp_path: Path):
         list(loaded)
 
 
+def test_file_that_was_overwritten_in_place_ends_the_run(tmp_path: Path):
+    found = corpus(write_world(tmp_path, records(4)))
+    rows = scanned(found)
+    raw = tmp_path / "raw.json"
+    before = raw.stat()
+    raw.write_bytes(b" " * before.st_size)
+    os.utime(raw, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(InputError, match="changed during the run"):
+        list(found.load(rows.values()))
+
+
 def test_bytes_of_any_row_are_found_again_the_faulty_too(tmp_path: Path):
     data = [record(0), {"id": "bad"}, record(2)]
     found = corpus(write_world(tmp_path, data))
