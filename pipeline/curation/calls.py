@@ -7,6 +7,7 @@ for the time of a call, or refuses our key, stops the run.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 from clients.errors import ClientError
@@ -14,6 +15,8 @@ from clients.wire.codes import Code
 from pipeline.errors import EndpointError
 
 _STOPPING = frozenset({Code.UNAVAILABLE, Code.UNAUTHENTICATED, Code.OVERLOADED})
+
+MAX_AT_ONCE = 4  # batches read from the source
 
 Batch = TypeVar("Batch")
 
@@ -45,12 +48,25 @@ async def call_bounded(
 
     try:
         async with asyncio.TaskGroup() as tasks:
-            await permits.acquire()
-            while (batch := await asyncio.to_thread(next, source, None)) is not None:
-                tasks.create_task(with_permit(batch))
-                await permits.acquire()
+            goes_on = True
+            while goes_on:
+                num_wanted = await _permitted(permits)
+                batches = await asyncio.to_thread(list, islice(source, num_wanted))
+                for batch in batches:
+                    tasks.create_task(with_permit(batch))
+                goes_on = len(batches) == num_wanted
     except ExceptionGroup as group:
         raise first_error(group) from group
+
+
+async def _permitted(permits: asyncio.Semaphore) -> int:
+    """Takes a permit, and a few more that are free: each way to the thread and back takes its time."""
+    await permits.acquire()
+    num_taken = 1
+    while num_taken < MAX_AT_ONCE and not permits.locked():
+        await permits.acquire()
+        num_taken += 1
+    return num_taken
 
 
 def first_error(group: ExceptionGroup[Exception]) -> Exception:
