@@ -2,8 +2,9 @@
 
 import resource
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +19,7 @@ from pipeline.curation.interrupts import run_async, sigterm_raises
 from pipeline.curation.layout import RewardStage, RunPaths
 from pipeline.curation.lease import held
 from pipeline.curation.progress import ProgressView
-from pipeline.curation.publish import Publisher, Verdicts
+from pipeline.curation.publish import Publisher, Written
 from pipeline.curation.rewarding import RewardStageRunner
 from pipeline.curation.runs import Resume, begin, check_resume
 from pipeline.curation.scan import scan_input
@@ -54,13 +55,22 @@ def curate(
             num_records = sum(entry["num_records"] for entry in scan.inputs)
             work.events.write("run_started", resumed=is_resumed, num_records=num_records)
             decided, models = run_async(_ask(work, connector=connector, api_key=api_key))
-            return publish(work, decided, models=models, started=started)
+            results = write_results(work, decided, models=models)
+            del decided  # memory: the report reads of the decisions what it needs
+            return finish(work, results, started=started)
 
 
-def publish(
-    work: Work, decided: Decided, *, models: dict[str, ModelIdentity], started: float
-) -> Summary:
-    """Writes the results of a run and returns its summary; `started` is of the monotonic clock.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """What of a run's end is written, and what is left to do."""
+
+    publisher: Publisher
+    written: Written
+    gaps: Mapping[str, Mapping[str, float]]
+
+
+def write_results(work: Work, decided: Decided, *, models: Mapping[str, ModelIdentity]) -> Results:
+    """Writes all but report and manifest; `decided` may be forgotten then, which is much memory.
 
     Raises:
         StoreError: a write failed; the run has no manifest then.
@@ -71,14 +81,22 @@ def publish(
         scan=work.scan,
         ledger=work.ledger,
         quarantine=work.quarantine,
+        models=models,
     )
-    verdicts = Verdicts(decisions=decided.decisions, chosen=decided.chosen, models=models)
-    published = publisher.publish(verdicts)
+    written = publisher.write(decided.decisions, decided.chosen)
+    return Results(publisher=publisher, written=written, gaps=decided.gaps)
+
+
+def finish(work: Work, results: Results, *, started: float) -> Summary:
+    """Writes report and manifest and returns the run's summary; `started` is of the monotonic clock.
+
+    Raises:
+        StoreError: a write failed; the run has no manifest then.
+    """
     summary = summary_of(
         str(work.paths.root),
-        decisions=decided.decisions,
-        published=published,
-        gaps=decided.gaps,
+        published=results.publisher.finish(results.written),
+        gaps=results.gaps,
         asked={stage.value: counts for stage, counts in work.asked.items()},
         quarantine_limit=work.config.run.quarantine_limit,
         seconds=time.monotonic() - started,

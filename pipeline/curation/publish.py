@@ -15,10 +15,10 @@ from pipeline.curation.durable import write_durably
 from pipeline.curation.layout import (
     AlignStatus,
     Decision,
-    Manifest,
     QuarantineLine,
     RunPaths,
     Stage,
+    TypeCounts,
 )
 from pipeline.curation.ledger import Entry, Ledger, LedgerRow
 from pipeline.curation.manifest import counts_of, manifest_of, write_manifest
@@ -32,21 +32,23 @@ from pipeline.curation.writers import KeptRecord, write_dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdicts:
-    """Everything decided about a run; as `Decided`."""
+class Written:
+    """What was written of the decisions, which may be forgotten then.
 
-    decisions: Decisions
-    chosen: Mapping[int, Sequence[int]]  # by position
-    models: Mapping[str, ModelIdentity]
+    `faults`: position, reason and message of the quarantined.
+    """
+
+    counts: Mapping[str, TypeCounts]
+    faults: pl.DataFrame
+    num_changed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What was written."""
+    """A whole run as it was written."""
 
-    manifest: Manifest
+    written: Written
     report: ReportFigures
-    num_changed: int
     num_turns_rewritten: int
     num_turns_not_aligned: int
 
@@ -62,6 +64,7 @@ class Publisher:
         scan: Scan,
         ledger: Ledger,
         quarantine: QuarantineStore,
+        models: Mapping[str, ModelIdentity],
     ) -> None:
         self._paths = paths
         self._config = config
@@ -69,52 +72,62 @@ class Publisher:
         self._corpus = scan.corpus
         self._ledger = ledger
         self._quarantine = quarantine
+        self._models = models
         self._num_rewritten = 0
         self._num_not_aligned = 0
 
-    def publish(self, verdicts: Verdicts) -> Published:
-        """Writes everything; the manifest last, so that its presence says that all is there.
+    def write(self, decisions: Decisions, chosen: Mapping[int, Sequence[int]]) -> Written:
+        """Writes decisions, quarantine, dataset and card; `chosen` is by position of the kept.
+
+        From here on until `finish` the run has no manifest.
 
         Raises:
             StoreError: a write failed.
         """
         self._paths.manifest.unlink(missing_ok=True)
-        write_decisions(self._paths.decisions, verdicts.decisions.table, of=self._scan.table)
+        write_decisions(self._paths.decisions, decisions.table, of=self._scan.table)
+        quarantined = decisions.table.filter(pl.col("decision") == Decision.QUARANTINED)
+        faults = quarantined.join(decisions.messages, on="position", maintain_order="left")
         self._quarantine.commit()
-        self._write_quarantine(verdicts.decisions)
-        num_changed = self._write_dataset(verdicts)
+        self._quarantine.replace(self._lines(faults))
+        kept = decisions.table.filter(pl.col("decision") == Decision.KEPT)["position"]
+        num_changed = self._write_dataset(kept, chosen)
         self._ledger.commit()
-        counts = counts_of(verdicts.decisions.table)
+        counts = counts_of(decisions.table)
         card = dataset_card(
             self._config,
             inputs=self._scan.inputs,
             counts=counts,
-            models=verdicts.models,
+            models=self._models,
             num_changed=num_changed,
         )
         write_durably(self._paths.card, card.encode())
+        return Written(
+            counts=counts,
+            faults=faults.select("position", "reason", "message"),
+            num_changed=num_changed,
+        )
+
+    def finish(self, written: Written) -> Published:
+        """Writes the report, and last the manifest, so that its presence says that all is there.
+
+        Raises:
+            StoreError: a write failed.
+        """
         manifest = manifest_of(
             self._paths,
             seed=self._config.run.seed,
             inputs=self._scan.inputs,
-            counts=counts,
-            models=verdicts.models,
+            counts=written.counts,
+            models=self._models,
         )
-        written = write_report(self._paths.root, manifest=manifest)
+        report = write_report(self._paths.root, manifest=manifest)
         write_manifest(self._paths, manifest)
         return Published(
-            manifest=manifest,
-            report=written.figures,
-            num_changed=num_changed,
+            written=written,
+            report=report.figures,
             num_turns_rewritten=self._num_rewritten,
             num_turns_not_aligned=self._num_not_aligned,
-        )
-
-    def _write_quarantine(self, decisions: Decisions) -> None:
-        quarantined = decisions.table.filter(pl.col("decision") == Decision.QUARANTINED)
-        messages = decisions.messages
-        self._quarantine.replace(
-            self._lines(quarantined.join(messages, on="position", maintain_order="left"))
         )
 
     def _lines(self, quarantined: pl.DataFrame) -> Iterator[QuarantineLine]:
@@ -138,23 +151,24 @@ class Publisher:
         known = self._quarantine.find(uid, stage)
         return 0 if known is None else known.attempts
 
-    def _write_dataset(self, verdicts: Verdicts) -> int:
+    def _write_dataset(self, kept: pl.Series, chosen: Mapping[int, Sequence[int]]) -> int:
         path = self._paths.train(self._corpus.dialect)
-        records = self._kept_records(verdicts)
+        records = self._kept_records(kept, chosen)
         dialect = self._corpus.dialect
         return write_dataset(path, records, dialect=dialect, style=self._scan.style)
 
-    def _kept_records(self, verdicts: Verdicts) -> Iterator[KeptRecord]:
-        kept = verdicts.decisions.table.filter(pl.col("decision") == Decision.KEPT)["position"]
+    def _kept_records(
+        self, kept: pl.Series, chosen: Mapping[int, Sequence[int]]
+    ) -> Iterator[KeptRecord]:
         rows = self._scan.table.rows(kept)
         if not self._config.alignment.rewrite:  # nobody needs the texts
             for row, raw in self._corpus.raws(rows):
-                yield KeptRecord(raw=raw, chosen=verdicts.chosen[row.position], rewrites={})
+                yield KeptRecord(raw=raw, chosen=chosen[row.position], rewrites={})
             return
         for loaded in self._corpus.load(rows):
-            chosen = verdicts.chosen[loaded.row.position]
-            rewrites = self._rewrites(loaded, chosen)
-            yield KeptRecord(raw=loaded.raw, chosen=chosen, rewrites=rewrites)
+            candidates = chosen[loaded.row.position]
+            rewrites = self._rewrites(loaded, candidates)
+            yield KeptRecord(raw=loaded.raw, chosen=candidates, rewrites=rewrites)
 
     def _lacks_review(self, entry: Entry) -> bool:
         is_new = entry.status is AlignStatus.REWRITTEN and not entry.is_reviewed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clients.wire.schemas import ModelIdentity
 from pipeline.config import Config
-from pipeline.curation.curate import align_kept, publish
+from pipeline.curation.curate import align_kept, finish, write_results
 from pipeline.curation.endpoints import Connector, Services, open_inner_llm
 from pipeline.curation.interrupts import run_async, sigterm_raises
 from pipeline.curation.layout import Manifest, RewardStage, RunPaths
@@ -54,7 +54,9 @@ def select(
             _refuse_missing(work, decided, keeps)
             begin(paths, config)
             work.events.write("select_started", **{name: str(keep) for name, keep in keeps.items()})
-            return publish(work, decided, models=_models(manifest), started=started)
+            results = write_results(work, decided, models=_models(manifest))
+            del decided  # memory: as in `curate`
+            return finish(work, results, started=started)
 
 
 def align(
@@ -86,7 +88,9 @@ def align(
                 _align(work, decided, connector=connector, api_key=api_key)
             )
             work.events.write("align_started")
-            return publish(work, decided, models=models, started=started)
+            results = write_results(work, decided, models=models)
+            del decided  # memory: as in `curate`
+            return finish(work, results, started=started)
 
 
 async def _align(

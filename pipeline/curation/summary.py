@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.curation.cascade import Decisions
 from pipeline.curation.fragility import Fragility, Noise
 from pipeline.curation.fragility_words import noise_lines
-from pipeline.curation.layout import Decision, TypeCounts
+from pipeline.curation.layout import TypeCounts
 from pipeline.curation.publish import Published
 from pipeline.curation.rewarding import StageCounts
 
@@ -48,7 +47,6 @@ class Summary:
 def summary_of(
     run_dir: str,
     *,
-    decisions: Decisions,
     published: Published,
     gaps: Mapping[str, Mapping[str, float]],
     asked: Mapping[str, StageCounts],
@@ -56,9 +54,7 @@ def summary_of(
     seconds: float,
 ) -> Summary:
     """Returns the summary of a published run."""
-    counts = published.manifest["counts"]
-    quarantined = decisions.table.filter(pl.col("decision") == Decision.QUARANTINED)
-    faults = quarantined.join(decisions.messages, on="position")
+    counts, faults = published.written.counts, published.written.faults
     by_code = faults.group_by("reason").agg(
         pl.len().alias("num"), pl.col("message").sort_by("position").first()
     )
@@ -79,7 +75,7 @@ def summary_of(
         asked=asked,
         noise=published.report.noise,
         fragile=published.report.fragile,
-        num_changed=published.num_changed,
+        num_changed=published.written.num_changed,
         num_turns_rewritten=published.num_turns_rewritten,
         num_turns_not_aligned=published.num_turns_not_aligned,
         seconds=seconds,
