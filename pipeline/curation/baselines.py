@@ -18,18 +18,10 @@ from pipeline.curation.layout import Decision
 
 MAX_LENGTH_BINS = 20
 RECORDS_PER_LENGTH_BIN = 5
-_WANTED = (
-    "position",
-    "uid",
-    "type",
-    "question_words",
-    "answer_words",
-    "question_rank",
-    "answer_rank",
-    "decision",
-    "reason",
-)
-_RANK = pl.coalesce("question_rank", "answer_rank").alias("rank")
+_OF_FATE = ("decision", "reason")
+_LENGTHS = ("question_words", "answer_words")
+_RANKS = ("question_rank", "answer_rank")
+_RANK = pl.coalesce(_RANKS).alias("rank")
 
 
 class Baseline(StrEnum):
@@ -54,7 +46,7 @@ def is_drawable(table: pl.DataFrame, name: Baseline) -> bool:
     """Returns whether each type has enough records for the rule: `bottom` wants ranked ones."""
     if name is not Baseline.BOTTOM:
         return True
-    able = _able(table).with_columns(_RANK)
+    able = eligible(table.select("type", *_RANKS, *_OF_FATE)).with_columns(_RANK)
     kept = (pl.col("decision") == Decision.KEPT).sum().alias("kept")
     counts = able.group_by("type").agg(kept, pl.col("rank").count().alias("ranked"))
     return counts.filter(pl.col("ranked") < pl.col("kept")).is_empty()
@@ -68,7 +60,7 @@ def baseline_positions(table: pl.DataFrame, name: Baseline, *, seed: int) -> lis
     """
     if not is_drawable(table, name):
         raise ValueError(f"{name}: a type has fewer ranked records than were kept of it")
-    return _drawn(_candidates(_able(table), seed=seed), name)
+    return _drawn(_candidates(table, seed=seed), name)
 
 
 def all_baselines(table: pl.DataFrame, *, seed: int) -> dict[Baseline, list[int]]:
@@ -76,12 +68,8 @@ def all_baselines(table: pl.DataFrame, *, seed: int) -> dict[Baseline, list[int]
 
     Does not depend on the order of the input, but for records with the same content.
     """
-    candidates = _candidates(_able(table), seed=seed)
+    candidates = _candidates(table, seed=seed)
     return {name: _drawn(candidates, name) for name in Baseline if is_drawable(table, name)}
-
-
-def _able(table: pl.DataFrame) -> pl.DataFrame:
-    return eligible(table.select(_WANTED))
 
 
 def _drawn(candidates: pl.DataFrame, name: Baseline) -> list[int]:
@@ -92,19 +80,15 @@ def _drawn(candidates: pl.DataFrame, name: Baseline) -> list[int]:
     return pl.concat(chosen).sort().to_list() if chosen else []
 
 
-def _candidates(rows: pl.DataFrame, *, seed: int) -> pl.DataFrame:
+def _candidates(table: pl.DataFrame, *, seed: int) -> pl.DataFrame:
     """Returns what a rule may look at, in an order that is random but the same for the same seed."""
-    return (
-        rows.select(
-            "position",
-            "type",
-            (pl.col("question_words") + pl.col("answer_words")).alias("words"),
-            _RANK,
-            (pl.col("decision") == Decision.KEPT).alias("is_kept"),
-        )
-        .with_columns(pl.Series("key", _keys(rows["uid"], seed)))
-        .sort("key", "position")
-    )
+    uids = eligible(table.select("uid", *_OF_FATE))["uid"]
+    key = pl.Series("key", _keys(uids, seed))
+    del uids  # memory: of every record
+    rows = eligible(table.select("position", "type", *_LENGTHS, *_RANKS, *_OF_FATE))
+    words = pl.sum_horizontal(_LENGTHS).alias("words")
+    is_kept = (pl.col("decision") == Decision.KEPT).alias("is_kept")
+    return rows.select("position", "type", words, _RANK, is_kept, key).sort("key", "position")
 
 
 def _keys(uids: pl.Series, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":

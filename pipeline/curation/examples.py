@@ -63,9 +63,8 @@ class _Chosen:
 
 def _chosen(decisions: pl.DataFrame, stage: RewardStage, types: Sequence[str]) -> list[_Chosen]:
     rank = f"{stage}_rank"
-    ranked = decisions.filter(pl.col(rank).is_not_null()).select(
-        "type", "position", rank, passed_at(stage).alias("ok")
-    )
+    found = decisions.lazy().filter(pl.col(rank).is_not_null())
+    ranked = found.select("type", "position", rank, passed_at(stage).alias("ok")).collect()
     rows = {name: of_type for (name,), of_type in ranked.partition_by("type", as_dict=True).items()}
     return [one for name in types if name in rows for one in _of_type(rows[name], rank=rank)]
 

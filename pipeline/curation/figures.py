@@ -154,11 +154,13 @@ def scored_by_type(
 
     `ok` = whether the record passed.
     """
-    ranked = decisions.filter(pl.col(f"{stage}_rank").is_not_null()).select(
+    # Lazy: only the columns that are wanted are copied.
+    found = decisions.lazy().filter(pl.col(f"{stage}_rank").is_not_null())
+    ranked = found.select(
         "type",
         pl.col(f"{stage}_reward").cast(pl.Float64).alias("reward"),
         passed_at(stage).alias("ok"),
-    )
+    ).collect()
     rows = {name: of_type for (name,), of_type in ranked.partition_by("type", as_dict=True).items()}
     yield from ((name, rows[name]) for name in types_of(decisions) if name in rows)
 
@@ -229,7 +231,8 @@ def _correlated(table: pl.DataFrame, stage: RewardStage) -> pl.DataFrame:
     reward = pl.col(f"{stage}_reward").cast(pl.Float64)
     methods: tuple[Literal["pearson", "spearman"], ...] = ("pearson", "spearman")
     return (
-        table.filter(pl.col(f"{stage}_reward").is_not_null())
+        table.select("type", f"{stage}_reward", *MEASURES)
+        .filter(pl.col(f"{stage}_reward").is_not_null())
         .group_by("type")
         .agg(
             pl.len().alias("num_records"),
@@ -256,7 +259,7 @@ def kept_by_length(table: pl.DataFrame) -> list[KeptByLength]:
     Counts records that had a chance: all but the quarantined and the text-only that were dropped.
     Leaves out a type whose answers are all of one length.
     """
-    able = eligible(table).select("type", "answer_words", "position", "decision")
+    able = eligible(table.select("type", "answer_words", "position", "decision", "reason"))
     rows = {name: of_type for (name,), of_type in able.partition_by("type", as_dict=True).items()}
     return [
         KeptByLength(type=name, deciles=tuple(_deciles(rows[name])))

@@ -31,8 +31,10 @@ class SetFigures:
 
 def compared_sets(table: pl.DataFrame, *, seed: int) -> dict[str, pl.DataFrame]:
     """Returns the rows of each set: raw, kept, then the baselines that can be drawn."""
+    drawn = all_baselines(table, seed=seed)
+    table = table.drop("uid")
     sets = {RAW: table, KEPT: table.filter(pl.col("decision") == Decision.KEPT)}
-    for name, positions in all_baselines(table, seed=seed).items():
+    for name, positions in drawn.items():
         sets[name.value] = table.filter(pl.col("position").is_in(positions))
     return sets
 
