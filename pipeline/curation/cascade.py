@@ -137,8 +137,9 @@ def decisions_of(
 ) -> Decisions:
     """Returns what becomes of every record.
 
-    `records`: position (0 to n - 1, in order), type and is_text_only. `faults`: position, code and message of those that
-    cannot be used, at stage input. `answer` is of the question stage's survivors.
+    `records`: position (0 to n - 1, in order), type and is_text_only. `faults`: position, code and
+    message of those that cannot be used, at stage input. `answer` is of the question stage's
+    survivors.
     """
     of_stages = ((Stage.INPUT, faults), *zip(_BELOW, (question.faults, answer.faults), strict=True))
     found = pl.concat(

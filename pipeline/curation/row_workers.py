@@ -28,6 +28,7 @@ from pipeline.errors import WorkerError
 
 MIN_INPUT_BYTES = 2**24  # of less the start of the workers takes longer than it saves
 MAX_WORKERS = 4  # then the driver, which splits the files into records, has no time left
+MAX_BYTES_OUT = 2**26  # of records that are with the workers
 _LENGTH_BYTES = 8
 
 ReadRows = Callable[[Iterable[Chunk]], Iterator[RowBatch]]
@@ -68,16 +69,21 @@ def _in_order(
         finally:
             free.put(worker)
 
-    asked = deque[Future[RowBatch]]()
+    asked = deque[tuple[int, Future[RowBatch]]]()
+    bytes_out = 0
     for chunk in chunks:
         if not asked and free.empty():  # they are still starting
             yield batch_of(own.rows(chunk))
             continue
-        asked.append(threads.submit(ask, chunk))
-        if len(asked) > 2 * len(workers):
-            yield asked.popleft().result()
-    while asked:
-        yield asked.popleft().result()
+        num_bytes = sum(len(element.raw) for element in chunk.elements)
+        while asked and (len(asked) >= 2 * len(workers) or bytes_out + num_bytes > MAX_BYTES_OUT):
+            num_read, read = asked.popleft()
+            yield read.result()
+            bytes_out -= num_read
+        asked.append((num_bytes, threads.submit(ask, chunk)))
+        bytes_out += num_bytes
+    for _, read in asked:
+        yield read.result()
 
 
 def _announce(worker: "_Worker", free: "SimpleQueue[_Worker]") -> None:

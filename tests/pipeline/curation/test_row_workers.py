@@ -80,6 +80,23 @@ def test_rows_are_those_that_the_driver_itself_would_read(
 
 
 @pytest.mark.usefixtures("many_cores")
+def test_few_bytes_are_with_the_workers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(row_workers, "MAX_BYTES_OUT", 1)
+    element = RawElement(raw=b"{}", offset=0)
+    num_taken = 0
+
+    def chunks() -> Iterator[Chunk]:
+        nonlocal num_taken
+        for chunk in slowly(Chunk(position=0, file=0, configured_type="auto", elements=[element])):
+            num_taken += 1
+            yield chunk
+
+    with row_readers(rules(tmp_path), num_bytes=1) as read_rows:
+        for num_read, _ in enumerate(read_rows(chunks()), start=1):
+            assert num_taken <= num_read + 1
+
+
+@pytest.mark.usefixtures("many_cores")
 def test_syntax_error_ends_the_scan_and_its_workers(tmp_path: Path):
     config = write_world(tmp_path, records(60))
     raw = tmp_path / "raw.json"
