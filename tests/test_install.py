@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAVY = ("torch", "bentoml", "vllm", "transformers")
+HEAVY = ("torch", "bentoml", "vllm", "transformers", "numpy")
 CLIENTS = "clients.api, clients.connect, clients.rest, clients.rpc"
 
 

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable
 from enum import StrEnum
 
-import numpy as np
 import polars as pl
 
 from pipeline.curation.figures import eligible
@@ -83,7 +82,7 @@ def _drawn(candidates: pl.DataFrame, name: Baseline) -> list[int]:
 def _candidates(table: pl.DataFrame, *, seed: int) -> pl.DataFrame:
     """Returns what a rule may look at, in an order that is random but the same for the same seed."""
     uids = eligible(table.select("uid", *_OF_FATE))["uid"]
-    key = pl.Series("key", _keys(uids, seed))
+    key = _keys(uids, seed).alias("key")
     del uids  # memory: of every record
     rows = eligible(table.select("position", "type", *_LENGTHS, *_RANKS, *_OF_FATE))
     words = pl.sum_horizontal(_LENGTHS).alias("words")
@@ -91,7 +90,7 @@ def _candidates(table: pl.DataFrame, *, seed: int) -> pl.DataFrame:
     return rows.select("position", "type", words, _RANK, is_kept, key).sort("key", "position")
 
 
-def _keys(uids: pl.Series, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":
+def _keys(uids: pl.Series, seed: int) -> pl.Series:
     # `person` keeps the draw independent of selection's tie-break, which hashes the same bytes.
     keyed = hashlib.blake2b(key=seed.to_bytes(8, "little"), digest_size=8, person=b"a2l-baseline")
 
@@ -100,7 +99,7 @@ def _keys(uids: pl.Series, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.uin
         hashed.update(bytes.fromhex(uid))
         return int.from_bytes(hashed.digest(), "big")
 
-    return np.fromiter(map(key, uids), np.uint64, uids.len())
+    return uids.map_elements(key, return_dtype=pl.UInt64)
 
 
 def _random(candidates: pl.DataFrame, num: int) -> pl.DataFrame:
