@@ -1,49 +1,83 @@
 """The base install is the driver: it works without torch, bentoml, vllm and transformers."""
 
-import os
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.contract.scripted_runs import Stub, environ, records, stub, write_records
+
 ROOT = Path(__file__).resolve().parent.parent
-HEAVY = ("torch", "bentoml", "vllm", "transformers", "numpy")
+ABSENT = ("torch", "bentoml", "vllm", "transformers", "numpy")
 CLIENTS = "clients.api, clients.connect, clients.rest, clients.rpc"
+
+
+def ran(*command: object, cwd: Path = ROOT) -> str:
+    """Returns what a command printed that ended well, with nothing of this checkout on its path."""
+    variables = {k: v for k, v in environ().items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        words, cwd=cwd, env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of commands that `pip install .` gives, from the lock of the base install."""
+    venv = tmp_path_factory.mktemp("fresh") / "venv"
+    uv = (sys.executable, "-m", "uv")
+    ran(*uv, "venv", "--python", sys.executable, venv)
+    install = (*uv, "pip", "install", "--python", venv / "bin" / "python")
+    ran(*install, "--require-hashes", "-r", "requirements/driver.lock")
+    ran(*install, "--no-deps", ".")
+    return venv / "bin"
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stub]:
+    with stub(tmp_path_factory.mktemp("stub")) as running:
+        yield running
 
 
 def test_driver_and_clients_import_nothing_heavy():
     code = f"""
 import sys
-sys.modules.update(dict.fromkeys({HEAVY!r}))  # None: importing it raises
+sys.modules.update(dict.fromkeys({ABSENT!r}))  # None: importing it raises
 import {CLIENTS}, pipeline.cli
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    ran(sys.executable, "-c", code)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_fresh_environment_runs_the_command_line(tmp_path: Path):
-    """What `pip install .` gives, from the lock of the base install."""
-    python = tmp_path / "venv" / "bin" / "python"
-    uv = [sys.executable, "-m", "uv"]
-    environ = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+def test_fresh_environment_runs_the_command_line(installed: Path, tmp_path: Path):
+    ran(installed / "python", "-c", f"import {CLIENTS}", cwd=tmp_path)
+    assert "curate" in ran(installed / "a2l", "--help", cwd=tmp_path)
+    listed = ran(sys.executable, "-m", "uv", "pip", "list", "--python", installed / "python")
+    assert not set(ABSENT) & set(listed.split())
 
-    def run(*command: str | Path, cwd: Path = ROOT) -> str:
-        done = subprocess.run(
-            command, cwd=cwd, env=environ, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        return done.stdout
 
-    run(*uv, "venv", "--python", sys.executable, tmp_path / "venv")
-    install = [*uv, "pip", "install", "--python", python]
-    run(*install, "--require-hashes", "-r", "requirements/driver.lock")
-    run(*install, "--no-deps", ".")
-    run(python, "-c", f"import {CLIENTS}", cwd=tmp_path)
-    assert "curate" in run(python.with_name("a2l"), "--help", cwd=tmp_path)
-    installed = run(*uv, "pip", "list", "--python", python).split()
-    assert not set(HEAVY) & set(installed)
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("transport", ["grpc", "rest"])
+def test_fresh_environment_curates(installed: Path, services: Stub, tmp_path: Path, transport: str):
+    """A run and what is made of it, where nothing but the base install is at hand."""
+    run = tmp_path / "run"
+    config = write_records(tmp_path / "world", records(60))
+
+    def a2l(*words: object) -> None:
+        ran(installed / "a2l", *words, cwd=tmp_path)
+
+    services.script()
+    a2l("validate", config, *services.sets(transport))
+    a2l("curate", config, "--run-dir", run, *services.sets(transport))
+    assert json.loads((run / "dataset" / "train.json").read_bytes())
+    a2l("select", run, "--answer-keep", "0.3")
+    a2l("report", run)
+    a2l("explain", run, "0")
+    a2l("export", run, "--baseline", "random")
