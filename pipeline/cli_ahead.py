@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 
 from pipeline.cli_options import AsJson, Budgets, ConfigPath, Seed, Sets, all_sets, connector_within
+from pipeline.cli_output import print_json
 from pipeline.config import api_key, load_config
 from pipeline.curation.ablation import ablate
 from pipeline.curation.ablation_text import ablation_text
@@ -39,7 +39,7 @@ def _preview(
             loaded, size=size, connector=NetworkConnector(), api_key=api_key(), progress=progress
         )
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print(preview_text(found, width=shutil.get_terminal_size().columns))
 
@@ -60,7 +60,7 @@ def _plan(
             loaded, size=sample, connector=NetworkConnector(), api_key=api_key(), progress=progress
         )
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print(plan_text(found))
 
@@ -91,10 +91,6 @@ def _ablate(
             tell=lambda line: typer.echo(line, err=True),
         )
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print(ablation_text(found))
-
-
-def _print_json(value: object) -> None:
-    print(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2).decode())

@@ -4,10 +4,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 
 from pipeline.cli_options import AsJson, RunPath
+from pipeline.cli_output import print_json
 from pipeline.curation.baselines import Baseline
 from pipeline.curation.diff import diff
 from pipeline.curation.diff_text import diff_text
@@ -40,7 +40,7 @@ def _report(
     """Writes the report. Example: `a2l report runs/demo --truth examples/blocks/truth.jsonl`."""
     written = write_report(run, truth=truth)
     if as_json:
-        _print_json(written.figures)
+        print_json(written.figures)
         return
     print(report_text(written.figures))
     print(f"report: {written.page}")
@@ -56,7 +56,7 @@ def _explain(
     """Tells all that is known of one record. Example: `a2l explain runs/demo 17`."""
     explanation = explain(run, uid)
     if as_json:
-        _print_json(explanation)
+        print_json(explanation)
     else:
         print(explanation_text(explanation))
 
@@ -81,7 +81,7 @@ def _export(
     else:
         exported = export_baseline(run, baseline)
     if as_json:
-        _print_json(exported)
+        print_json(exported)
     else:
         print(exported_text(exported))
 
@@ -99,10 +99,6 @@ def _diff(
     """Tells what differs between two finished runs. Example: `a2l diff runs/a runs/b`."""
     found = diff(run_a, run_b, num_examples=examples)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print(diff_text(found))
-
-
-def _print_json(value: object) -> None:
-    print(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2).decode())

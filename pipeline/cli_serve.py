@@ -1,4 +1,4 @@
-"""The verb `a2l serve`."""
+"""The verb `a2l serve`: the three services on this machine."""
 
 import signal
 from pathlib import Path
@@ -10,8 +10,11 @@ import typer
 from pipeline.errors import TerminatedError
 from pipeline.serving import GRPC_PORT, HTTP_PORT, Served, serving
 
+verbs = typer.Typer()
 
-def serve(
+
+@verbs.command("serve")
+def _serve(
     *,
     models: Annotated[
         Path,

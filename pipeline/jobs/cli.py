@@ -17,6 +17,8 @@ jobs = typer.Typer(
     help="Runs trainings, curations and downloads as Jobs on Kubernetes. "
     "Example: a2l jobs submit train-question-reward",
 )
+verbs = typer.Typer()
+verbs.add_typer(jobs)
 
 _Result = TypeVar("_Result")
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+verbs = typer.Typer()
+
 
 class _Kind(StrEnum):
     QUESTION = "question"
@@ -18,14 +20,18 @@ class _Resume(StrEnum):
     AUTO = "auto"
 
 
-def train(
+@verbs.command("train")
+def _train(
     kind: Annotated[_Kind, typer.Argument(help="Which reward model.")],
     config: Annotated[Path, typer.Argument(help="The training's YAML file.")],
     resume: Annotated[
         _Resume, typer.Option(help="auto: go on from the newest snapshot, if there is one.")
     ] = _Resume.NEVER,
 ) -> None:
-    """Trains a reward model on human preferences and writes its checkpoint."""
+    """Trains a reward model on human preferences and writes its checkpoint.
+
+    Example: a2l train question examples/blocks/train-question.yaml
+    """
     # The base install has no torch, and `a2l --help` must not need it.
     from pipeline.training.config import load_training_config  # noqa: PLC0415 - see above
     from pipeline.training.reward import train_reward  # noqa: PLC0415 - see above

@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from tests.pipeline.curation.small_world import records, run, write_world
 
 VERBS = (
     *("validate", "curate", "select", "align"),
-    *("preview", "plan", "ablate", "report", "explain", "export", "diff", "serve"),
+    *("preview", "plan", "ablate", "report", "explain", "export", "diff", "serve", "train"),
 )
 
 
@@ -32,6 +34,22 @@ def test_help_of_each_verb_has_an_example(verb: str):
 def test_unknown_option_exits_2():
     assert called("curate", "a.yaml", "--nope")[0] == 2
     assert called("nope")[0] == 2
+
+
+def test_misspelt_verb_is_told_the_right_one():
+    code, _, err = called("curte")
+    assert code == 2
+    assert "Did you mean 'curate'?" in err
+
+
+def test_verb_imports_what_it_needs_alone():
+    code = """
+import sys
+from pipeline.cli import app
+app(["select", "--help"], standalone_mode=False)
+sys.exit(any(f"pipeline.cli_{name}" in sys.modules for name in ("ahead", "curate", "results")))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_missing_config_exits_2_with_one_line(tmp_path: Path):

@@ -1,0 +1,43 @@
+"""What verbs of `a2l` print: one JSON object, or a run's summary, which ends ill above the quarantine limit."""
+
+import orjson
+from pydantic import BaseModel
+
+from pipeline.curation.summary import Summary, summary_text
+from pipeline.errors import QuarantineError
+
+
+def print_json(found: object) -> None:
+    """Prints what a verb found as one JSON object."""
+    print(orjson.dumps(found, option=orjson.OPT_INDENT_2, default=_plain).decode())
+
+
+def show_summary(summary: Summary, *, as_json: bool) -> None:
+    """Prints a run's summary.
+
+    Raises:
+        QuarantineError: more of its records are quarantined than the limit allows.
+    """
+    if as_json:
+        print_json(summary)
+    else:
+        print(summary_text(summary))
+    limit = summary.quarantine_limit
+    check_quarantine(summary.num_quarantined, of=summary.num_input, limit=limit)
+
+
+def check_quarantine(num_quarantined: int, *, of: int, limit: float) -> None:
+    """Refuses more quarantined records than the limit allows.
+
+    Raises:
+        QuarantineError: the share is above the limit.
+    """
+    if num_quarantined > limit * of:
+        raise QuarantineError(
+            f"{num_quarantined} of {of} records are quarantined; the limit is {limit:g} "
+            f"(run.quarantine_limit)"
+        )
+
+
+def _plain(value: object) -> object:
+    return value.model_dump() if isinstance(value, BaseModel) else str(value)
