@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli_options import AsJson, Budgets, ConfigPath, Seed, Sets, all_sets, connector_within
+from pipeline.cli_options import AsJson, Budgets, ConfigPath, Seed, Sets, all_sets
 from pipeline.cli_output import print_json
 from pipeline.config import api_key, load_config
 from pipeline.curation.ablation import ablate
 from pipeline.curation.ablation_text import ablation_text
-from pipeline.curation.budget import parse_budget
+from pipeline.curation.budget import connector_within, parse_budget
 from pipeline.curation.endpoints import NetworkConnector
 from pipeline.curation.plan import plan
 from pipeline.curation.plan_text import plan_text

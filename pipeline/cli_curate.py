@@ -12,11 +12,10 @@ from pipeline.cli_options import (
     Seed,
     Sets,
     all_sets,
-    connector_within,
 )
 from pipeline.cli_output import check_quarantine, print_json, show_summary
 from pipeline.config import api_key, load_config
-from pipeline.curation.budget import parse_budget
+from pipeline.curation.budget import connector_within, parse_budget
 from pipeline.curation.curate import curate
 from pipeline.curation.endpoints import NetworkConnector
 from pipeline.curation.progress import progress_view

@@ -5,10 +5,6 @@ from typing import Annotated
 
 import typer
 
-from pipeline.curation.budget import Budget, BudgetMeter
-from pipeline.curation.budget_clients import MeteredConnector
-from pipeline.curation.endpoints import Connector, NetworkConnector
-
 ConfigPath = Annotated[Path, typer.Argument(help="The config, a YAML file.")]
 RunPath = Annotated[Path, typer.Argument(help="A run directory.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="a.b=value, over the config.")]
@@ -35,12 +31,3 @@ def all_sets(
     if seed is not None:
         given.append(f"run.seed={seed}")
     return given
-
-
-def connector_within(budget: Budget | None, *, run_dir: Path) -> Connector:
-    """Returns what opens the services of a run; a budget's clock starts here."""
-    connector = NetworkConnector()
-    if budget is None:
-        return connector
-    meter = BudgetMeter(budget, go_on=f"go on with --run-dir {run_dir} --resume always")
-    return MeteredConnector(connector=connector, meter=meter)

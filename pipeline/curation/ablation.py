@@ -35,6 +35,7 @@ from pipeline.curation.layout import RewardStage, RunPaths
 from pipeline.curation.progress import ProgressView
 from pipeline.curation.runs import Resume
 from pipeline.curation.summary import Summary
+from pipeline.curation.uids import with_numbers
 from pipeline.errors import StoreError
 
 FOLDER = "ablations"
@@ -187,7 +188,7 @@ def _rows(paths: RunPaths, found: dict[str, _Ran]) -> list[AblationRow]:
         for name, one in found.items()
     ]
     lengths = pl.lit(0, dtype=pl.Int64)  # a random draw does not look at them
-    table = run.decisions.with_columns(question_words=lengths, answer_words=lengths)
+    table = with_numbers(run.decisions).with_columns(question_words=lengths, answer_words=lengths)
     drawn = baseline_positions(table, Baseline.RANDOM, seed=run.seed)
     random = run.decisions.filter(pl.col("position").is_in(drawn))
     exported = export_baseline(paths.root, Baseline.RANDOM)

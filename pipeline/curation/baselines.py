@@ -6,7 +6,6 @@ random subset reaches 95.7 % of the full set's result, so a selection shows noth
 compared with one. Source: METHOD, "Sobering evidence".
 """
 
-import hashlib
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -14,6 +13,7 @@ import polars as pl
 
 from pipeline.curation.figures import eligible
 from pipeline.curation.layout import Decision
+from pipeline.curation.uids import keyed_hashes
 
 MAX_LENGTH_BINS = 20
 RECORDS_PER_LENGTH_BIN = 5
@@ -65,7 +65,7 @@ def baseline_positions(table: pl.DataFrame, name: Baseline, *, seed: int) -> lis
 def all_baselines(table: pl.DataFrame, *, seed: int) -> dict[Baseline, list[int]]:
     """Returns the positions, ascending, of the records of each baseline that can be drawn.
 
-    Does not depend on the order of the input, but for records with the same content.
+    `table`: decisions, of which uids are numbers, and the lengths of the records' texts. Does not depend on the order of the input, but for records with the same content.
     """
     candidates = _candidates(table, seed=seed)
     return {name: _drawn(candidates, name) for name in Baseline if is_drawable(table, name)}
@@ -82,24 +82,13 @@ def _drawn(candidates: pl.DataFrame, name: Baseline) -> list[int]:
 def _candidates(table: pl.DataFrame, *, seed: int) -> pl.DataFrame:
     """Returns what a rule may look at, in an order that is random but the same for the same seed."""
     uids = eligible(table.select("uid", *_OF_FATE))["uid"]
-    key = _keys(uids, seed).alias("key")
+    # `person` keeps the draw independent of selection's ties.
+    key = keyed_hashes(uids, seed=seed, person=b"a2l-baseline").alias("key")
     del uids  # memory: of every record
     rows = eligible(table.select("position", "type", *_LENGTHS, *_RANKS, *_OF_FATE))
     words = pl.sum_horizontal(_LENGTHS).alias("words")
     is_kept = (pl.col("decision") == Decision.KEPT).alias("is_kept")
     return rows.select("position", "type", words, _RANK, is_kept, key).sort("key", "position")
-
-
-def _keys(uids: pl.Series, seed: int) -> pl.Series:
-    # `person` keeps the draw independent of selection's tie-break, which hashes the same bytes.
-    keyed = hashlib.blake2b(key=seed.to_bytes(8, "little"), digest_size=8, person=b"a2l-baseline")
-
-    def key(uid: str) -> int:
-        hashed = keyed.copy()
-        hashed.update(bytes.fromhex(uid))
-        return int.from_bytes(hashed.digest(), "big")
-
-    return uids.map_elements(key, return_dtype=pl.UInt64)
 
 
 def _random(candidates: pl.DataFrame, num: int) -> pl.DataFrame:

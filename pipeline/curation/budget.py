@@ -9,8 +9,10 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from pipeline.curation.budget_clients import CallCost
+from pipeline.curation.budget_clients import CallCost, MeteredConnector
+from pipeline.curation.endpoints import Connector, NetworkConnector
 from pipeline.errors import BudgetError, ConfigError
 
 SETTLE_S = 0.1  # without a call in flight: what was answered last has reached the store by then
@@ -108,6 +110,15 @@ class BudgetMeter:
         while quiet_s < SETTLE_S:
             await asyncio.sleep(_POLL_S)
             quiet_s = 0.0 if self._in_flight else quiet_s + _POLL_S
+
+
+def connector_within(budget: Budget | None, *, run_dir: Path) -> Connector:
+    """Returns what opens the services of a run; a budget's clock starts here."""
+    connector = NetworkConnector()
+    if budget is None:
+        return connector
+    meter = BudgetMeter(budget, go_on=f"go on with --run-dir {run_dir} --resume always")
+    return MeteredConnector(connector=connector, meter=meter)
 
 
 def _positive(text: str, number: str, *, is_whole: bool) -> float:

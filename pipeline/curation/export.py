@@ -24,7 +24,7 @@ from pipeline.curation.rows import Loaded
 from pipeline.curation.scan import Scan
 from pipeline.curation.set_figures import SetFigures, set_figures
 from pipeline.curation.store import stored_rewards
-from pipeline.curation.uids import as_number
+from pipeline.curation.uids import as_number, with_numbers
 from pipeline.curation.writers import KeptRecord, write_dataset
 from pipeline.errors import RunError
 
@@ -82,7 +82,8 @@ def export_baseline(run_dir: Path, name: Baseline) -> ExportedBaseline:
     table = run.decisions.hstack(lengths)
     if not is_drawable(table, name):
         raise RunError(f"{run_dir}: {name} needs the ranks of more records than the run scored")
-    chosen = table.filter(pl.col("position").is_in(baseline_positions(table, name, seed=run.seed)))
+    drawn = baseline_positions(with_numbers(table), name, seed=run.seed)
+    chosen = table.filter(pl.col("position").is_in(drawn))
     dialect = scan.corpus.dialect
     path = run.paths.baselines / f"{name}.{dialect}"
     records = (

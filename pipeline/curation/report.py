@@ -36,6 +36,7 @@ from pipeline.curation.rewrite_figures import RewriteFigures, choose_turns, rewr
 from pipeline.curation.set_figures import compared_sets, set_figures
 from pipeline.curation.spend import service_paces, stage_times
 from pipeline.curation.truth import TruthTable, read_truth, truth_figures
+from pipeline.curation.uids import with_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -69,13 +70,24 @@ def write_report(
     if known is None:  # memory: a million texts that only a truth is found by
         run = replace(run, decisions=run.decisions.drop("id"))
     texts = read_texts(run.scan(), wanted=frozenset(row.position for row in rows))
-    table = run.decisions.hstack(texts.lengths)
+    table = _beside(run.decisions, texts.lengths)
     rewrites, shown_turns = _rewrites(run, table)
+    table = with_numbers(table)
+    run = replace(run, decisions=table)  # memory: a uid's text is three times as large
     figures = report_figures(table, _findings(run, table, truth=known, rewrites=rewrites))
     cards = example_cards(rows, texts.records, config=run.config.input, truth=known)
     page = render_page(figures, examples=cards, rewrites=shown_turns)
     _write(run, figures, page)
     return WrittenReport(page=run.paths.report, figures=figures)
+
+
+def _beside(decisions: pl.DataFrame, lengths: pl.DataFrame) -> pl.DataFrame:
+    # memory: polars copies the whole of a table whose columns are cut differently at each question.
+    whole, at, cut = lengths.rechunk(), 0, list[pl.DataFrame]()
+    for num_rows in decisions["position"].chunk_lengths():
+        cut.append(whole.slice(at, num_rows))
+        at += num_rows
+    return decisions.hstack(pl.concat(cut, rechunk=False))
 
 
 def _rewrites(

@@ -4,14 +4,12 @@ The quota is exact, ties are broken by a keyed hash of the uid, and the outcome 
 the order of the input.
 """
 
-import hashlib
 from collections.abc import Mapping
 from decimal import Decimal
-from functools import partial
 
 import polars as pl
 
-from pipeline.curation.uids import as_bytes
+from pipeline.curation.uids import keyed_hashes
 
 
 def quota(keep: Decimal, num_scored: int) -> int:
@@ -80,20 +78,8 @@ def _in_order(members: pl.DataFrame, uids: pl.Series, seed: int) -> pl.Series:
     as_before = (pl.col("reward") == pl.col("reward").shift(1)).fill_null(value=False)
     tied = ranked.with_row_index("rank").filter(as_before | as_before.shift(-1, fill_value=False))
     # The ties take the ranks that they have together, each group in the order of its hashes.
-    sorted_ties = (
-        tied.with_columns(uids.gather(tied["at"]))
-        .with_columns(_ties(seed))
-        .sort("reward", "tie", "at", descending=[True, False, False])
+    hashes = keyed_hashes(uids.gather(tied["at"]), seed=seed).alias("tie")
+    sorted_ties = tied.with_columns(hashes).sort(
+        "reward", "tie", "at", descending=[True, False, False]
     )
     return ranked["at"].scatter(tied["rank"], sorted_ties["at"])
-
-
-def _ties(seed: int) -> pl.Expr:
-    """Returns the keyed hash of each uid, ordered as its bytes are."""
-    keyed = partial(hashlib.blake2b, key=seed.to_bytes(8, "little"), digest_size=8)
-
-    def hashed(uids: pl.Series) -> pl.Series:
-        digests = (keyed(as_bytes(uid)).digest() for uid in uids)
-        return pl.Series([int.from_bytes(digest, "big") for digest in digests], dtype=pl.UInt64)
-
-    return pl.col("uid").map_batches(hashed, return_dtype=pl.UInt64).alias("tie")

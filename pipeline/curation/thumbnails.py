@@ -4,12 +4,15 @@ import base64
 import io
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, WebPImagePlugin
 
 MAX_SIDE = 256  # pixels
 MAX_SOURCE_PIXELS = 50_000_000
 QUALITY = 82
 LOSSLESS_SIDE = 128  # pixels
+_FORMAT = (
+    WebPImagePlugin.WebPImageFile.format
+)  # by name alone, Pillow would import every format to save one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,7 @@ def thumbnail(data: bytes) -> Thumbnail | None:
     small.thumbnail((MAX_SIDE, MAX_SIDE))
     buffer = io.BytesIO()
     # Small images are drawings as often as not, and would show the codec's blocks when enlarged.
-    small.save(buffer, "WEBP", quality=QUALITY, lossless=max(small.size) <= LOSSLESS_SIDE)
+    small.save(buffer, _FORMAT, quality=QUALITY, lossless=max(small.size) <= LOSSLESS_SIDE)
     encoded = base64.b64encode(buffer.getvalue()).decode()
     return Thumbnail(
         uri=f"data:image/webp;base64,{encoded}", width=small.width, height=small.height

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from pipeline.curation.baselines import Baseline, baseline_positions, is_drawable
+from pipeline.curation.uids import with_numbers
 from tests.pipeline.curation.tables import decisions_table
 
 SEED = 3
@@ -32,6 +33,7 @@ def run_table(num: int = 400, *, order: int | None = None) -> pl.DataFrame:
         answer_words=pl.Series(words, dtype=pl.Int64),
         num_turns=pl.lit(1, dtype=pl.Int64),
     )
+    table = with_numbers(table)
     return table if order is None else table.sample(fraction=1, shuffle=True, seed=order)
 
 
