@@ -6,11 +6,12 @@ its limit, 4 endpoint, 5 budget reached, 75 checkpointed, 124 a job's time-out,
 """
 
 import logging
+from collections import UserDict
 from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 from typer.main import get_group
 
 from pipeline.errors import PipelineError
@@ -34,19 +35,21 @@ VERBS = {
 """The module of each verb, in the order of the help; its `verbs` holds it."""
 
 
+class _Imported(UserDict[str, Any]):
+    """Commands by verb, of which each is imported when it is looked at."""
+
+    def __getitem__(self, verb: str) -> object:
+        return get_group(import_module(self.data[verb]).verbs).commands[verb]
+
+
 class _Verbs(TyperGroup):
-    """Imports a verb when it is asked for; turns every `PipelineError` into one line and its exit code."""
+    """The verbs; turns every `PipelineError` into one line on stderr and its exit code."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = {name: TyperCommand(name) for name in VERBS}  # what help counts
+        self.commands = _Imported(VERBS)
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> object:  # noqa: ARG002  # pyright: ignore[reportIncompatibleMethodOverride] typer hides its own click
-        if cmd_name not in VERBS:
-            return None
-        return get_group(import_module(VERBS[cmd_name]).verbs).commands[cmd_name]
-
-    def invoke(self, ctx: typer.Context) -> object:  # pyright: ignore[reportIncompatibleMethodOverride] as above
+    def invoke(self, ctx: typer.Context) -> object:  # pyright: ignore[reportIncompatibleMethodOverride] typer hides its own click
         try:
             return super().invoke(ctx)
         except PipelineError as error:

@@ -70,6 +70,7 @@ def test_syntax_error_exits_2_with_file_and_byte(tmp_path: Path):
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 @pytest.mark.parametrize("verb", ["validate", "curate"])
+@pytest.mark.slow  # retries are waited for
 @pytest.mark.timeout(40)
 def test_unreachable_endpoint_exits_4_with_one_line(tmp_path: Path, scheme: str, verb: str):
     config = write_world(tmp_path, records(3))

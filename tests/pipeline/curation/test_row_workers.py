@@ -79,6 +79,8 @@ def test_rows_are_those_that_the_driver_itself_would_read(
     assert many.table.lazy().collect()["code"].drop_nulls().len() == 4
 
 
+@pytest.mark.slow  # tens of MB go through them
+@pytest.mark.timeout(60)
 @pytest.mark.usefixtures("many_cores")
 def test_few_bytes_are_with_the_workers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(row_workers, "MAX_BYTES_OUT", 1)
@@ -122,6 +124,8 @@ def test_small_input_starts_no_process(tmp_path: Path):
         assert workers_of(os.getpid()) == []
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
 def test_workers_end_with_a_driver_that_was_killed(tmp_path: Path):
     words = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as driver:

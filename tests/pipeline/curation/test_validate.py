@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from clients.errors import UnavailableError
 from pipeline.config import load_config
 from pipeline.curation.progress import LineProgress
@@ -53,6 +55,8 @@ class DeafConnector(FakeConnector):
         return Deaf(super().reward(endpoint, kind=kind)._model, Calls())
 
 
+@pytest.mark.slow  # retries are waited for
+@pytest.mark.timeout(40)
 def test_unreachable_endpoint_is_told_beside_the_lint(tmp_path: Path):
     found = validated(write_world(tmp_path, records(3)), connector=DeafConnector())
     assert found.lint.num_records == 3
