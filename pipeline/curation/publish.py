@@ -1,6 +1,7 @@
 """The end of a run: dataset, card, decisions, quarantine, report, and last the manifest."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import polars as pl
@@ -85,7 +86,14 @@ class Publisher:
             StoreError: a write failed.
         """
         self._paths.manifest.unlink(missing_ok=True)
-        write_decisions(self._paths.decisions, decisions.table, of=self._scan.table)
+        with ThreadPoolExecutor(1, thread_name_prefix="decisions") as beside:
+            place, table = self._paths.decisions, decisions.table
+            written = beside.submit(write_decisions, place, table, of=self._scan.table)
+            found = self._write_records(decisions, chosen)
+            written.result()
+        return found
+
+    def _write_records(self, decisions: Decisions, chosen: Mapping[int, Sequence[int]]) -> Written:
         quarantined = decisions.table.filter(pl.col("decision") == Decision.QUARANTINED)
         faults = quarantined.join(decisions.messages, on="position", maintain_order="left")
         self._quarantine.commit()

@@ -69,7 +69,7 @@ class RecordTable:
     def slices(self, *columns: str, num_rows: int) -> Iterator[pl.DataFrame]:
         """Yields columns of all rows in order of position, about `num_rows` at once."""
         held: list[pl.DataFrame] = []
-        table = pq.ParquetFile(self._file, pre_buffer=False)
+        table = self._opened()
         for batch in table.iter_batches(num_rows, columns=list(columns), use_threads=False):
             found = pl.from_arrow(batch)
             assert isinstance(found, pl.DataFrame)
@@ -82,7 +82,7 @@ class RecordTable:
 
     def rows(self, positions: pl.Series) -> Iterator[Row]:
         """Yields the rows at `positions`, which ascend; reads no group of rows without one."""
-        table = pq.ParquetFile(self._file, pre_buffer=False)
+        table = self._opened()
         at = first = 0
         for number in range(table.num_row_groups):
             end = first + table.metadata.row_group(number).num_rows  # positions have no gap
@@ -92,6 +92,31 @@ class RecordTable:
                 assert isinstance(found, pl.DataFrame)
                 yield from _rows_of(found[positions[at:past] - first])
             at, first = past, end
+
+    def _opened(self) -> pq.ParquetFile:
+        return pq.ParquetFile(pa.PythonFile(_OwnPlace(self._file.fileno()), "r"), pre_buffer=False)
+
+
+class _OwnPlace:
+    """An open file read from a place of its own, so that several threads may read it at once."""
+
+    closed = False
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._at = 0
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> None:
+        size = os.fstat(self._descriptor).st_size
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: size}[whence]
+
+    def read(self, num_bytes: int) -> bytes:
+        data = os.pread(self._descriptor, num_bytes, self._at)
+        self._at += len(data)
+        return data
 
 
 def can_be_scored() -> pl.Expr:

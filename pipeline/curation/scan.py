@@ -42,9 +42,12 @@ class Scan:
 
     def num_images(self, positions: pl.Series) -> int:
         """Returns how many images the records at positions have."""
-        wanted = pl.LazyFrame(positions.to_frame("position"))
-        images = self.table.lazy().join(wanted, on="position", how="semi").select("image_sha256")
-        return images.select(pl.col("image_sha256").hash().n_unique()).collect().item()
+        # memory: hashes are 8 bytes each, the texts of a million would stay until the next stage.
+        image = pl.col("image_sha256").hash()
+        images = self.table.lazy().select("position", image).collect(engine="streaming")
+        return images.filter(pl.col("position").is_in(positions.implode()))[
+            "image_sha256"
+        ].n_unique()
 
     def scorable(self, selection: SelectionConfig) -> pl.DataFrame:
         """Returns position, uid (UInt128), stratum and num_answers of the records that are scored."""

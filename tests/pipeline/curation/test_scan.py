@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -51,6 +52,20 @@ def test_chosen_rows_come_in_order_over_many_batches(tmp_path: Path):
     assert [row.position for row in rows(scan, wanted)] == wanted
     assert rows(scan, []) == []
     assert scan.inputs[0]["num_records"] == num_records
+
+
+def test_reads_of_one_table_do_not_disturb_each_other(tmp_path: Path):
+    num_records = 2 * BATCH_ROWS + 5
+    scan = scanned(loaded(tmp_path, [record(n % 50) for n in range(num_records)]))
+    positions = pl.Series("position", range(num_records), dtype=pl.Int64)
+
+    def read(_number: int) -> bool:
+        rows = [row.position for row in scan.table.rows(positions)]
+        slices = pl.concat(scan.table.slices("position", num_rows=BATCH_ROWS))
+        return rows == slices["position"].to_list() == positions.to_list()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(read, range(12)))
 
 
 def test_table_is_used_again_while_the_files_stand(tmp_path: Path):
