@@ -52,10 +52,9 @@ class Run:
         return max(mark.peak_mb for mark in self.outcome.stages if mark.stage in STREAMING_STAGES)
 
     @property
-    def selection_s(self) -> float | None:
-        """What was spent in deciding, None where the driver does not tell."""
-        marks = self.outcome.of(SELECTING)
-        return sum(mark.seconds for mark in marks) if marks else None
+    def selection_s(self) -> float:
+        """What was spent in deciding."""
+        return sum(mark.seconds for mark in self.outcome.of(SELECTING))
 
     def _us_a_record(self, stage: str) -> float:
         mark = self.outcome.of(stage)[-1]
