@@ -24,6 +24,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from clients.wire.schemas import ModelIdentity
+from services.engines import children
 from services.engines.api import ChatMessage, Likelihood, Rollout
 from services.engines.fingerprint import CheckpointHashes, identity_of
 from services.engines.tokenizer import PromptTokenizer
@@ -66,7 +67,9 @@ class VllmEngine:
         try:
             tokenizer = await asyncio.to_thread(PromptTokenizer.load, model_dir)
             hashes = await asyncio.to_thread(CheckpointHashes.of, model_dir)
-            llm = await asyncio.to_thread(_started, model_dir, device=device, dtype=dtype)
+            llm = await children.started(
+                asyncio.to_thread(_started, model_dir, device=device, dtype=dtype)
+            )
         except (OSError, ValueError, RuntimeError) as error:
             raise UnavailableError(f"cannot load {model_dir.name}: {error}") from error
         identity = identity_of(
@@ -164,6 +167,7 @@ class VllmEngine:
 
     async def close(self) -> None:
         """Stops the core; requests still in flight get `SHUTDOWN_TIMEOUT_S`, then fail."""
+        children.interrupt()
         await asyncio.to_thread(self._llm.shutdown, timeout=SHUTDOWN_TIMEOUT_S)
         self._tokenizer.close()
 
@@ -225,4 +229,5 @@ def _started(model_dir: Path, *, device: str, dtype: str) -> AsyncLLM:
         disable_log_stats=True,
         shutdown_timeout=SHUTDOWN_TIMEOUT_S,
     )
-    return AsyncLLM.from_engine_args(arguments)
+    with children.deaf_to_sigterm():
+        return AsyncLLM.from_engine_args(arguments)

@@ -1,4 +1,7 @@
 import asyncio
+import multiprocessing
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -184,3 +187,13 @@ async def test_failures_of_vllm_are_typed(vllm_engine, raised: str, error: type[
     with pytest.raises(error):
         await greedy(engine, TURNS[0])
     tokenizer.close()
+
+
+async def test_core_that_the_supervisor_tells_to_end_still_answers_what_comes(vllm_engine):
+    (core,) = multiprocessing.active_children()
+    assert core.pid is not None
+    os.kill(core.pid, signal.SIGTERM)
+    await asyncio.sleep(0.2)
+    async with asyncio.timeout(30):
+        assert (await greedy(vllm_engine, TURNS[0])).num_completion_tokens > 0
+    assert core.is_alive()

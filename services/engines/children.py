@@ -1,0 +1,58 @@
+"""Child processes that end when their parent says so, and not when its supervisor does.
+
+BentoML's supervisor sends SIGTERM to a service and to the service's children in the same moment
+(bentoml/serving.py 1.4.39: `stop_children=True`). vLLM's core then refuses what this process has accepted
+and not handed over yet (vllm/v1/engine/core.py 0.32.0: `_reject_add_in_shutdown`).
+"""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from collections.abc import Awaitable, Generator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_POLL_S = 0.05
+
+
+@contextmanager
+def deaf_to_sigterm() -> Generator[None]:
+    """Has the processes that this thread starts meanwhile, and theirs, never get SIGTERM.
+
+    They inherit the signal mask; no handler that they install changes it.
+    """
+    resource_tracker.ensure_running()  # it starts with the first process, and unblocks SIGTERM then
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def interrupt() -> None:
+    """Asks the children of this process to end: SIGINT, which vLLM's core takes as it takes SIGTERM."""
+    for child in multiprocessing.active_children():
+        if child.pid is not None:
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(child.pid, signal.SIGINT)
+
+
+async def started(loading: Awaitable[T]) -> T:
+    """Returns what `loading` does, and where it is given up, kills what it starts until it has ended.
+
+    A child that nobody waits for any more would never end by itself.
+    """
+    task = asyncio.ensure_future(loading)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            for child in multiprocessing.active_children():
+                child.kill()
+            await asyncio.wait((task,), timeout=_POLL_S)
+        await asyncio.gather(task, return_exceptions=True)  # nobody else asks what became of it
+        raise
