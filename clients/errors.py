@@ -10,18 +10,35 @@ ClientError(code)
         +-- BadAnswerError   the answer does not fit the schema, or is not of this request
 """
 
+import copy
+from typing import TYPE_CHECKING, Self
+
 from clients.wire.codes import Code
+
+if TYPE_CHECKING:
+    from clients.wire.schemas import ScoreResponse
 
 
 class ClientError(Exception):
-    """Base of all; `retry_after_s` is what the service asked for, 0 where it asked for nothing."""
+    """Base of all; `retry_after_s` is what the service asked for, 0 where it asked for nothing.
+
+    `partial` is of a call for rewards that was answered in part before it failed: an outcome of every
+    item, in order, with an error where there is no reward.
+    """
 
     code: Code = Code.INTERNAL
+    partial: "ScoreResponse | None" = None
 
     def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after_s = retry_after_s
+
+    def with_partial(self, partial: "ScoreResponse | None") -> Self:
+        """Returns this error for one call: those of a broken stream are raised in many."""
+        error = copy.copy(self)
+        error.partial = partial
+        return error
 
 
 class InvalidRequestError(ClientError):

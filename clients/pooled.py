@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from clients.answers import Part, everything, has_no_reward, merged, part_of
 from clients.api import InnerLLMClient, LoadImage, RewardClient
 from clients.concurrency import Shape
+from clients.errors import ClientError
 from clients.pool import Pool
 from clients.wire.schemas import (
     Group,
@@ -27,13 +29,13 @@ class PooledRewardClient:
     async def score(
         self, groups: Sequence[Group], *, timeout_s: float, load: LoadImage | None = None
     ) -> ScoreResponse:
-        """See `RewardClient.score`."""
-
-        async def send(client: RewardClient, left_s: float) -> ScoreResponse:
-            return await client.score(groups, timeout_s=left_s, load=load)
-
+        """See `RewardClient.score`; no attempt asks for what one before was answered."""
+        scoring = _Scoring(groups, load=load, identity=self._pool.model.identity)
         shape = _shape("score", sum(len(group.items) for group in groups))
-        return await self._pool.call(send, shape=shape, timeout_s=timeout_s)
+        try:
+            return await self._pool.call(scoring.send, shape=shape, timeout_s=timeout_s)
+        except ClientError as error:
+            raise error.with_partial(scoring.partial) from error
 
     async def model(self, *, timeout_s: float) -> ModelIdentity:  # noqa: ARG002 - the Protocol's
         """Returns the model of the pool."""
@@ -42,6 +44,41 @@ class PooledRewardClient:
     async def aclose(self) -> None:
         """Ends the pool; the replicas' clients are closed by who made them."""
         self._pool.close()
+
+
+class _Scoring:
+    """One call for rewards, over all its attempts."""
+
+    def __init__(self, groups: Sequence[Group], *, load: LoadImage | None, identity: str) -> None:
+        self._groups = groups
+        self._load = load
+        self._identity = identity
+        self.partial: ScoreResponse | None = None
+
+    async def send(self, client: RewardClient, left_s: float) -> ScoreResponse:
+        """Asks a replica for what none has answered yet, and returns all outcomes."""
+        before = self.partial
+        if before is None:
+            part = everything(self._groups)
+        else:
+            part = part_of(self._groups, before.groups, has_no_reward)
+            if not part.groups:
+                return before
+        try:
+            response = await client.score(part.groups, timeout_s=left_s, load=self._load)
+        except ClientError as error:
+            # Nothing is believed of another model than the pool's.
+            if error.partial is not None and error.partial.model.identity == self._identity:
+                self.partial = _put_in(self.partial, part, error.partial)
+            raise
+        return _put_in(before, part, response)
+
+
+def _put_in(before: ScoreResponse | None, part: Part, response: ScoreResponse) -> ScoreResponse:
+    if before is None:  # the part is everything
+        return response
+    groups = merged(before.groups, part, response.groups)
+    return ScoreResponse(model=response.model, groups=groups)
 
 
 class PooledInnerLLMClient:

@@ -8,12 +8,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
 
+from clients.answers import merged, part_of
 from clients.api import LoadImage
-from clients.errors import BadAnswerError, ImageNeededError
+from clients.errors import BadAnswerError, ClientError, ImageNeededError
 from clients.known_images import KnownImages
 from clients.retry import MAX_INTERNAL_RETRIES
 from clients.wire.codes import Code
-from clients.wire.schemas import Group, GroupRewards, Image, ItemReward, ScoreResponse, Usage
+from clients.wire.schemas import Group, Image, ItemReward, ScoreResponse
 
 Send = Callable[[tuple[Group, ...]], Awaitable[ScoreResponse]]
 
@@ -26,6 +27,7 @@ async def score_groups(
     Images without data come from `load`, off the event loop, once the service turns out to lack them.
 
     Raises:
+        ClientError: what `send` raises; with what was answered before as its `partial`.
         BadAnswerError: the answer has not these groups or items, or is of two models.
     """
     return await _Call(send, tuple(groups), known=known, load=load).answer()
@@ -49,11 +51,14 @@ class _Call:
         response = await self._first(await self._known.missing(self._to_be_had()))
         if not any(item.error for group in response.groups for item in group.items):
             return response
-        answers = list(response.groups)
-        for code, num_times in ((Code.IMAGE_NEEDED, 1), (Code.INTERNAL, MAX_INTERNAL_RETRIES)):
-            for _ in range(num_times):
-                await self._ask_again(answers, code=code, identity=response.model.identity)
-        return ScoreResponse(model=response.model, groups=tuple(answers))
+        whole = response
+        try:
+            for code, num_times in ((Code.IMAGE_NEEDED, 1), (Code.INTERNAL, MAX_INTERNAL_RETRIES)):
+                for _ in range(num_times):
+                    whole = await self._asked_again(whole, code=code)
+        except ClientError as error:
+            raise error.with_partial(whole) from error
+        return whole
 
     async def _first(self, missing: AbstractSet[str]) -> ScoreResponse:
         unsent = missing - self._data.keys()
@@ -84,31 +89,27 @@ class _Call:
                 self._known.learn(group, answer)
         return response
 
-    async def _ask_again(self, answers: list[GroupRewards], *, code: Code, identity: str) -> None:
-        """Asks the same model again, with data, for the items that failed with `code`; replaces their outcomes."""
-        failed = {
-            position: indices
-            for position, answer in enumerate(answers)
-            if (indices := [i for i, item in enumerate(answer.items) if _failed_with(item, code)])
-            and (code is not Code.IMAGE_NEEDED or self._has_data(self._groups[position]))
-        }
-        if not failed:
-            return
-        again = tuple(
-            _part(self._groups[position], indices) for position, indices in failed.items()
+    async def _asked_again(self, whole: ScoreResponse, *, code: Code) -> ScoreResponse:
+        """Asks the same model again, with data, for the items that failed with `code`; returns all outcomes."""
+        part = part_of(
+            self._groups,
+            whole.groups,
+            lambda group, item: (
+                _failed_with(item, code)
+                and (code is not Code.IMAGE_NEEDED or self._has_data(group))
+            ),
         )
-        hashes = {group.image.sha256 for group in again if group.image is not None}
-        response = await self._ask(again, with_data=hashes & self._to_be_had())
-        if response.model.identity != identity:
+        if not part.groups:
+            return whole
+        hashes = {group.image.sha256 for group in part.groups if group.image is not None}
+        response = await self._ask(part.groups, with_data=hashes & self._to_be_had())
+        if response.model.identity != whole.model.identity:
             raise BadAnswerError(
-                f"one call was answered by two models: {identity}, then {response.model.identity}"
+                f"one call was answered by two models: {whole.model.identity}, "
+                f"then {response.model.identity}"
             )
-        for (position, indices), answer in zip(failed.items(), response.groups, strict=True):
-            items = list(answers[position].items)
-            for i, item in zip(indices, answer.items, strict=True):
-                items[i] = item
-            usage = _sum(answers[position].usage, answer.usage)
-            answers[position] = GroupRewards(items=tuple(items), usage=usage)
+        groups = merged(whole.groups, part, response.groups)
+        return ScoreResponse(model=whole.model, groups=groups)
 
     def _to_be_had(self) -> AbstractSet[str]:
         """Returns the images whose data is here or can be loaded."""
@@ -158,15 +159,3 @@ def _needed(groups: Sequence[Group], response: ScoreResponse) -> AbstractSet[str
 
 def _failed_with(item: ItemReward, code: Code) -> bool:
     return item.error is not None and item.error.code == code
-
-
-def _sum(first: Usage, second: Usage) -> Usage:
-    return Usage(
-        prefix_tokens=first.prefix_tokens + second.prefix_tokens,
-        suffix_tokens=first.suffix_tokens + second.suffix_tokens,
-        device_ms=first.device_ms + second.device_ms,
-    )
-
-
-def _part(group: Group, indices: Sequence[int]) -> Group:
-    return Group(image=group.image, items=tuple(group.items[i] for i in indices))

@@ -155,6 +155,15 @@ def answers_of(asks: tuple[Ask, ...], response: ScoreResponse) -> tuple[Answered
     return tuple(_answered(ask, [next(one_by_one) for _ in ask.items], identity) for ask in asks)
 
 
+def rest_of(answered: Answered) -> Ask:
+    """Returns the items of an ask that have no reward."""
+    ask = answered.ask
+    done = {(row.turn, row.candidate) for row in answered.rewards}
+    rest = [pair for pair in zip(ask.slots, ask.items, strict=True) if pair[0] not in done]
+    slots, items = zip(*rest, strict=True)
+    return ask._replace(slots=slots, items=items)
+
+
 def _answered(ask: Ask, outcomes: list[tuple[ItemReward, float]], identity: str) -> Answered:
     rewards: list[RewardRow] = []
     faults: list[Fault] = []

@@ -10,6 +10,7 @@ from typing import Literal, Protocol, TypeVar
 
 from clients.api import InnerLLMClient, LoadImage, RewardClient
 from clients.endpoint import Endpoint
+from clients.errors import ClientError
 from clients.wire.schemas import (
     Group,
     LikelihoodItem,
@@ -148,18 +149,27 @@ async def _metered(
 ) -> R:
     await meter.begin(ends_begun=ends_begun)
     started_s = time.monotonic()
-    cost: CallCost | None = None
+    items: tuple[ItemCost, ...] | None = None
     try:
         response = await call()
-        cost = CallCost(
-            kind=kind,
-            items=tuple(costs(response)),
-            started_s=started_s,
-            ended_s=time.monotonic(),
-        )
-        return response
+        items = tuple(costs(response))
+    except ClientError as error:
+        if error.partial is not None:
+            items = tuple(_partial_costs(error.partial))
+        raise
     finally:
-        meter.end(cost)
+        span = {"started_s": started_s, "ended_s": time.monotonic()}
+        meter.end(None if items is None else CallCost(kind=kind, items=items, **span))
+    return response
+
+
+def _partial_costs(response: ScoreResponse) -> Iterable[ItemCost]:
+    """Yields what was answered before a call failed; the rest is asked for, and counted, again."""
+    for group in response.groups:
+        rewarded = [item for item in group.items if item.reward is not None]
+        for item in rewarded:
+            device_ms = group.usage.device_ms / len(rewarded)
+            yield ItemCost(id=item.id, num_tokens=item.num_tokens, device_ms=device_ms)
 
 
 def _score_costs(response: ScoreResponse) -> Iterable[ItemCost]:

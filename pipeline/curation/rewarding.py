@@ -18,6 +18,7 @@ from pipeline.curation.asking import (
     batches,
     groups_of,
     item_of,
+    rest_of,
 )
 from pipeline.curation.calls import call_bounded, stop_if_unusable
 from pipeline.curation.committing import GroupCommit
@@ -136,12 +137,26 @@ class RewardStageRunner:
                 load=lambda sha256: _bytes_of(images[sha256]),
             )
         except ClientError as error:
+            rest = self._rest(asks, error)
             stop_if_unusable(service.name, error)
-            await self._one_by_one(asks, error)
+            await self._one_by_one(rest, error)
             return
         for answered in answers_of(asks, response):
             self._take(answered)
         await self._commits.if_due()
+
+    def _rest(self, asks: tuple[Ask, ...], error: ClientError) -> tuple[Ask, ...]:
+        """Stores what a failed call was answered, and returns what it was not."""
+        if error.partial is None:
+            return asks
+        rest: list[Ask] = []
+        for answered in answers_of(asks, error.partial):
+            if answered.fault is None:
+                self._take(answered)
+            else:
+                self._store.add(answered.rewards)
+                rest.append(rest_of(answered))
+        return tuple(rest)
 
     async def _one_by_one(self, asks: tuple[Ask, ...], error: ClientError) -> None:
         first, *others = asks

@@ -255,3 +255,23 @@ async def test_rest_of_an_answer_from_another_model_is_never_put_in(code: Code):
 
     with pytest.raises(BadAnswerError, match="two models: i, then j"):
         await score_groups(swapped, [group("a")], known=known)
+
+
+async def test_call_that_fails_after_an_answer_says_what_came():
+    service, known = Service(), KnownImages()
+    await score_groups(service, [group("a")], known=known)
+
+    error = UnavailableError("gone", retry_after_s=2)
+
+    async def breaks(groups: tuple[Group, ...]) -> ScoreResponse:
+        if len(service.sent) == 2:
+            raise error
+        return await service(groups)
+
+    asked = [by_hash("b", "1"), group("a", "2", "3")]
+    with pytest.raises(UnavailableError) as caught:
+        await score_groups(breaks, asked, known=known, load=Files())
+    assert caught.value.partial is not None
+    assert rewards(caught.value.partial) == [[None], [2, 3]]
+    assert (caught.value.message, caught.value.retry_after_s) == ("gone", 2)
+    assert error.partial is None  # other calls raise it too

@@ -1,0 +1,93 @@
+"""A pooled call for rewards asks no replica for what one has answered."""
+
+import pytest
+
+from clients.errors import ClientError, InvalidRequestError, UnavailableError
+from clients.places import Member
+from clients.pool import Pool
+from clients.pooled import PooledRewardClient
+from clients.wire.codes import Code
+from clients.wire.schemas import (
+    ErrorBody,
+    Group,
+    GroupRewards,
+    Item,
+    ItemReward,
+    ModelIdentity,
+    ScoreResponse,
+)
+
+GROUPS = (
+    Group(items=tuple(Item(id=i, questions=("q",)) for i in "012")),
+    Group(items=(Item(id="3", questions=("q",)),)),
+)
+
+
+def model(identity: str = "i") -> ModelIdentity:
+    return ModelIdentity(name="m", kind="k", identity=identity, weights_sha256="w", dtype="float32")
+
+
+class Breaking:
+    """Answers at most `good` items of each call, then fails with the next of `errors`, if any."""
+
+    def __init__(self, errors: list[ClientError], *, good: int, identity: str = "i") -> None:
+        self.errors = errors
+        self.good = good
+        self.identity = identity
+        self.asked: list[list[str]] = []
+
+    async def score(self, groups, *, timeout_s, load=None) -> ScoreResponse:
+        self.asked.append([item.id for group in groups for item in group.items])
+        left = self.good if self.errors else 99
+        rewarded = []
+        for group in groups:
+            rewarded.append(
+                tuple(self.outcome(item, at < left) for at, item in enumerate(group.items))
+            )
+            left -= len(group.items)
+        response = ScoreResponse(
+            model=model(self.identity),
+            groups=tuple(GroupRewards(items=items) for items in rewarded),
+        )
+        if self.errors:
+            error = self.errors.pop(0)
+            error.partial = response
+            raise error
+        return response
+
+    def outcome(self, item: Item, is_good: bool) -> ItemReward:
+        if is_good:
+            return ItemReward(id=item.id, reward=float(item.id))
+        return ItemReward(id=item.id, error=ErrorBody(code=Code.IMAGE_NEEDED, message="x"))
+
+
+def pooled(*replicas: Breaking) -> PooledRewardClient:
+    members = [Member(str(at), one, max_in_flight=4) for at, one in enumerate(replicas)]
+    return PooledRewardClient(Pool(members, model=model(), on_expelled=lambda *_: None))
+
+
+def rewards(response: ScoreResponse | None) -> list[list[float | None]]:
+    assert response is not None
+    return [[item.reward for item in group.items] for group in response.groups]
+
+
+async def test_what_came_before_a_call_failed_is_not_asked_again():
+    replica = Breaking([UnavailableError("gone"), UnavailableError("gone")], good=2)
+    response = await pooled(replica).score(GROUPS, timeout_s=30)
+    assert rewards(response) == [[0, 1, 2], [3]]
+    assert replica.asked == [["0", "1", "2", "3"], ["2", "3"]]
+
+
+async def test_call_that_fails_for_good_says_all_that_came():
+    replica = Breaking([UnavailableError("gone"), InvalidRequestError("no")], good=1)
+    with pytest.raises(InvalidRequestError) as caught:
+        await pooled(replica).score(GROUPS, timeout_s=30)
+    assert rewards(caught.value.partial) == [[0, 1, None], [None]]
+
+
+async def test_nothing_is_believed_of_another_model():
+    liar = Breaking([UnavailableError("gone")], good=3, identity="j")
+    with pytest.raises(ClientError) as caught:
+        await pooled(liar).score(GROUPS, timeout_s=2)
+    assert caught.value.partial is None
+    assert liar.asked == [["0", "1", "2", "3"], ["0", "1", "2", "3"]]
