@@ -1,6 +1,5 @@
 """Curates: the whole of a run, from its config to its manifest. Reads like a table of contents."""
 
-import resource
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -18,6 +17,7 @@ from pipeline.curation.endpoints import Connector, Services, log_event, open_ser
 from pipeline.curation.interrupts import run_async, sigterm_raises
 from pipeline.curation.layout import RewardStage, RunPaths
 from pipeline.curation.lease import held
+from pipeline.curation.memory import peak_rss_bytes
 from pipeline.curation.progress import ProgressView
 from pipeline.curation.publish import Publisher, Written
 from pipeline.curation.rewarding import RewardStageRunner
@@ -190,6 +190,6 @@ def _log_stage(work: Work, stage: str, *, num_records: int, started: float, **co
         stage=stage,
         num_records=num_records,
         seconds=round(time.monotonic() - started, 3),
-        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_rss_bytes=peak_rss_bytes(),
         **counts,
     )
