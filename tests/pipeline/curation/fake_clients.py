@@ -1,6 +1,7 @@
 """Clients without a network: rewards and rewrites that only content decides, and faults on request.
 
 Words in a text ask for faults: `[[item CODE]]` fails its item, `[[call]]` every call it is part of,
+`[[rest]]` every such call after the other items were answered,
 `[[unparsed]]`, `[[long]]`, `[[leak]]` spoil a rewrite, `[[reject]]` prefers the original.
 """
 
@@ -85,6 +86,10 @@ def _texts(item: Item) -> tuple[str, ...]:
     return (*item.questions, item.question or "", item.answer or "")
 
 
+def _is_left(item: Item) -> bool:
+    return any("[[rest]]" in text for text in _texts(item))
+
+
 def reward_of(image_sha256: str, item: Item) -> float:
     digest = hashlib.sha256("\0".join((image_sha256, *_texts(item))).encode()).digest()
     return int.from_bytes(digest[:3], "big") / 2**23 - 1
@@ -111,8 +116,11 @@ class FakeReward:
             )
             for group in groups
         )
-        self._calls.end([item.id for item in items])
-        return ScoreResponse(model=self._model, groups=answers)
+        self._calls.end([item.id for item in items if not _is_left(item)])
+        response = ScoreResponse(model=self._model, groups=answers)
+        if any(_is_left(item) for item in items):
+            raise self._calls.error().with_partial(response)
+        return response
 
     async def _take_image(self, group: Group, load: LoadImage | None) -> None:
         assert group.image is not None
@@ -126,8 +134,9 @@ class FakeReward:
     def _outcome(self, group: Group, item: Item) -> ItemReward:
         assert group.image is not None
         fault = _ITEM_FAULT.search(" ".join(_texts(item)))
-        if fault is not None:
-            return ItemReward(id=item.id, error=ErrorBody(code=fault[1], message="as asked"))
+        code = "image_needed" if _is_left(item) else fault and fault[1]
+        if code is not None:
+            return ItemReward(id=item.id, error=ErrorBody(code=code, message="as asked"))
         return ItemReward(id=item.id, reward=reward_of(group.image.sha256, item), num_tokens=9)
 
     async def model(self, *, timeout_s: float) -> ModelIdentity:

@@ -19,3 +19,15 @@ def quarantine(run_dir: Path) -> dict[int, dict[str, object]]:
     by_position = {line["position"]: line for line in lines}
     assert len(by_position) == len(lines)
     return by_position
+
+
+def stored_keys(run_dir: Path, stage: str) -> set[tuple[str, int, int]]:
+    """Returns uid, turn and candidate of each reward; none is stored twice."""
+    rows = [
+        row
+        for part in (run_dir / "scores" / stage).glob("part-*.parquet")
+        for row in pq.read_table(part).to_pylist()
+    ]
+    keys = [(row["uid"], row["turn"], row["candidate"]) for row in rows]
+    assert len(set(keys)) == len(keys)
+    return set(keys)

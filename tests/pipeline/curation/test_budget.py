@@ -1,17 +1,18 @@
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
+from clients.errors import UnavailableError
 from pipeline.config import load_config
 from pipeline.curation.budget import Budget, BudgetMeter, parse_budget
 from pipeline.curation.budget_clients import MeteredConnector
 from pipeline.curation.curate import curate
 from pipeline.curation.progress import LineProgress
 from pipeline.curation.runs import Resume
-from pipeline.errors import BudgetError, ConfigError
+from pipeline.errors import BudgetError, ConfigError, EndpointError
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector
-from tests.pipeline.curation.small_world import records, run, write_world
+from tests.pipeline.curation.run_files import stored_keys
+from tests.pipeline.curation.small_world import record, records, run, write_world
 
 
 def spend(
@@ -39,15 +40,7 @@ def spend(
 
 
 def stored(run_dir: Path) -> set[tuple[str, int, int]]:
-    rows = [
-        row
-        for stage in ("question", "answer")
-        for part in (run_dir / "scores" / stage).glob("part-*.parquet")
-        for row in pq.read_table(part).to_pylist()
-    ]
-    keys = [(row["uid"], row["turn"], row["candidate"]) for row in rows]
-    assert len(set(keys)) == len(keys)
-    return set(keys)
+    return stored_keys(run_dir, "question") | stored_keys(run_dir, "answer")
 
 
 @pytest.mark.parametrize("num_requests", [1, 4, 9])
@@ -89,6 +82,23 @@ async def test_what_ends_an_answered_call_still_goes_out():
     await meter.begin(ends_begun=True)
     meter.end(None)
     assert meter.num_requests == 2
+
+
+def test_what_a_failed_call_was_answered_is_spent(tmp_path: Path):
+    data = [record(n) for n in range(8)]
+    data[3]["conversations"][0]["value"] = "<image>\nWhat is [[rest]]?"
+    calls = Calls(error=lambda: UnavailableError("gone"))
+    meter = BudgetMeter(Budget(requests=100), go_on="")
+    connector = MeteredConnector(connector=FakeConnector(calls=calls), meter=meter)
+    with pytest.raises(EndpointError):
+        run(
+            write_world(tmp_path, data),
+            tmp_path / "run",
+            connector=connector,
+            sets=("run.canaries=0", "endpoints.question_reward.timeout_s=1"),
+        )
+    assert len(stored(tmp_path / "run")) == 7
+    assert meter.gpu_seconds == pytest.approx(0.008)
 
 
 def test_run_stopped_again_and_again_ends_as_if_it_never_was(tmp_path: Path):

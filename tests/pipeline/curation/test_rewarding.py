@@ -15,7 +15,7 @@ from clients.errors import (
 from pipeline.errors import EndpointError
 from tests.dirty import write_dirty
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector
-from tests.pipeline.curation.run_files import decisions, quarantine
+from tests.pipeline.curation.run_files import decisions, quarantine, stored_keys
 from tests.pipeline.curation.small_world import record, records, run, write_world
 
 ALL = ("selection.question_keep=1", "selection.answer_keep=1")
@@ -74,6 +74,18 @@ def test_one_record_that_fails_its_whole_call_costs_one_record(tmp_path: Path, e
     rows = decisions(tmp_path / "run")
     assert [row["position"] for row in rows if row["decision"] != "kept"] == [5]
     assert rows[5]["reason"] == error.code
+
+
+def test_what_a_failed_call_was_answered_is_stored_and_not_asked_again(tmp_path: Path):
+    data = [record(n, turns=2) for n in range(12)]
+    data[5]["conversations"][3]["value"] = "It is [[rest]]."
+    connector = FakeConnector()
+    run(write_world(tmp_path, data), tmp_path / "run", connector=connector, sets=ALL)
+    rows = decisions(tmp_path / "run")
+    assert [row["position"] for row in rows if row["decision"] != "kept"] == [5]
+    assert (rows[5]["stage"], rows[5]["reason"]) == ("answer", "internal")
+    assert {name: n for name, n in Counter(connector.calls.asked).items() if n > 1} == {}
+    assert len(stored_keys(tmp_path / "run", "answer")) == 12 * 2 - 1
 
 
 def test_turn_without_a_reward_quarantines_its_record(tmp_path: Path):
