@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -16,6 +17,10 @@ for _name in [name for name in os.environ if name.startswith("A2L_")]:
 # A busy machine makes no example wrong; a hanging test is what the timeout is for.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+# A script's shell starts what runs in the background with SIGINT ignored; children would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _IGNORED_WARNINGS = (
     # bentoml 1.4.39 asks pathspec 1.0 for patterns by their old name, at import.

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from pipeline.errors import StoreError
 
 _LEADING_TOKEN = re.compile(rf"\s*{IMAGE_TOKEN}\s*")
 _TRAILING_TOKEN = re.compile(rf"\s*{IMAGE_TOKEN}\s*$")
+
+_MARK = secrets.token_hex(16)  # in front of numbers; no record can hold it
+_MARKED = re.compile(f'"{_MARK}([^"]*)"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +57,12 @@ def write_dataset(
 def record_bytes(kept: KeptRecord) -> bytes:
     """Returns a record as it goes out: its own bytes where nothing was rewritten or chosen.
 
-    A changed record keeps its keys and their order, and every value that did not change.
+    A changed record keeps its keys and their order, every value that did not change, and the spelling
+    of its numbers.
     """
     if not kept.rewrites and not _has_candidates(kept.raw):
         return kept.raw
-    record = json.loads(kept.raw)
+    record = json.loads(kept.raw, parse_int=_marked, parse_float=_marked)
     messages = record["conversations"]
     is_changed = False
     for turn, candidate in enumerate(kept.chosen):
@@ -72,7 +77,12 @@ def record_bytes(kept: KeptRecord) -> bytes:
             is_changed = True
     if not is_changed:
         return kept.raw
-    return json.dumps(record, ensure_ascii=False).encode()
+    return _MARKED.sub(r"\1", json.dumps(record, ensure_ascii=False)).encode()
+
+
+def _marked(number: str) -> str:
+    """Returns a number as a text that is written as it was spelled: `-0` is no integer of Python, `1e400` no float."""
+    return _MARK + number
 
 
 def with_image_token(before: str, question: str) -> str:

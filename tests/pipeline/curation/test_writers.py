@@ -47,6 +47,15 @@ def test_change_touches_nothing_else():
     assert changed == expected
 
 
+def test_numbers_of_a_changed_record_stay_as_they_are_spelled():
+    numbers = "[-0, 0, 1E+2, 1e400, 0.10, -0.0, 9007199254740993, 123456789012345678901234567890]"
+    raw = RAW.replace(b'"x": 1', f'"x": {numbers}'.encode())
+    kept = KeptRecord(raw=raw, chosen=[1, 0], rewrites={1: Turn(question="7", answer="8.5")})
+    data = record_bytes(kept)
+    assert numbers.encode() in data
+    assert [m["value"] for m in json.loads(data)["conversations"]][2:] == ["7", "8.5"]
+
+
 def test_rewrite_is_pair_atomic():
     turn = Turn(question="Neu?", answer="D.")
     kept = KeptRecord(raw=RAW, chosen=[0, 0], rewrites={0: turn})
