@@ -151,9 +151,10 @@ async def _ask(
             notify=work.events.write,
         )
         await _score(work, services, RewardStage.QUESTION, positions=work.scorable())
-        question = work.question()
-        await _score(work, services, RewardStage.ANSWER, positions=question.survivors())
-        decided = work.decide(question)
+        await _score(work, services, RewardStage.ANSWER, positions=work.survivors())
+        decided = (
+            work.decide()
+        )  # anew: the question stage's ranks, kept, would be 20 bytes a record
         assert not any(decided.num_missing.values())  # all were asked for
         await align_kept(work, decided, services)
         return decided, services.models()

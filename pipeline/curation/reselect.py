@@ -50,7 +50,7 @@ def select(
         _check_inputs(scan, manifest)
         with held(paths):
             work = Work.open(paths, config=config, scan=scan, progress=progress)
-            decided = work.decide(work.question())
+            decided = work.decide()
             _refuse_missing(work, decided, keeps)
             begin(paths, config)
             work.events.write("select_started", **{name: str(keep) for name, keep in keeps.items()})
@@ -82,7 +82,7 @@ def align(
         _check_inputs(scan, manifest)
         with held(paths):
             work = Work.open(paths, config=config, scan=scan, progress=progress)
-            decided = work.decide(work.question())
+            decided = work.decide()
             _refuse_missing(work, decided, {})
             models = _models(manifest) | run_async(
                 _align(work, decided, connector=connector, api_key=api_key)

@@ -86,29 +86,33 @@ class Work:
         """Returns the positions of the records that are scored, ascending."""
         return self.scan.scorable_positions()
 
-    def question(self) -> StageOutcome:
-        """Returns the outcome of the question stage, from stored rewards alone."""
+    def survivors(self) -> pl.Series:
+        """Returns the positions of the records that pass the question stage, ascending."""
         self.progress.start("select", total=None)
-        slots = self.rewards[RewardStage.QUESTION].rewards()
-        records = self.scan.scorable(self.config.selection)
-        found = question_outcome(records, self._scored(RewardStage.QUESTION, slots))
+        found = self._question()
         self.progress.advance(found.table.height)
         self.progress.finish()
-        return found
+        return found.survivors()
+
+    def _question(self) -> StageOutcome:
+        slots = self.rewards[RewardStage.QUESTION].rewards()
+        records = self.scan.scorable(self.config.selection)
+        return question_outcome(records, self._scored(RewardStage.QUESTION, slots))
 
     def rows(self, positions: pl.Series) -> Iterator[Row]:
         """Yields the rows at positions, which ascend."""
         return self.scan.table.rows(positions)
 
-    def decide(self, question: StageOutcome) -> Decided:
+    def decide(self) -> Decided:
         """Returns what becomes of every record, from stored rewards alone."""
         self.progress.start("select", total=None)
-        decided = self._decided(question)
+        decided = self._decided()
         self.progress.advance(decided.decisions.table.height)
         self.progress.finish()
         return decided
 
-    def _decided(self, question: StageOutcome) -> Decided:
+    def _decided(self) -> Decided:
+        question = self._question()
         slots = self.rewards[RewardStage.ANSWER].rewards()
         survivors = self.scan.scorable(self.config.selection).join(
             question.survivors().to_frame(), on="position", how="semi"
