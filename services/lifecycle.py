@@ -222,14 +222,13 @@ class Runtime(Generic[C]):
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            loaded = await self._load_core(parts)
+            self._loaded = loaded = await self._load_core(parts)  # to be closed, whatever comes
             await loaded.core.warm_up()
         # A load can fail in any library; the process then says so and reports itself dead.
         except Exception:
             self._phase = Phase.FAILED
             logger.exception("%s: the model did not load; this service cannot answer", self.kind)
             return
-        self._loaded = loaded
         if self._phase is Phase.LOADING:
             self._phase = Phase.READY
             await surface.set_serving(is_serving=True)

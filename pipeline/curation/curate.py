@@ -152,9 +152,8 @@ async def _ask(
         )
         await _score(work, services, RewardStage.QUESTION, positions=work.scorable())
         await _score(work, services, RewardStage.ANSWER, positions=work.survivors())
-        decided = (
-            work.decide()
-        )  # anew: the question stage's ranks, kept, would be 20 bytes a record
+        # Anew: the question stage's ranks, held meanwhile, would be 20 bytes a record.
+        decided = work.decide()
         assert not any(decided.num_missing.values())  # all were asked for
         await align_kept(work, decided, services)
         return decided, services.models()

@@ -159,10 +159,9 @@ class RewardStageRunner:
         return tuple(rest)
 
     async def _one_by_one(self, asks: tuple[Ask, ...], error: ClientError) -> None:
-        first, *others = asks
-        if not others:
+        if len(asks) == 1:
             fault = Fault(code=error.code, message=error.message)
-            self._take(Answered(ask=first, rewards=(), fault=fault))
+            self._take(Answered(ask=asks[0], rewards=(), fault=fault))
             return
         for ask in asks:
             await self._call((ask,))

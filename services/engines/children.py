@@ -50,9 +50,11 @@ async def started(loading: Awaitable[T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        while not task.done():
+        while True:
             for child in multiprocessing.active_children():
                 child.kill()
+            if task.done():
+                break
             await asyncio.wait((task,), timeout=_POLL_S)
         await asyncio.gather(task, return_exceptions=True)  # nobody else asks what became of it
         raise

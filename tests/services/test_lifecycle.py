@@ -23,9 +23,10 @@ from clients.wire.schemas import ScoreRequest
 from pipeline.serving import TARGETS
 from services import question_reward
 from services.errors import InternalError, UnavailableError
-from services.lifecycle import Runtime, listening_hosts
+from services.lifecycle import Loaded, Runtime, listening_hosts
 from services.loading import load_question_reward
 from services.rpc_reward import question_servicers
+from services.scoring import ScoreCore
 from services.settings import SettingsError
 from tests.contract.servers import ROOT, Server, server, until_accepted
 from tests.contract.wire_values import question_group, rewards
@@ -57,6 +58,23 @@ async def test_service_is_ready_only_after_the_model_answered():
         await made.stop()
     with pytest.raises(UnavailableError):
         _ = made.started
+
+
+async def test_core_is_closed_where_the_service_stops_before_it_has_answered():
+    loaded: list[Loaded[ScoreCore]] = []
+
+    async def load(parts):
+        loaded.append(await load_question_reward(parts))
+        mock.patch.object(loaded[0].core, "warm_up", asyncio.Event().wait).start()
+        return loaded[0]
+
+    made = runtime(load)
+    with mock.patch.dict(os.environ, FAKE):
+        await made.start()
+    await until(lambda: bool(loaded))
+    assert loaded[0].core.is_running
+    await made.stop()
+    assert not loaded[0].core.is_running
 
 
 @pytest.mark.parametrize("fault", [InternalError("no"), RuntimeError("no"), ImportError("no")])

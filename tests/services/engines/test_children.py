@@ -42,6 +42,23 @@ async def test_load_that_goes_well_keeps_its_children():
     child.join()
 
 
+async def test_load_given_up_as_it_ends_leaves_no_child_behind():
+    born: list[multiprocessing.process.BaseProcess] = []
+    is_born = asyncio.Event()
+
+    async def load() -> None:
+        born.append(sleeping())
+        is_born.set()
+
+    loading = asyncio.create_task(children.started(load()))
+    await is_born.wait()
+    loading.cancel()  # who waits for the load has not been told of its end
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    born[0].join(5)
+    assert born[0].exitcode == -signal.SIGKILL
+
+
 async def test_load_that_is_given_up_leaves_no_child_behind():
     pids: list[int] = []
 
