@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,16 +117,29 @@ def wait_ready(running: Server, *, timeout_s: float) -> None:
     raise AssertionError(f"{running.kind} is not ready:\n{running.log.read_text()[-3000:]}")
 
 
+async def items_inside(running: Server) -> float:
+    """Returns how many items are accepted and not answered yet, as its metrics say."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        text = (await http.get(f"{running.url('rest')}/metrics")).text
+    found = re.search(r"^a2l_queue_items (\S+)$", text, re.MULTILINE)
+    return float(found.group(1)) if found else 0.0
+
+
 async def until_accepted(running: Server, num_items: int) -> None:
-    """Waits until that many items are accepted and not answered yet, as its metrics say."""
-    async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(20):
+    """Waits until that many items are inside at once."""
+    async with asyncio.timeout(20):
         while True:
-            text = (await http.get(f"{running.url('rest')}/metrics")).text
-            found = [
-                float(line.split()[1])
-                for line in text.splitlines()
-                if line.startswith("a2l_queue_items ")
-            ]
-            if found and found[0] >= num_items:
+            if await items_inside(running) >= num_items:
                 return
             await asyncio.sleep(0.02)
+
+
+async def until_received(
+    running: Server, calls: Sequence[asyncio.Future[bool]], *, items_each: int
+) -> float:
+    """Waits until each call is answered or accepted, and returns how many items are inside then."""
+    while True:
+        answered = sum(call.done() for call in calls)  # before we look: none is counted twice
+        inside = await items_inside(running)
+        if answered + inside / items_each >= len(calls):
+            return inside

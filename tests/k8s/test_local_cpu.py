@@ -4,7 +4,6 @@ preStop's sleep is counted and not slept: nobody routes to a process of this tes
 """
 
 import asyncio
-import re
 import signal
 import time
 from collections.abc import Awaitable, Iterator
@@ -18,7 +17,7 @@ from clients.api import InnerLLMClient, RewardClient
 from clients.connect import connect_inner_llm, connect_reward
 from clients.errors import UnauthenticatedError
 from clients.wire.schemas import Group, RewriteItem
-from tests.contract.servers import ROOT, Server, Transport
+from tests.contract.servers import ROOT, Server, Transport, until_received
 from tests.contract.wire_values import answer_item, question_group, square
 from tests.k8s.folders import overlay
 from tests.k8s.local_pod import Container, container_of, running, runtime_log, write_bento_source
@@ -121,7 +120,7 @@ async def check_drain(
         inside = 0.0
         for wave in range(20):  # a fast engine may have answered all before we look
             calls += send(server.kind, clients, wave)
-            inside = await until_received(server, calls)
+            inside = await until_received(server, calls, items_each=items_of(server.kind))
             if inside:
                 break
     assert inside, "nothing was in flight"
@@ -146,20 +145,3 @@ def send(
 
 def items_of(kind: str) -> int:
     return 1 if kind == "inner-llm" else NUM_ITEMS
-
-
-async def until_received(server: Server, calls: list[asyncio.Future[bool]]) -> float:
-    """Waits until each call is answered or accepted, and tells how many items are inside then."""
-    while True:
-        answered = sum(call.done() for call in calls)  # before we look: none is counted twice
-        inside = await items_inside(server)
-        if answered + inside / items_of(server.kind) >= len(calls):
-            return inside
-
-
-async def items_inside(server: Server) -> float:
-    """How many items are accepted and not answered yet, as its metrics say."""
-    async with httpx.AsyncClient(trust_env=False) as http:
-        text = (await http.get(f"{server.url('rest')}/metrics")).text
-    found = re.search(r"^a2l_queue_items (\S+)$", text, re.MULTILINE)
-    return float(found.group(1)) if found else 0.0
