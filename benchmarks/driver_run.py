@@ -18,9 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it s
 from pipeline.config import load_config
 from pipeline.curation.curate import curate
 from pipeline.curation.endpoints import NetworkConnector
+from pipeline.curation.memory import peak_rss_bytes
 from pipeline.curation.runs import Resume
 
-_PROCESS = Path("/proc/self")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # Source: Linux, Documentation/filesystems/proc.rst, clear_refs
 
 
@@ -69,7 +70,7 @@ class StageMarks:
     def start(self, stage: str, *, total: int | None) -> None:  # noqa: ARG002  (the Protocol's)
         """Begins a stage, and its peak anew."""
         self.look()
-        (_PROCESS / "clear_refs").write_text(_RESET_PEAK, encoding="ascii")
+        _CLEAR_REFS.write_text(_RESET_PEAK, encoding="ascii")
         cpu_s = -time.process_time()  # completed at the end
         self.marks.append(StageMark(stage=stage, began_s=self._now(), cpu_s=cpu_s))
 
@@ -78,7 +79,7 @@ class StageMarks:
         if not self.marks[-1].num_records:
             # What the stage before had is still going back to the system when a stage begins.
             self.look()
-            (_PROCESS / "clear_refs").write_text(_RESET_PEAK, encoding="ascii")
+            _CLEAR_REFS.write_text(_RESET_PEAK, encoding="ascii")
         self.marks[-1].num_records += num_done
 
     def finish(self) -> None:
@@ -99,9 +100,7 @@ class StageMarks:
 
 def peak_memory_mb() -> float:
     """Returns the high-water mark of this process's resident memory."""
-    status = (_PROCESS / "status").read_text(encoding="ascii")
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024 / 1e6
+    return peak_rss_bytes() / 1e6
 
 
 def run(config: Path, run_dir: Path) -> Outcome:
