@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clients.wire import align2llava_pb2 as pb
+from tests.contract.noting_driver import name_of
 from tests.contract.scripted_answers import (
     draw,
     identity,
@@ -118,10 +119,14 @@ class Core:
             name = "good" if fault is None else fault.value
             file.write(f"{name} {replica.kind} {replica.number} {' '.join(keys)}\n")
 
-    def answered(self, replica: Replica, reply: Reply) -> None:
-        """Notes an answer that goes out now; kills the process that shall not see it."""
+    def answered(self, replica: Replica, reply: Reply, *, message: bytes | None = None) -> None:
+        """Notes an answer that goes out now; kills the process that shall not see it.
+
+        `message` is what a client of gRPC notes when the answer comes.
+        """
+        name = "" if message is None else name_of(message)
         with self.log.open("a") as file:
-            file.writelines(f"{key} {replica.kind} {replica.number}\n" for key in reply.keys)
+            file.writelines(f"{key} {replica.kind} {replica.number} {name}\n" for key in reply.keys)
         kill = self.kill
         if kill is None or kill.kind not in ("", replica.kind):
             return

@@ -1,6 +1,6 @@
 """The scripted services over gRPC, behind a relay that can reset one connection, as a broken network would.
 
-What was answered on a connection is let through before it is reset; nothing is answered after.
+Answers that are on their way are lost with it: what came, only the client knows.
 """
 
 import asyncio
@@ -37,44 +37,11 @@ _STATUS = {
 
 
 @dataclass(slots=True, kw_only=True)
-class _Line:
-    """One relayed connection."""
-
-    writers: Sequence[asyncio.StreamWriter]
-    num_leaving: int = 0  # answers on their way out
-    is_doomed: bool = False
-    is_quiet: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def leave(self) -> None:
-        self.num_leaving += 1
-        self.is_quiet.clear()
-
-    def left(self) -> None:
-        self.num_leaving -= 1
-        if not self.num_leaving:
-            self.is_quiet.set()
-
-    async def check(self) -> None:
-        if self.is_doomed:
-            await asyncio.Event().wait()  # until the connection is gone
-
-    async def reset(self) -> None:
-        self.is_doomed = True
-        if self.num_leaving:
-            await self.is_quiet.wait()
-        await asyncio.sleep(0.03)
-        for writer in self.writers:
-            linger = struct.pack("ii", 1, 0)
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            writer.transport.abort()
-
-
-@dataclass(slots=True, kw_only=True)
 class _Relay:
-    """Carries bytes between clients and the server behind it."""
+    """Carries bytes between clients and the server behind it; `lines` by what gRPC calls the peer."""
 
     target: int
-    lines: dict[str, _Line] = field(default_factory=dict)
+    lines: dict[str, Sequence[asyncio.StreamWriter]] = field(default_factory=dict)
 
     async def start(self) -> int:
         server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
@@ -82,9 +49,14 @@ class _Relay:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self.target)
-        name = f"ipv4:127.0.0.1:{back.get_extra_info('sockname')[1]}"
-        self.lines[name] = _Line(writers=(writer, back))
+        self.lines[f"ipv4:127.0.0.1:{back.get_extra_info('sockname')[1]}"] = (writer, back)
         await asyncio.gather(_pump(reader, back), _pump(there, writer))
+
+    def reset(self, peer: str) -> None:
+        for writer in self.lines[peer]:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -133,11 +105,10 @@ class GrpcServer:
         return self._core.model(self._replica).SerializeToString()
 
     async def _unary(self, request: Any, context: Context) -> bytes:
-        line = await self._line(context)
         reply = await self._core.reply(self._replica, request)
         if reply.fault is Kind.RESET:
-            await line.reset()
-        await line.check()
+            self._relay.reset(context.peer())
+            await _gone()
         if reply.fault in _STATUS:
             status, code = _STATUS[reply.fault]
             trailers = [(CODE_TRAILER, code)]
@@ -150,44 +121,30 @@ class GrpcServer:
         if reply.fault is Kind.SLOW_BODY:
             await context.send_initial_metadata(())
             await asyncio.sleep(0.15)
-            await line.check()
-        self._leave(line, reply)
-        context.add_done_callback(lambda _: line.left())
+        self._core.answered(self._replica, reply, message=data)
         return data
 
     async def _stream(
         self, requests: AsyncIterator[pb.ScoreStreamRequest], context: Context
     ) -> AsyncIterator[bytes]:
         self._core.num_streams += 1
-        line = await self._line(context)
         stream = _Stream(core=self._core, replica=self._replica)
         reading = asyncio.create_task(stream.read(requests))
         try:
             while (answer := await stream.answers.get()) is not None:
                 request_id, reply = answer
                 if reply.fault is Kind.RESET:
-                    await line.reset()
-                await line.check()
-                is_good = reply.fault is not Kind.HALF and _fault_in_stream(reply) is None
-                if is_good:
-                    self._leave(line, reply)
-                yield _in_stream(request_id, reply)
-                if is_good:
-                    line.left()
+                    self._relay.reset(context.peer())
+                    await _gone()
+                data = _in_stream(request_id, reply)
+                if reply.fault is not Kind.HALF and _fault_in_stream(reply) is None:
+                    self._core.answered(self._replica, reply, message=data)
+                yield data
                 if reply.fault is Kind.HALF:
                     return  # nothing can follow half a message
         finally:
             for task in (reading, *stream.tasks):
                 task.cancel()
-
-    async def _line(self, context: Context) -> _Line:
-        line = self._relay.lines[context.peer()]
-        await line.check()
-        return line
-
-    def _leave(self, line: _Line, reply: Reply) -> None:
-        line.leave()
-        self._core.answered(self._replica, reply)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -211,6 +168,11 @@ class _Stream:
     async def _answer(self, request: pb.ScoreStreamRequest) -> None:
         reply = await self.core.reply(self.replica, request.request)
         await self.answers.put((request.request_id, reply))
+
+
+async def _gone() -> None:
+    """Never returns: the call ends with its connection."""
+    await asyncio.Event().wait()
 
 
 def _fault_in_stream(reply: Reply) -> pb.Error | None:

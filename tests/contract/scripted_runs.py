@@ -23,6 +23,7 @@ from tests.contract.servers import ROOT
 from tests.pipeline.curation.small_world import record, write_world
 
 DRIVER = (sys.executable, "-c", "from pipeline.cli import app; app()")
+NOTING_DRIVER = (sys.executable, str(Path(__file__).with_name("noting_driver.py")))
 SECTIONS = {
     "question-reward": "question_reward",
     "answer-reward": "answer_reward",
@@ -76,6 +77,19 @@ class Stub:
     def answered(self) -> list[str]:
         """Returns the keys of all items that were answered well, in order."""
         return [line.split()[0] for line in self.log.read_text().splitlines()]
+
+    def came(self, notes: Path) -> Counter[str]:
+        """Returns how often the answer to each item came to the driver of these notes.
+
+        Over REST nothing else is on a connection that breaks: there all that was answered came.
+        """
+        num_noted = Counter(notes.read_text().splitlines() if notes.exists() else ())
+        answers = [line.split(" ") for line in self.log.read_text().splitlines()]
+        came: Counter[str] = Counter()
+        for key, name in {(key, name) for key, _, _, name in answers if name}:
+            came[key] += num_noted[name]
+        came.update(key for key, _, _, name in answers if not name)
+        return +came
 
     def sets(self, transport: str, *, num_replicas: int = 1) -> list[str]:
         """Returns the `--set` options that point a config at these services."""
@@ -139,7 +153,12 @@ def write_records(folder: Path, data: Sequence[object]) -> Path:
 
 def command(config: Path, run: Path, *, resume: str = "never") -> list[str]:
     words = ["curate", str(config), "--run-dir", str(run), "--resume", resume, "--json"]
-    return [*DRIVER, *words]
+    return [*NOTING_DRIVER, str(notes_of(run)), *words]
+
+
+def notes_of(run: Path) -> Path:
+    """Returns where the drivers of a run note what comes to them."""
+    return run.with_name(f"{run.name}.notes")
 
 
 def a2l(words: Sequence[str], *, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,6 @@ never asked again, and nothing that failed is taken for an answer.
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests.contract.scripted_runs import (
     command,
     curated,
     finished,
+    notes_of,
     records,
     stored_keys,
     stored_scores,
@@ -57,7 +57,7 @@ def undisturbed(services: Stub, config: Path, tmp_path_factory: pytest.TempPathF
 
 
 def assert_asked_once(services: Stub, run: Path, config: Path) -> None:
-    counts = Counter(services.answered())
+    counts = services.came(notes_of(run))
     assert {key: n for key, n in counts.items() if n > 1} == {}
     assert set(counts) == stored_keys(run, config)
 
