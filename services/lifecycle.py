@@ -233,10 +233,12 @@ class Runtime(Generic[C]):
             self._phase = Phase.READY
             await surface.set_serving(is_serving=True)
         identity = loaded.core.identity
+        elapsed_s = loop.time() - began
+        parts.metrics.load_seconds.set(elapsed_s)
         logger.info(
             "%s: ready after %.1f s; model %s, identity %s, gRPC port %d",
             self.kind,
-            loop.time() - began,
+            elapsed_s,
             identity.name,
             identity.identity,
             self.started.grpc_port,

@@ -2,6 +2,10 @@
 
 Served by BentoML at `/metrics`. Made at start and not at import: BentoML tells
 `prometheus_client` its directory only after it has imported the services.
+
+`prometheus_client` keeps a file for each type of instrument and each way to sum gauges, and a reader
+of `/metrics` that finds one still empty fails. So all that BentoML's own instruments use have one of ours,
+made before anything is served.
 """
 
 from dataclasses import dataclass
@@ -27,6 +31,7 @@ class Metrics:
     requests: "Counter"
     item_errors: "Counter"
     queue_items: "Gauge"
+    load_seconds: "Gauge"
     request_seconds: "Histogram"
     batch_items: "Histogram"
     wait_seconds: "Histogram"
@@ -63,6 +68,11 @@ def metrics() -> Metrics:
             "a2l_queue_items",
             "Items accepted and not answered yet.",
             multiprocess_mode="livesum",
+        ),
+        load_seconds=Gauge(
+            "a2l_load_seconds",
+            "Time a process took to load its model and warm it up; 0 until then.",
+            multiprocess_mode="all",
         ),
         request_seconds=Histogram(
             "a2l_request_seconds",
