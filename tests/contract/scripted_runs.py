@@ -153,11 +153,11 @@ def write_records(folder: Path, data: Sequence[object]) -> Path:
 
 def command(config: Path, run: Path, *, resume: str = "never") -> list[str]:
     words = ["curate", str(config), "--run-dir", str(run), "--resume", resume, "--json"]
-    return [*NOTING_DRIVER, str(notes_of(run)), *words]
+    return [*DRIVER, *words]
 
 
 def notes_of(run: Path) -> Path:
-    """Returns where the drivers of a run note what comes to them."""
+    """Returns where the drivers of a run note what comes to them, see `noting_driver`."""
     return run.with_name(f"{run.name}.notes")
 
 
@@ -177,8 +177,9 @@ def a2l(words: Sequence[str], *, timeout_s: float = 120) -> subprocess.Completed
 def curated(
     config: Path, run: Path, sets: Sequence[str], *, resume: str = "never"
 ) -> dict[str, object]:
-    """Returns the summary of a run that ended well."""
-    done = a2l([*command(config, run, resume=resume), *sets])
+    """Returns the summary of a run that ended well; its driver notes what comes."""
+    words = command(config, run, resume=resume)[len(DRIVER) :]
+    done = a2l([*NOTING_DRIVER, str(notes_of(run)), *words, *sets])
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 
