@@ -76,7 +76,7 @@ def measure_cpu(report: Report, *, is_quick: bool, num_threads: int) -> None:
     """Measures the blocks checkpoint and the middle model in float32, vLLM beside them."""
     keep_freed_memory()  # as the engine does when it loads; vLLM's process gets the same
     quick = Plan(candidates=(1, 8), num_groups=1, num_rounds=2)
-    full = Plan(candidates=(*CANDIDATES, PAPER_CANDIDATES), num_groups=2, num_rounds=2)
+    full = Plan(candidates=(*CANDIDATES, PAPER_CANDIDATES), num_groups=2, num_rounds=4)
     for shape in (blocks_shape(), mid_shape()):
         small = Plan(candidates=full.candidates, num_groups=16, num_rounds=5)
         plan = quick if is_quick else (small if shape.name == "blocks" else full)

@@ -1,7 +1,7 @@
 """Attention over token trees: what every way to compute it offers, and two ways in one piece.
 
-All ways compute the same: a place attends to its own row up to itself. The third way, in parts, is
-`cascade.py`; `kernels.py` chooses. Shapes: T places, Q queries, R rows, H heads, K key-value heads,
+All ways compute the same: a place attends to its own row up to itself. Two more ways, in parts, are
+`blocks.py` and `cascade.py`; `kernels.py` chooses. Shapes: T places, Q queries, R rows, H heads, K key-value heads,
 D head size.
 """
 

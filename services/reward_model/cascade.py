@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from services.reward_model.attention import Heads, TreePlan, plan_of
-from services.reward_model.tree import Ints, Tree
+from services.reward_model.tree import Ints, Tree, segments_of
 
 # Below the image, a level of branching costs a pass over all layers; so few tokens are cheaper twice.
 CASCADE_MIN_SHARED = 16
@@ -40,11 +40,11 @@ class CascadeAttention:
     """Cascade attention on a kernel that takes sequences of different lengths."""
 
     name = "a2l_cascade"
+    joins_trees = True
     min_shared = CASCADE_MIN_SHARED
 
-    def __init__(self, varlen: Varlen, *, joins_trees: bool) -> None:
+    def __init__(self, varlen: Varlen) -> None:
         self._varlen = varlen
-        self.joins_trees = joins_trees
 
     def plan(self, tree: Tree, *, device: torch.device) -> TreePlan:
         """Returns how a tree's places attend."""
@@ -58,7 +58,8 @@ class CascadeAttention:
 
 def spans_of(tree: Tree, *, device: torch.device) -> tuple[Span, ...]:
     """Returns the passes of a tree: every segment on itself, then all below on each level's segments."""
-    starts_S, ends_S, levels_S = _segments(tree)
+    starts_S, ends_S, below_S = segments_of(tree)
+    levels_S = _levels(starts_S, below_S)
     bounds = torch.from_numpy(np.append(starts_S, tree.num_tokens).astype(np.int32)).to(device)
     longest = int((ends_S - starts_S).max())
     own = Span(
@@ -70,7 +71,6 @@ def spans_of(tree: Tree, *, device: torch.device) -> tuple[Span, ...]:
         max_keys=longest,
         is_causal=True,
     )
-    below_S = tree.ends_T[starts_S]
     passes = [own]
     for level in range(int(levels_S.max()) + 1):
         chosen = np.flatnonzero((levels_S == level) & (below_S > ends_S))
@@ -81,12 +81,8 @@ def spans_of(tree: Tree, *, device: torch.device) -> tuple[Span, ...]:
     return tuple(passes)
 
 
-def _segments(tree: Tree) -> tuple[Ints, Ints, Ints]:
-    """Returns where each run without branching starts and ends, and how many lie above it."""
-    follows = (np.diff(tree.depths_T) == 1) & (np.diff(tree.ends_T) == 0)
-    starts_S = np.append(0, np.flatnonzero(~follows) + 1)
-    ends_S = np.append(starts_S[1:], tree.num_tokens)
-    below_S = tree.ends_T[starts_S]
+def _levels(starts_S: Ints, below_S: Ints) -> Ints:
+    """Returns how many segments lie above each."""
     levels_S = np.zeros(len(starts_S), dtype=np.int64)
     open_ends: list[int] = []
     for segment, start in enumerate(starts_S):
@@ -94,7 +90,7 @@ def _segments(tree: Tree) -> tuple[Ints, Ints, Ints]:
             open_ends.pop()
         levels_S[segment] = len(open_ends)
         open_ends.append(int(below_S[segment]))
-    return starts_S, ends_S, levels_S
+    return levels_S
 
 
 def _level_span(

@@ -4,7 +4,6 @@ Shapes: T places, H heads, D head size.
 """
 
 import logging
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from services.reward_model.attention import (
     Heads,
     TreeAttention,
 )
+from services.reward_model.blocks import BlockAttention
 from services.reward_model.cascade import CascadeAttention, Span
 
 try:
@@ -31,7 +31,7 @@ def attention_for(device: torch.device, dtype: torch.dtype) -> TreeAttention:
     CUDA's variable-length kernel takes half precision only; float32 keeps the dense mask there.
     """
     if device.type == "cpu":
-        return CascadeAttention(cpu_varlen, joins_trees=False)
+        return BlockAttention()
     if dtype == torch.float32:
         return DenseAttention()
     if varlen_attn is None:
@@ -39,35 +39,7 @@ def attention_for(device: torch.device, dtype: torch.dtype) -> TreeAttention:
             "torch %s has no varlen_attn; trees are scored with FlexAttention", torch.__version__
         )
         return FlexAttention()
-    return CascadeAttention(cuda_varlen, joins_trees=True)
-
-
-def cpu_varlen(span: Span, heads: Heads) -> tuple[Tensor, Tensor]:
-    """Returns a span's attention, [T, H, D], and its log-sum-exp, [H, T], sequence by sequence.
-
-    The operator is what torch's attention runs on a CPU; its public name hides the log-sum-exp.
-    """
-    times = heads.query_QHD.shape[1] // heads.key_TKD.shape[1]
-    heads = Heads(
-        heads.query_QHD,
-        *(one.repeat_interleave(times, dim=1) if times > 1 else one for one in heads[1:]),
-    )
-    query, key, value = (one.transpose(0, 1).unsqueeze(0) for one in heads)
-    parts = [
-        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001
-            query[:, :, slice(*queries)],
-            key[:, :, slice(*keys)],
-            value[:, :, slice(*keys)],
-            is_causal=span.is_causal,
-        )
-        for queries, keys in zip(
-            pairwise(span.query_bounds.tolist()), pairwise(span.key_bounds.tolist()), strict=True
-        )
-    ]
-    if len(parts) == 1:
-        return parts[0][0][0].transpose(0, 1), parts[0][1][0]
-    out_THD = torch.cat([out_1HTD[0].transpose(0, 1) for out_1HTD, _ in parts])
-    return out_THD, torch.cat([lse_1HT[0] for _, lse_1HT in parts], dim=1)
+    return CascadeAttention(cuda_varlen)
 
 
 def cuda_varlen(span: Span, heads: Heads) -> tuple[Tensor, Tensor]:

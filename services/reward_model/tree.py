@@ -63,6 +63,13 @@ def visible(tree: Tree, places_Q: Ints | None = None) -> NDArray[np.bool_]:
     return (places_T[None, :] <= asking_Q1) & (asking_Q1 < tree.ends_T[None, :])
 
 
+def segments_of(tree: Tree) -> tuple[Ints, Ints, Ints]:
+    """Returns where each run without branching starts and ends, and where all that is below it ends."""
+    follows = (np.diff(tree.depths_T) == 1) & (np.diff(tree.ends_T) == 0)
+    starts_S = np.append(0, np.flatnonzero(~follows) + 1)
+    return starts_S, np.append(starts_S[1:], tree.num_tokens), tree.ends_T[starts_S]
+
+
 def parted(rows: Sequence[Sequence[int]], *, max_tokens: int) -> list[list[int]]:
     """Returns the rows' indices in parts whose trees have at most `max_tokens` places each.
 

@@ -5,11 +5,12 @@ import torch
 from torch import nn
 
 from services.reward_model.attention import DenseAttention, TreeAttention
+from services.reward_model.blocks import BlockAttention
 from services.reward_model.cascade import CascadeAttention
 from services.reward_model.decoder import packed
-from services.reward_model.kernels import cpu_varlen
 from services.reward_model.model import LlavaRewardModel
 from services.reward_model.tree import joined, merge
+from tests.services.reward_model.test_cascade import plain_varlen
 
 START = [1, 4, 4, 4, 4]
 FOREST = [
@@ -20,8 +21,8 @@ FOREST = [
 
 @pytest.mark.parametrize(
     "attention",
-    [DenseAttention(), CascadeAttention(cpu_varlen, joins_trees=True)],
-    ids=["mask", "cascade"],
+    [DenseAttention(), CascadeAttention(plain_varlen), BlockAttention()],
+    ids=["mask", "cascade", "blocks"],
 )
 def test_rewards_of_trees_are_those_of_transformers_layers_row_by_row(
     tiny_model: LlavaRewardModel, attention: TreeAttention

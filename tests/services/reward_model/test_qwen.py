@@ -160,7 +160,7 @@ def by_mask(folder):
 
 @pytest.fixture(scope="module")
 def by_cascade(folder):
-    return packed(folder, CascadeAttention(shared_heads_varlen, joins_trees=True))
+    return packed(folder, CascadeAttention(shared_heads_varlen))
 
 
 @pytest.mark.parametrize("min_shared", [1, CASCADE_MIN_SHARED])
