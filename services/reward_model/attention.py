@@ -1,8 +1,8 @@
 """Attention over token trees: what every way to compute it offers, and two ways in one piece.
 
 All ways compute the same: a place attends to its own row up to itself. Two more ways, in parts, are
-`blocks.py` and `cascade.py`; `kernels.py` chooses. Shapes: T places, Q queries, R rows, H heads, K key-value heads,
-D head size.
+`blocks.py` and `cascade.py`; `kernels.py` chooses. Shapes: T places, Q queries, R rows, H heads,
+K key-value heads, D head size.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
-from services.reward_model.tree import Tree, visible
+from services.reward_model.tree import Tree, segments_of, visible
 
 
 class Heads(NamedTuple):
@@ -113,8 +113,7 @@ class DenseAttention:
 
 def trunk_of(tree: Tree) -> int:
     """Returns how many places from the first on lie on every row's path or before a branching."""
-    branches = np.flatnonzero((np.diff(tree.depths_T) != 1) | (np.diff(tree.ends_T) != 0))
-    return int(branches[0]) + 1 if len(branches) else tree.num_tokens
+    return int(segments_of(tree)[1][0])
 
 
 class FlexAttention:

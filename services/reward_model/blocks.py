@@ -88,7 +88,7 @@ def _block(tree: Tree, start: int, *, runs: list[tuple[int, ...]], device: torch
 
 def _attended(heads: Heads, blocks: tuple[Block, ...]) -> Tensor:
     times = heads.query_QHD.shape[1] // heads.key_TKD.shape[1]
-    query_HTD = (heads.query_QHD * heads.query_QHD.shape[-1] ** -0.5).float().transpose(0, 1)
+    query_HTD = (heads.query_QHD.float() * heads.query_QHD.shape[-1] ** -0.5).transpose(0, 1)
     key_HTD, value_HTD = (
         (one.repeat_interleave(times, dim=1) if times > 1 else one).float().transpose(0, 1)
         for one in heads[1:]

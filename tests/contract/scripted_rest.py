@@ -90,7 +90,7 @@ class RestServer:
             case Kind.ERROR_BODY:
                 await _write(writer, 500, body, call=call)
             case Kind.RESET | Kind.HANG:
-                _reset(writer)
+                reset(writer)
                 return False
             case Kind.HALF if len(body) % 2:  # the connection ends before the body does
                 writer.write(_head(200, len(body), call=call) + body[: len(body) // 2])
@@ -147,7 +147,8 @@ async def _write(
         await asyncio.sleep(pause_s)
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Breaks a connection as a network does: by RST, without what is not sent yet."""
     linger = struct.pack("ii", 1, 0)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     writer.transport.abort()

@@ -4,8 +4,6 @@ Answers that are on their way are lost with it: what came, only the client knows
 """
 
 import asyncio
-import socket
-import struct
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +16,7 @@ from clients.wire import align2llava_pb2 as pb
 from clients.wire.codes import CODE_TRAILER, RETRY_AFTER_TRAILER
 from tests.contract.scripted_core import RETRY_AFTER_S, Core, Replica, Reply
 from tests.contract.scripted_faults import Kind
+from tests.contract.scripted_rest import reset
 
 SERVICES = {
     "question-reward": "QuestionReward",
@@ -53,10 +52,8 @@ class _Relay:
         await asyncio.gather(_pump(reader, back), _pump(there, writer))
 
     def reset(self, peer: str) -> None:
-        for writer in self.lines[peer]:
-            linger = struct.pack("ii", 1, 0)
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            writer.transport.abort()
+        for writer in self.lines.pop(peer, ()):  # no second time
+            reset(writer)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -151,9 +151,11 @@ def write_records(folder: Path, data: Sequence[object]) -> Path:
     return write_world(folder, data, config=CONFIG)
 
 
-def command(config: Path, run: Path, *, resume: str = "never") -> list[str]:
+def command(
+    config: Path, run: Path, *, resume: str = "never", driver: Sequence[str] = DRIVER
+) -> list[str]:
     words = ["curate", str(config), "--run-dir", str(run), "--resume", resume, "--json"]
-    return [*DRIVER, *words]
+    return [*driver, *words]
 
 
 def notes_of(run: Path) -> Path:
@@ -178,8 +180,8 @@ def curated(
     config: Path, run: Path, sets: Sequence[str], *, resume: str = "never"
 ) -> dict[str, object]:
     """Returns the summary of a run that ended well; its driver notes what comes."""
-    words = command(config, run, resume=resume)[len(DRIVER) :]
-    done = a2l([*NOTING_DRIVER, str(notes_of(run)), *words, *sets])
+    driver = (*NOTING_DRIVER, str(notes_of(run)))
+    done = a2l([*command(config, run, resume=resume, driver=driver), *sets])
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 

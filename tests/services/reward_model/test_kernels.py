@@ -7,7 +7,9 @@ from services.reward_model.kernels import attention_for
 CPU = torch.device("cpu")
 
 
-def test_float32_on_cuda_keeps_the_mask_and_a_cpu_works_by_blocks():
+def test_float32_on_cuda_keeps_the_mask_and_a_cpu_never_joins_trees():
     assert isinstance(attention_for(torch.device("cuda"), torch.float32), DenseAttention)
     for dtype in (torch.float32, torch.bfloat16):
-        assert isinstance(attention_for(CPU, dtype), BlockAttention)
+        on_cpu = attention_for(CPU, dtype)
+        assert isinstance(on_cpu, BlockAttention)
+        assert not on_cpu.joins_trees
