@@ -34,7 +34,8 @@ from services.reward_model.folder import CheckpointError
 from services.reward_model.inputs import RewardKind, TextLimits
 from services.reward_model.model import LlavaRewardModel
 from services.reward_model.pixels import PixelSettings
-from services.reward_model.weights import read_weights, weight_files
+from services.reward_model.weight_files import weight_files
+from services.reward_model.weights import read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +100,9 @@ def _prepared(kind: RewardKind, config: RewardTrainingConfig) -> _Materials:
         encoder = read_encoder(base, llava_config, limits)
         pixels = read_pixels(base, llava_config, config.model.image_mode)
         model = LlavaRewardModel(llava_config)
-        names = [name for name in model.state_dict() if not name.startswith("score.")]
-        state = read_weights(base, names, device="cpu", dtype=torch.float32)
+        wanted = model.state_dict()
+        del wanted["score.weight"]
+        state = read_weights(base, wanted, device="cpu", dtype=torch.float32)
         files = [*weight_files(base), base / TOKENIZER_FILE, config.train.path, config.test.path]
     except CheckpointError as error:
         raise ConfigError(f"model.base: {error}") from error

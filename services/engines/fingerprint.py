@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from clients.wire.schemas import ModelIdentity
+from services.reward_model.weight_files import refuse_other_weights, weight_files
 
 KIND = "inner-llm"
 
@@ -20,16 +21,16 @@ class CheckpointHashes:
 
     @classmethod
     def of(cls, model_dir: Path) -> Self:
-        """Returns the hashes of a checkpoint directory; reads every byte of it.
+        """Returns the hashes of a checkpoint directory; reads every byte of what vLLM will load.
 
         One file of weights is hashed as it is; several by their names and hashes, in order.
 
         Raises:
-            ValueError: there are no safetensors weights.
+            CheckpointError: vLLM would load something else or in another way: a file beside the
+                weights, one that is broken, a tensor that stands twice, float8 without its scales.
         """
-        shards = sorted(model_dir.glob("*.safetensors"))
-        if not shards:
-            raise ValueError(f"{model_dir} holds no *.safetensors weights")
+        refuse_other_weights(model_dir)
+        shards = weight_files(model_dir)
         hashes = [_sha256(shard) for shard in shards]
         weights = hashes[0]
         if len(shards) > 1:

@@ -34,7 +34,8 @@ from services.reward_model.checkpoint import (
 from services.reward_model.folder import CheckpointError
 from services.reward_model.inputs import ImageInput, RowEncoder, TextLimits, TokenRow
 from services.reward_model.pixels import PixelSettings, pixels_CHW
-from services.reward_model.weights import sha256_of, weight_files
+from services.reward_model.weight_files import refuse_other_weights, weight_files
+from services.reward_model.weights import sha256_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +178,7 @@ def _read_folder(folder: Path, *, dtype: str) -> _Folder:
             f"{encoder.num_image_tokens} tokens, and vLLM takes no part of an image"
         )
     pixels = read_pixels(folder, config, file.image_mode)
+    refuse_other_weights(folder)
     weights_sha256 = sha256_of(weight_files(folder))
     identity = identity_of(
         file,

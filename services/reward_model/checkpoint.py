@@ -1,7 +1,8 @@
 """A reward model's folder, read and identified. Knows no transport and no training.
 
 FOLDER/ config.json              transformers' LlavaConfig, loadable by vLLM (`convert="classify"`)
-        model.safetensors        legacy llava-hf names and `language_model.score.weight`
+        model.safetensors        legacy llava-hf names and `language_model.score.weight`; or the shards
+                                 that model.safetensors.index.json names
         tokenizer.json           and tokenizer_config.json
         preprocessor_config.json processor_config.json
         reward.json              what transformers has no place for: `RewardFile`
@@ -10,6 +11,7 @@ FOLDER/ config.json              transformers' LlavaConfig, loadable by vLLM (`c
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +32,11 @@ from services.reward_model.inputs import (
 )
 from services.reward_model.model import LlavaRewardModel, image_geometry, special_ids
 from services.reward_model.pixels import ImageMode, PixelSettings
+from services.reward_model.weight_files import is_quantised, weight_files
 from services.reward_model.weights import (
     legacy_name,
     read_weights,
     sha256_of,
-    weight_files,
 )
 
 DTYPES: dict[str, torch.dtype] = {
@@ -92,16 +94,32 @@ def model_type(folder: Path) -> str:
     return str(read_json(folder / "config.json").get("model_type"))
 
 
+def read_family_config(folder: Path, family: str) -> dict[str, JsonValue]:
+    """Returns the `config.json` of a model of this family.
+
+    Raises:
+        CheckpointError: it is of another family, or its weights are quantised.
+    """
+    path = folder / "config.json"
+    raw = read_json(path)
+    if raw.get("model_type") != family:
+        raise CheckpointError(
+            f"{path}: model_type is {raw.get('model_type')!r}; {family!r} is read"
+        )
+    if is_quantised(raw):
+        raise CheckpointError(
+            f"{path}: it has a quantization_config; quantised weights are not read"
+        )
+    return raw
+
+
 def read_config(folder: Path) -> LlavaConfig:
     """Returns the LLaVA configuration of a folder; runs no code of the folder.
 
     Raises:
-        CheckpointError: it is another architecture, or takes several vision layers.
+        CheckpointError: it is another architecture, takes several vision layers, or is quantised.
     """
-    raw = read_json(folder / "config.json")
-    if raw.get("model_type") != "llava":
-        raise CheckpointError(f"{folder}: model_type is {raw.get('model_type')!r}; 'llava' is read")
-    config = LlavaConfig.from_dict(raw)
+    config = LlavaConfig.from_dict(read_family_config(folder, "llava"))
     if not isinstance(config.vision_feature_layer, int):
         raise CheckpointError(f"{folder}: vision_feature_layer must be one number")
     return config
@@ -138,7 +156,10 @@ def read_normalisation(folder: Path) -> tuple[Colour, Colour]:
 def _colour(folder: Path, values: JsonValue) -> Colour:
     if not isinstance(values, list) or len(values) != 3:
         raise CheckpointError(f"{folder}: image_mean and image_std must have 3 numbers each")
-    red, green, blue = (float(str(value)) for value in values)
+    numbers = [float(value) for value in values if isinstance(value, int | float)]
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise CheckpointError(f"{folder}: image_mean and image_std must be finite numbers")
+    red, green, blue = numbers
     return red, green, blue
 
 
@@ -187,7 +208,7 @@ def load_weights(
     """Gives a model the weights of a folder, on its device and in evaluation mode.
 
     Raises:
-        CheckpointError: a tensor is missing, or there is no such dtype.
+        CheckpointError: a tensor is missing or does not fit, or there is no such dtype.
     """
     if dtype not in DTYPES:
         raise CheckpointError(f"dtype is {dtype!r}; one of {', '.join(DTYPES)} is read")

@@ -17,9 +17,9 @@ from services.reward_model.model import (
     vision_config,
 )
 from services.reward_model.pixels import PixelSettings
+from services.reward_model.weight_files import WEIGHTS_FILE
 from services.reward_model.weights import write_weights
 
-WEIGHTS_FILE = "model.safetensors"
 UNK_ID, EOS_ID = 0, 2  # as in Llama's tokenizer
 _CLASSIFIER = {
     "id2label": {"0": "reward"},

@@ -19,11 +19,11 @@ from services.reward_model.checkpoint import (
     RewardFile,
     identity_with,
     load_weights,
-    model_type,
+    read_family_config,
     read_normalisation,
     read_reward_file,
 )
-from services.reward_model.export import WEIGHTS_FILE, write_json
+from services.reward_model.export import write_json
 from services.reward_model.folder import CheckpointError, read_json
 from services.reward_model.inputs import TextLimits
 from services.reward_model.qwen import (
@@ -34,7 +34,8 @@ from services.reward_model.qwen import (
     vision_config,
 )
 from services.reward_model.qwen_inputs import PatchSettings, QwenInputs, VisionIds
-from services.reward_model.weights import sha256_of, weight_files, write_weights
+from services.reward_model.weight_files import WEIGHTS_FILE, weight_files
+from services.reward_model.weights import sha256_of, write_weights
 
 MODEL_TYPE = "qwen2_5_vl"
 _STORED_PREFIXES = (
@@ -71,11 +72,7 @@ def read_config(folder: Path) -> Qwen2_5_VLConfig:
     Raises:
         CheckpointError: it is another architecture, or one that trees do not score exactly.
     """
-    if model_type(folder) != MODEL_TYPE:
-        raise CheckpointError(
-            f"{folder}: model_type is {model_type(folder)!r}; {MODEL_TYPE!r} is read"
-        )
-    config = Qwen2_5_VLConfig.from_dict(read_json(folder / "config.json"))
+    config = Qwen2_5_VLConfig.from_dict(read_family_config(folder, MODEL_TYPE))
     for is_wrong, reason in _faults(config):
         if is_wrong:
             raise CheckpointError(f"{folder}: {reason}")

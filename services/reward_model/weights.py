@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from services.reward_model.folder import CheckpointError
+from services.reward_model.weight_files import refuse_unknown_dtypes, stored_tensors
 
 CHUNK_BYTES = 1 << 20
 _LEGACY_PREFIXES = (
@@ -23,18 +25,6 @@ _LEGACY_PREFIXES = (
     ("lm_head.", "language_model.lm_head."),
 )
 _NESTED_TOWER = "llava.vision_tower.vision_model."
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Returns the safetensors files of a model folder, by name.
-
-    Raises:
-        CheckpointError: there is none. Pickled weights are never read.
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(f"{folder} holds no *.safetensors; other formats are not read")
-    return files
 
 
 def sha256_of(files: Iterable[Path]) -> str:
@@ -74,26 +64,35 @@ def write_weights(
 
 def read_weights(
     folder: Path,
-    names: Iterable[str],
+    wanted: Mapping[str, Tensor],
     *,
     device: str,
     dtype: torch.dtype,
     stored_name: Callable[[str], str] = legacy_name,
 ) -> dict[str, Tensor]:
-    """Returns the parameters called `names` in our module tree, cast to `dtype`.
+    """Returns the parameters called as those `wanted` in our module tree, cast to `dtype`.
 
     Further tensors of the folder are left alone (a base model's `lm_head`, say).
 
     Raises:
-        CheckpointError: a name is missing.
+        CheckpointError: a tensor is missing, of another shape than the one wanted or of a dtype
+            that is not read, or a file of weights is broken.
     """
-    stored: dict[str, Tensor] = {}
-    for path in weight_files(folder):
-        stored.update(load_file(path, device=device))
-    state: dict[str, Tensor] = {}
-    for name in names:
-        tensor = stored.get(stored_name(name))
+    stored = stored_tensors(folder)
+    found = {name: stored.get(stored_name(name)) for name in wanted}
+    by_file: dict[Path, dict[str, str]] = {}
+    for name, tensor in found.items():
         if tensor is None:
             raise CheckpointError(f"{folder} lacks the tensor {stored_name(name)}")
-        state[name] = tensor.to(dtype)
+        if tensor.shape != tuple(wanted[name].shape):
+            raise CheckpointError(
+                f"{tensor.path}: the tensor {tensor.name} has the shape {list(tensor.shape)}; "
+                f"the model of config.json needs {list(wanted[name].shape)}"
+            )
+        by_file.setdefault(tensor.path, {})[name] = tensor.name
+    refuse_unknown_dtypes(tensor for tensor in found.values() if tensor is not None)
+    state: dict[str, Tensor] = {}
+    for path, names in by_file.items():
+        with safe_open(path, "pt", device=device) as file:
+            state |= {name: file.get_tensor(tensor).to(dtype) for name, tensor in names.items()}
     return state

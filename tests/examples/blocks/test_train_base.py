@@ -17,7 +17,8 @@ from examples.blocks.train_base import (
     words_of,
 )
 from examples.blocks.train_truths import Form
-from services.reward_model.weights import sha256_of, weight_files
+from services.reward_model.weight_files import weight_files
+from services.reward_model.weights import sha256_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

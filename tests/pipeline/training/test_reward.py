@@ -12,7 +12,8 @@ from pipeline.training.reward import train_reward
 from pipeline.training.snapshots import newest_snapshot
 from pipeline.training.termination import CheckpointedError
 from services.reward_model.checkpoint import read_reward
-from services.reward_model.weights import sha256_of, weight_files
+from services.reward_model.weight_files import weight_files
+from services.reward_model.weights import sha256_of
 from tests.pipeline.training.preference_world import write_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

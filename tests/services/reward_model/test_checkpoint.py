@@ -85,6 +85,13 @@ def test_identity_depends_neither_on_place_nor_name_nor_training_figures(tiny_fo
         pytest.param("reward.json", {"colour": 1}, "colour", id="unknown key"),
         pytest.param("reward.json", {"prompt_version": "0"}, "prompt_version", id="prompt"),
         pytest.param("preprocessor_config.json", {"image_std": [1]}, "3 numbers", id="std"),
+        pytest.param("preprocessor_config.json", {"image_mean": [0, "a", 0]}, "finite", id="mean"),
+        pytest.param(
+            "config.json",
+            {"quantization_config": {"quant_method": "fp8"}},
+            "quantised weights are not read",
+            id="quantised",
+        ),
     ],
 )
 def test_a_folder_that_does_not_fit_is_refused_with_the_reason(tiny_folder, file, changes, found):

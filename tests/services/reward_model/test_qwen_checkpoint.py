@@ -125,6 +125,12 @@ def test_identity_depends_neither_on_place_nor_name_nor_training_figures(folder,
         pytest.param("config.json", {"image_token_id": 7}, "no special token", id="image id"),
         pytest.param("config.json", {"image_token_id": 9999}, "token 9999", id="unknown id"),
         pytest.param("config.json", {"model_type": "qwen2_vl"}, "'qwen2_5_vl' is read", id="model"),
+        pytest.param(
+            "config.json",
+            {"quantization_config": {"quant_method": "fp8"}},
+            "quantised weights are not read",
+            id="quantised",
+        ),
     ],
 )
 def test_a_folder_that_does_not_fit_is_refused_with_the_reason(folder, file, changes, found):

@@ -3,15 +3,12 @@ import hashlib
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
-from services.reward_model.weights import (
-    CheckpointError,
-    legacy_name,
-    read_weights,
-    sha256_of,
-    weight_files,
-    write_weights,
-)
+from services.reward_model.folder import CheckpointError
+from services.reward_model.weights import legacy_name, read_weights, sha256_of, write_weights
+
+FLOAT8 = torch.float8_e4m3fn
 
 
 @pytest.mark.parametrize(
@@ -37,25 +34,49 @@ def test_a_parameter_outside_the_layout_is_refused():
 def test_weights_come_back_as_written_in_the_asked_dtype(tmp_path):
     score = torch.randn(1, 8)
     write_weights(tmp_path / "model.safetensors", {"score.weight": score}, dtype=torch.float32)
-    read = read_weights(tmp_path, ["score.weight"], device="cpu", dtype=torch.float32)
+    read = read_weights(tmp_path, {"score.weight": score}, device="cpu", dtype=torch.float32)
     assert torch.equal(read["score.weight"], score)
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         assert list(file.keys()) == ["language_model.score.weight"]
 
 
 def test_a_missing_tensor_is_named(tmp_path):
+    score = torch.zeros(1, 8)
     write_weights(tmp_path / "model.safetensors", {}, dtype=torch.float32)
     with pytest.raises(CheckpointError, match=r"lacks the tensor language_model\.score\.weight"):
-        read_weights(tmp_path, ["score.weight"], device="cpu", dtype=torch.float32)
+        read_weights(tmp_path, {"score.weight": score}, device="cpu", dtype=torch.float32)
 
 
-def test_a_folder_with_pickled_weights_only_is_refused(tmp_path):
-    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80")
-    with pytest.raises(CheckpointError, match=r"no \*\.safetensors"):
-        weight_files(tmp_path)
+def test_a_tensor_of_another_shape_is_named(tmp_path):
+    write_weights(
+        tmp_path / "model.safetensors", {"score.weight": torch.zeros(2, 8)}, dtype=torch.float32
+    )
+    with pytest.raises(CheckpointError, match=r"score\.weight has the shape \[2, 8\]; .* \[1, 8\]"):
+        read_weights(
+            tmp_path, {"score.weight": torch.zeros(1, 8)}, device="cpu", dtype=torch.float32
+        )
 
 
-def test_the_hash_covers_all_files_in_name_order(tmp_path):
-    (tmp_path / "b.safetensors").write_bytes(b"second")
-    (tmp_path / "a.safetensors").write_bytes(b"first")
-    assert sha256_of(weight_files(tmp_path)) == hashlib.sha256(b"firstsecond").hexdigest()
+def test_a_file_beside_the_weights_changes_no_weight(tmp_path):
+    score = torch.randn(1, 8)
+    write_weights(tmp_path / "model.safetensors", {"score.weight": score}, dtype=torch.float32)
+    write_weights(tmp_path / "z.safetensors", {"score.weight": 0 * score}, dtype=torch.float32)
+    read = read_weights(tmp_path, {"score.weight": score}, device="cpu", dtype=torch.float32)
+    assert torch.equal(read["score.weight"], score)
+
+
+def test_float8_is_refused_where_the_model_needs_it_and_left_alone_elsewhere(tmp_path):
+    path, score = tmp_path / "model.safetensors", torch.ones(1, 8)
+    stored = {"score.weight": score.to(FLOAT8)}
+    save_file({"language_model.score.weight": score, "scale": score.to(FLOAT8)}, path)
+    read_weights(tmp_path, {"score.weight": score}, device="cpu", dtype=torch.float32)
+    save_file({f"language_model.{name}": tensor for name, tensor in stored.items()}, path)
+    with pytest.raises(CheckpointError, match=r"score\.weight is stored as F8_E4M3"):
+        read_weights(tmp_path, {"score.weight": score}, device="cpu", dtype=torch.float32)
+
+
+def test_the_hash_covers_all_files_in_the_given_order(tmp_path):
+    files = [tmp_path / "a", tmp_path / "b"]
+    for path, data in zip(files, (b"first", b"second"), strict=True):
+        path.write_bytes(data)
+    assert sha256_of(files) == hashlib.sha256(b"firstsecond").hexdigest()
