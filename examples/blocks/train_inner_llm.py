@@ -29,11 +29,13 @@ from examples.blocks.alignment_examples import (
 from examples.blocks.train_inner_batches import by_length, encode
 from examples.blocks.train_inner_student import Student, num_targets
 from examples.blocks.train_inner_tokenizer import BOS_ID, EOS_ID, PAD_ID, build_tokenizer
+from services.reward_model.card import write_card
 
 logger = logging.getLogger(__name__)
 
 MODEL_DIR = Path(__file__).parent / "models" / "inner-llm"
 MAX_LENGTH = 1024
+PURPOSE = "the blocks world of examples/blocks only; rewrites of other texts mean nothing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +211,7 @@ def _export(
     model.bfloat16().save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     (partial / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    write_card(partial, PURPOSE)
     for path in partial.iterdir():
         path.chmod(0o644)
     shutil.rmtree(out, ignore_errors=True)

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import ConfigError
+from services.reward_model.card import Purpose
 from services.reward_model.inputs import RewardKind
 from services.reward_model.pixels import ImageMode
 
@@ -35,6 +36,7 @@ class ModelConfig(_Section):
     max_length: Positive = 2048
     max_chars: Positive = 32_768
     store_dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    purpose: Purpose = ""  # what its card will say it is for; "" writes no card
 
 
 class OptimiserConfig(_Section):
@@ -98,14 +100,14 @@ def load_training_config(path: Path) -> RewardTrainingConfig:
 def fingerprint(config: RewardTrainingConfig, kind: RewardKind, files: list[Path]) -> str:
     """Returns hex blake2b-128 of what decides the weights: settings and the files' bytes.
 
-    Where the training works, writes and how often it snapshots decides nothing.
+    Where the training works, writes, how often it snapshots and what the card says decides nothing.
     """
     facts = config.model_dump_json(
         exclude={
             "run": {"work", "out", "snapshot_every", "evaluate_every", "cached_images"},
             "train": True,
             "test": True,
-            "model": {"base"},
+            "model": {"base", "purpose"},
         }
     )
     digest = hashlib.blake2b(f"{kind}\0{facts}".encode(), digest_size=16)

@@ -21,6 +21,7 @@ from pipeline.training.metrics import MetricsFile
 from pipeline.training.schedule import learning_rate
 from pipeline.training.snapshots import captured, newest_snapshot, restore, write_snapshot
 from pipeline.training.termination import CheckpointedError, Termination, noted_sigterm
+from services.reward_model.card import write_card
 from services.reward_model.checkpoint import (
     DTYPES,
     TOKENIZER_FILE,
@@ -272,6 +273,7 @@ def _write_folder(materials: _Materials, file: RewardFile) -> None:
             pixels=materials.pixels,
             dtype=config.model.store_dtype,
         )
+        write_card(unfinished, config.model.purpose)
         shutil.rmtree(config.run.out, ignore_errors=True)
         unfinished.replace(config.run.out)
     except OSError as error:

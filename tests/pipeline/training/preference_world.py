@@ -64,7 +64,8 @@ def write_world(folder: Path, *, steps: int = 6, **optimiser: object) -> Path:
     config = {
         "train": {"path": "train.json", "images_root": "images"},
         "test": {"path": "test.json", "images_root": "images"},
-        "model": {"base": "base", "name": "tiny", "max_length": 64, "store_dtype": "float32"},
+        "model": {"base": "base", "name": "tiny", "max_length": 64, "store_dtype": "float32"}
+        | {"purpose": "two colours"},
         "optimiser": {
             "steps": steps,
             "groups_per_step": 8,

@@ -37,6 +37,7 @@ def test_an_unset_loss_is_the_papers(path):
         pytest.param("steps: 3", "steps: 0", r"optimiser\.steps", id="no steps"),
         pytest.param("steps: 3", "stepps: 3", r"optimiser\.step", id="unknown key"),
         pytest.param("seed: 1", "seed: -1", r"run\.seed", id="negative seed"),
+        pytest.param("name: tiny", 'name: tiny, purpose: "a\\nb"', r"model\.purpose", id="lines"),
         pytest.param(TEXT, "[]", "top level", id="no mapping"),
         pytest.param(TEXT, "{", "cannot be read", id="no YAML"),
     ],
@@ -66,6 +67,7 @@ def test_the_fingerprint_follows_what_decides_the_weights_and_nothing_else(path,
 
     before = now()
     assert now(place=("work: work", "work: elsewhere, snapshot_every: 7")) == before
+    assert now(card=("name: tiny", "name: tiny, purpose: colours")) == before
     assert now(seed=("seed: 1", "seed: 2")) != before
     assert now(steps=("steps: 3", "steps: 4")) != before
     assert fingerprint(load_training_config(path), "question-reward", [data]) != before

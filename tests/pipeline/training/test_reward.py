@@ -11,6 +11,7 @@ from pipeline.training.config import load_training_config
 from pipeline.training.reward import train_reward
 from pipeline.training.snapshots import newest_snapshot
 from pipeline.training.termination import CheckpointedError
+from services.reward_model.card import read_purpose
 from services.reward_model.checkpoint import read_reward
 from services.reward_model.weight_files import weight_files
 from services.reward_model.weights import sha256_of
@@ -45,6 +46,7 @@ def test_a_reduced_training_learns_what_only_the_image_shows(tmp_path):
     assert result.test_accuracy >= 0.9
     recorded = read_reward(tmp_path / "out", device="cpu", dtype="float32").file.training
     assert recorded["test_accuracy"] == round(result.test_accuracy, 4)
+    assert read_purpose(tmp_path / "out") == "two colours"
 
 
 def test_equal_seeds_give_equal_weights_and_every_step_is_in_the_metrics(config_path, tmp_path):
