@@ -22,6 +22,7 @@ class ScoredCandidate:
 class PreferenceGroup:
     """Candidates that may be compared: one image, and for answers one question."""
 
+    entry: int  # place of its entry in the file, from 0
     kind: RewardKind
     image: str  # file name below the images' folder
     turn: int  # place of the answered question in its dialogue; -1 for questions

@@ -65,6 +65,25 @@ class BatchMaker:
             score_B=torch.tensor(scores),
         )
 
+    def check(self, groups: Sequence[PreferenceGroup], *, path: Path) -> None:
+        """Looks at all that batches of these groups, read from `path`, will need.
+
+        Images by their header only; no pixel is decoded.
+
+        Raises:
+            InputError: an image is missing or none that we read, or a text has no row; it names
+                the entry.
+        """
+        looked_at: set[str] = set()
+        for group in groups:
+            try:
+                self._rows(group)
+                if group.image not in looked_at:
+                    _look_at(self._images_root / group.image)
+                    looked_at.add(group.image)
+            except InputError as error:
+                raise InputError(f"entry {group.entry}: {error}", path=path) from error
+
     def _rows(self, group: PreferenceGroup) -> list[TokenRow]:
         try:
             prompts = [
@@ -84,6 +103,21 @@ class BatchMaker:
                 return torch.from_numpy(pixels_CHW(image, self._pixels))
         except (OSError, Image.DecompressionBombError) as error:
             raise InputError(f"no image we read: {error}", path=path) from error
+
+
+def _look_at(path: Path) -> None:
+    """Opens an image by its header.
+
+    Raises:
+        InputError: there is no such file, or it is no image.
+    """
+    try:
+        if not path.is_file():
+            raise InputError("no such image", path=path)
+        with Image.open(path):
+            pass
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"no image we read: {error}", path=path) from error
 
 
 def groups_of_step(num_groups: int, *, per_step: int, step: int, seed: int) -> list[int]:

@@ -72,8 +72,9 @@ def train_reward(kind: RewardKind, config: RewardTrainingConfig, *, resume: bool
     Equal config, data and base give equal weights on one machine, interrupted or not.
 
     Raises:
-        ConfigError: the base cannot be used.
-        InputError: preferences or images cannot be used.
+        ConfigError: the base or the device cannot be used.
+        InputError: preferences or images cannot be used; both splits are looked at before the
+            first step.
         RunError: there are snapshots and `resume` is off, or they are of another training.
         CheckpointedError: SIGTERM arrived; the snapshot is written.
         StoreError: a write failed.
@@ -81,6 +82,7 @@ def train_reward(kind: RewardKind, config: RewardTrainingConfig, *, resume: bool
     torch.set_num_threads(config.run.num_threads)
     torch.manual_seed(config.run.seed)
     materials = _prepared(kind, config)
+    _check(materials)
     optimiser = optim.AdamW(
         _trained(materials.model, projector=config.optimiser.train_projector),
         lr=config.optimiser.learning_rate,
@@ -120,7 +122,7 @@ def _prepared(kind: RewardKind, config: RewardTrainingConfig) -> _Materials:
     return _Materials(
         kind=kind,
         config=config,
-        model=model.to(config.run.device),
+        model=_moved(model, config.run.device),
         pixels=pixels,
         train=_comparable(config.train.path, kind),
         test=_comparable(config.test.path, kind),
@@ -128,6 +130,27 @@ def _prepared(kind: RewardKind, config: RewardTrainingConfig) -> _Materials:
         test_maker=maker(config.test),
         fingerprint=fingerprint(config, kind, files),
     )
+
+
+def _moved(model: LlavaRewardModel, device: str) -> LlavaRewardModel:
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch's words for no such or no usable device
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"run.device: {device!r} cannot be used: {reason}") from error
+
+
+def _check(materials: _Materials) -> None:
+    """Finds before the first step what would otherwise end the training in its midst or at its end."""
+    config = materials.config
+    materials.train_maker.check(materials.train, path=config.train.path)
+    materials.test_maker.check(materials.test, path=config.test.path)
+    try:
+        if config.run.out.exists() and not config.run.out.is_dir():
+            raise StoreError(f"cannot write {config.run.out}: it is no folder")
+        _unfinished(config.run.out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {config.run.out}: {error}") from error
 
 
 def _trained(model: LlavaRewardModel, *, projector: bool) -> list[nn.Parameter]:
@@ -260,9 +283,13 @@ def _exported(materials: _Materials) -> TrainingResult:
     )
 
 
+def _unfinished(out: Path) -> Path:
+    return out.with_name(f"{out.name}.unfinished")
+
+
 def _write_folder(materials: _Materials, file: RewardFile) -> None:
     config = materials.config
-    unfinished = config.run.out.with_name(f"{config.run.out.name}.unfinished")
+    unfinished = _unfinished(config.run.out)
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         write_reward(

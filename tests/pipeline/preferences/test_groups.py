@@ -16,5 +16,7 @@ def test_only_strictly_ordered_pairs_count(scores, pairs):
     candidates = tuple(
         ScoredCandidate(questions=("a",), answer=None, score=score) for score in scores
     )
-    group = PreferenceGroup(kind="question-reward", image="a.png", turn=-1, candidates=candidates)
+    group = PreferenceGroup(
+        entry=0, kind="question-reward", image="a.png", turn=-1, candidates=candidates
+    )
     assert group.num_pairs == pairs

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -74,6 +75,16 @@ def answer_with(**changes):
         pytest.param("question-reward", QUESTION | {"score": [1, 1.5]}, "1.5", id="range"),
         pytest.param("question-reward", QUESTION | {"score": [True, 1]}, "bool", id="bool score"),
         pytest.param("answer-reward", answer_with(score=["a", 1]), "str", id="text score"),
+        pytest.param("answer-reward", answer_with(value=["a", "\ud83d"]), "surrogate", id="answer"),
+        pytest.param(
+            "question-reward", QUESTION | {"image": "\udc00.png"}, "image holds", id="half a name"
+        ),
+        pytest.param(
+            "question-reward",
+            QUESTION | {"questions": [["a"], ["b \ud83d"]]},
+            "lone surrogate, half a character, at character 2",
+            id="half a question",
+        ),
         pytest.param("answer-reward", answer_with(**{"from": "human"}), "turn 0", id="roles"),
         pytest.param("answer-reward", QUESTION, "conversations", id="the other schema"),
         pytest.param(
@@ -93,6 +104,56 @@ def test_an_entry_that_does_not_fit_is_refused_by_number(written, kind, entry, f
 def test_a_syntax_error_is_placed_at_its_byte(written):
     with pytest.raises(InputError, match="byte 2"):
         read_groups(written("[]]"), "question-reward")
+
+
+def test_the_byte_of_a_syntax_error_counts_bytes_and_the_byte_order_mark(tmp_path):
+    path = tmp_path / "preferences.json"
+    path.write_bytes(b"\xef\xbb\xbf" + '["\u00e4"]]'.encode())
+    with pytest.raises(InputError, match="byte 9: no JSON"):
+        read_groups(path, "question-reward")
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path):
+    path = tmp_path / "preferences.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps([QUESTION]).encode())
+    (group,) = read_groups(path, "question-reward")
+    assert group.entry == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        pytest.param(json.dumps([QUESTION]).encode("utf-16"), "is UTF-16; UTF-8", id="UTF-16"),
+        pytest.param(b'["\xff"]', "byte 2: no UTF-8", id="Latin-1"),
+        pytest.param(b"[" * 200_000, "nested too deeply", id="deep nesting"),
+        pytest.param(b"", "byte 0: no JSON", id="empty"),
+        pytest.param(b'{"a": 1}\n{"a": 2}', "no JSON: Extra data", id="JSON lines"),
+        pytest.param(b"\x1f\x8b\x08", "no UTF-8", id="gzip"),
+    ],
+)
+def test_bytes_that_are_no_json_array_are_refused_by_file(tmp_path, data, found):
+    path = tmp_path / "preferences.json"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=rf"preferences\.json.*{found}"):
+        read_groups(path, "question-reward")
+
+
+def test_what_cannot_be_read_twice_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="is no regular file"):
+        read_groups(tmp_path / "pipe", "question-reward")
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "-" + "9" * 5000, "NaN", "Infinity", "1e999"])
+def test_a_score_out_of_reach_is_refused_by_entry(written, number):
+    text = json.dumps([QUESTION, QUESTION]).rpartition("0.6")
+    with pytest.raises(InputError, match="entry 1: score is"):
+        read_groups(written(f"{text[0]}{number}{text[2]}"), "question-reward")
+
+
+def test_an_id_of_5000_digits_is_nobodys_concern(written):
+    text = json.dumps([ANSWER]).replace('"id": 7', f'"id": {"9" * 5000}')
+    assert len(read_groups(written(text), "answer-reward")) == 2
 
 
 def test_a_missing_file_and_an_object_are_refused(written, tmp_path):

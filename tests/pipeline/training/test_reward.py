@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 
-from pipeline.errors import ConfigError, InputError, RunError
+from pipeline.errors import ConfigError, InputError, RunError, StoreError
 from pipeline.training.config import load_training_config
 from pipeline.training.reward import train_reward
 from pipeline.training.snapshots import newest_snapshot
@@ -127,10 +127,74 @@ def test_preferences_without_an_ordered_pair_are_refused(config_path, tmp_path):
         run(config_path)
 
 
-def test_a_missing_image_is_named(config_path, tmp_path):
-    (tmp_path / "images" / "test3.png").unlink()
-    with pytest.raises(InputError, match=r"test3\.png"):
+def edit(path, change) -> None:
+    """Changes the second entry of a file of preferences."""
+    entries = json.loads(path.read_text())
+    change(entries[1])
+    path.write_text(json.dumps(entries))
+
+
+def answers_of(entry):
+    return entry["conversations"][1]["value"]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        pytest.param(
+            lambda entry: entry.update(image="none.png"), "none.png: no such", id="missing"
+        ),
+        pytest.param(lambda entry: entry.update(image=""), "no such image", id="no name"),
+        pytest.param(lambda entry: entry.update(image="a\0b"), "no such image", id="zero byte"),
+        pytest.param(lambda entry: entry.update(image="../train.json"), "no image", id="no image"),
+        pytest.param(
+            lambda entry: answers_of(entry).__setitem__(0, "half \ud83d"),
+            "surrogate",
+            id="surrogate",
+        ),
+        pytest.param(
+            lambda entry: answers_of(entry).__setitem__(0, " "), "answer is empty", id="empty text"
+        ),
+        pytest.param(
+            lambda entry: answers_of(entry).__setitem__(0, "x" * 32_769), "32768", id="long text"
+        ),
+    ],
+)
+def test_what_either_split_lacks_is_told_before_the_first_step(
+    config_path, tmp_path, split, change, found
+):
+    edit(tmp_path / f"{split}.json", change)
+    with pytest.raises(InputError, match=rf"{split}\.json: entry 1: .*{found}") as caught:
         run(config_path)
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_byte_order_mark_is_read_over(config_path, tmp_path):
+    path = tmp_path / "train.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert run(config_path).steps == 6
+
+
+@pytest.mark.parametrize("device", ["cdua", "cuda"])
+def test_a_device_that_cannot_be_used_is_a_config_error(config_path, tmp_path, device):
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine can use it")
+    config = load_training_config(config_path)
+    other = config.model_copy(update={"run": config.run.model_copy(update={"device": device})})
+    with pytest.raises(ConfigError, match=rf"run\.device: '{device}' cannot be used"):
+        train_reward("answer-reward", other, resume=False)
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_place_for_the_checkpoint_that_cannot_be_written_is_told_before_the_first_step(
+    config_path, tmp_path
+):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(StoreError, match=r"out: it is no folder"):
+        run(config_path)
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_base_that_does_not_fit_is_a_config_error(config_path, tmp_path):
