@@ -80,6 +80,7 @@ class Corpus:
         num_bytes = sum(source.num_bytes for source in self._sources)
         rules = ReadingRules(
             images_root=str(self._config.images_root),
+            link_roots=[str(root) for root in self._config.link_roots],
             max_text_chars=self._config.max_text_chars,
             max_image_bytes=self._config.max_image_bytes,
             max_pixels=self._config.max_pixels,
