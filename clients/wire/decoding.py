@@ -159,13 +159,13 @@ def _kind_of(data: bytes) -> str:
 
 def _upright(image: Image.Image) -> Image.Image:
     image.load()
-    turn = _TURNS.get(_orientation(image))
+    turn = _turn(image)
     return image if turn is None else image.transpose(turn)
 
 
-def _orientation(image: Image.Image) -> object:
+def _turn(image: Image.Image) -> Image.Transpose | None:
     try:
-        return image.getexif().get(ExifTags.Base.Orientation)
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except _PILLOW_ERRORS:
         return None  # broken EXIF costs the image nothing but its turn
 

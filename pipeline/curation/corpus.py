@@ -65,6 +65,11 @@ class Corpus:
         return (self._config.model_dump_json(), str(self._limit), *files)
 
     @property
+    def images_root(self) -> Path:
+        """Returns the folder of the images."""
+        return self._config.images_root
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """Returns the input files in order."""
         return tuple(source.file.path for source in self._sources)

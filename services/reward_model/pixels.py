@@ -62,10 +62,11 @@ def padded_square(image: Image.Image, size: int, mean: tuple[float, float, float
 
 
 def _within(image: Image.Image, max_side: int) -> Image.Image:
-    longer = max(image.size)
+    width, height = image.size
+    longer = max(width, height)
     if longer <= max_side:
         return image
-    target = tuple(max(1, side * max_side // longer) for side in image.size)
+    target = (max(1, width * max_side // longer), max(1, height * max_side // longer))
     return image.resize(target, Image.Resampling.BICUBIC)
 
 

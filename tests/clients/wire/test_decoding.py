@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from random import Random
 
 import pytest
 from PIL import Image, ImageDraw
@@ -180,3 +181,22 @@ def test_draft_is_small_where_the_format_can_and_whole_where_not():
     assert draft.size == (200, 100)  # a JPEG is halved; the next step would be too small
     whole = rgb_draft(encoded(image), max_pixels=10**6, min_side=100)
     assert whole.size == (800, 400)
+
+
+def test_damaged_images_are_read_or_refused_and_nothing_else():
+    rng = Random(0)
+    picture = Image.effect_noise((40, 30), 80).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    wholes = [encoded(picture, one) for one in FORMATS]
+    wholes += [encoded(picture, one, exif=exif) for one in ("JPEG", "PNG", "WEBP")]
+    num_refused = 0
+    for _ in range(500):
+        data = bytearray(rng.choice(wholes))
+        for _ in range(rng.randint(1, 6)):
+            data[rng.randrange(rng.choice([64, len(data)]))] = rng.randrange(256)
+        try:
+            decoded(bytes(data))
+        except (BrokenImageError, LargeImageError) as error:
+            num_refused += "object at" not in str(error)
+    assert 100 < num_refused < 500
