@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli_options import AsJson, RunPath
+from pipeline.cli_options import AsJson, Moved, MovedImages, RunPath, take_moved
 from pipeline.cli_output import show_summary
 from pipeline.config import api_key
 from pipeline.curation.endpoints import NetworkConnector
@@ -22,19 +22,29 @@ def _select(
     *,
     question_keep: Annotated[str | None, typer.Option(help="Share in [0, 1].")] = None,
     answer_keep: Annotated[str | None, typer.Option(help="Share in [0, 1].")] = None,
+    inputs: Moved = None,
+    images_root: MovedImages = None,
     as_json: AsJson = False,
 ) -> None:
     """Decides again from stored rewards. Example: `a2l select runs/demo --answer-keep 0.2`."""
     question = _share("--question-keep", question_keep)
     answer = _share("--answer-keep", answer_keep)
+    take_moved(run, inputs, images_root)
     with progress_view() as progress:
         summary = select(run, question_keep=question, answer_keep=answer, progress=progress)
     show_summary(summary, as_json=as_json)
 
 
 @verbs.command("align")
-def _align(run: RunPath, *, as_json: AsJson = False) -> None:
+def _align(
+    run: RunPath,
+    *,
+    inputs: Moved = None,
+    images_root: MovedImages = None,
+    as_json: AsJson = False,
+) -> None:
     """Rewrites and reviews what is kept and has no verdict yet. Example: `a2l align runs/demo`."""
+    take_moved(run, inputs, images_root)
     with progress_view() as progress:
         summary = align(run, connector=NetworkConnector(), api_key=api_key(), progress=progress)
     show_summary(summary, as_json=as_json)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli_options import AsJson, RunPath
+from pipeline.cli_options import AsJson, Moved, MovedImages, RunPath, take_moved
 from pipeline.cli_output import print_json
 from pipeline.curation.baselines import Baseline
 from pipeline.curation.diff import diff
@@ -35,9 +35,12 @@ def _report(
     truth: Annotated[
         Path | None, typer.Option(help="Known truth: JSONL of id, type, good, defects.")
     ] = None,
+    inputs: Moved = None,
+    images_root: MovedImages = None,
     as_json: AsJson = False,
 ) -> None:
     """Writes the report. Example: `a2l report runs/demo --truth examples/blocks/truth.jsonl`."""
+    take_moved(run, inputs, images_root)
     written = write_report(run, truth=truth)
     if as_json:
         print_json(written.figures)
@@ -51,9 +54,12 @@ def _explain(
     run: RunPath,
     uid: Annotated[str, typer.Argument(help="A uid, the start of one, or a position.")],
     *,
+    inputs: Moved = None,
+    images_root: MovedImages = None,
     as_json: AsJson = False,
 ) -> None:
     """Tells all that is known of one record. Example: `a2l explain runs/demo 17`."""
+    take_moved(run, inputs, images_root)
     explanation = explain(run, uid)
     if as_json:
         print_json(explanation)
@@ -71,11 +77,14 @@ def _export(
     baseline: Annotated[
         Baseline | None, typer.Option(help="Write a null baseline of the same size instead.")
     ] = None,
+    inputs: Moved = None,
+    images_root: MovedImages = None,
     as_json: AsJson = False,
 ) -> None:
     """Writes the dataset again, or a null baseline. Example: `a2l export runs/demo --baseline random`."""
     if baseline is not None and rewrites is not None:
         raise ConfigError("--baseline and --rewrites: a baseline has the original texts")
+    take_moved(run, inputs, images_root)
     if baseline is None:
         exported = export_dataset(run, with_rewrites=rewrites is not Switch.OFF)
     else:

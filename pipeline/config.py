@@ -38,10 +38,14 @@ class InputPath(_Section):
 
 
 class InputConfig(_Section):
-    """What is curated. Texts and images over a limit are quarantined as `too_large`."""
+    """What is curated. Texts and images over a limit are quarantined as `too_large`.
+
+    A link below `images_root` may lead below one of `link_roots` too.
+    """
 
     path: Path | list[Path | InputPath]
     images_root: Path = Path()
+    link_roots: list[Path] = []
     format: Literal["auto", "json", "jsonl"] = "auto"
     type: Annotated[str, Field(min_length=1)] = "auto"
     text_only: Literal["drop", "keep"] = "drop"

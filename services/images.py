@@ -1,26 +1,21 @@
 """Images of requests: checked against their hash, decoded to RGB within limits, kept by hash.
 
-Only PNG, JPEG and WebP are read; the first frame, turned as EXIF says, without alpha (composed
-on white). Knows no transport and no engine.
+Which formats, and how they are read, is `clients.wire.decoding`'s. Knows no transport and no engine.
 """
 
 import asyncio
 import hashlib
-import io
-import warnings
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from clients.wire import schemas
+from clients.wire.decoding import BrokenImageError, LargeImageError, rgb_image
 from services.errors import ImageInvalidError, ImageNeededError, TooLargeError
 
-_FORMATS = ("PNG", "JPEG", "WEBP")
 _CHANNELS = 3
-_SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-_SIXTEEN_TO_EIGHT_BIT = 1 / 257  # 65535 becomes 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +54,8 @@ class ImageStore:
             return held
         if len(image.data) > self._limits.max_bytes:
             raise TooLargeError(
-                f"the image is {len(image.data)} bytes; the limit is {self._limits.max_bytes}"
+                f"image {image.sha256} is {len(image.data)} bytes; the limit is "
+                f"{self._limits.max_bytes}"
             )
         decoded = await self._decoded_in_time(image.data, sha256=image.sha256, held=held)
         self._keep(image.sha256, decoded)
@@ -83,7 +79,7 @@ class ImageStore:
                 return await asyncio.shield(work)
         except TimeoutError:
             raise ImageInvalidError(
-                f"the image took longer to decode than {self._limits.max_decode_ms} ms"
+                f"image {sha256} took longer to decode than {self._limits.max_decode_ms} ms"
             ) from None
 
     def _free_slot(self, work: asyncio.Future[Image.Image]) -> None:
@@ -122,45 +118,21 @@ def checked_and_decoded(
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise ImageInvalidError(f"the data has sha256 {found}, not {sha256} as it says")
-    return held if held is not None else decoded(data, max_pixels=max_pixels)
+    if held is not None:
+        return held
+    return decoded(data, max_pixels=max_pixels, name=f"image {sha256}")
 
 
-def decoded(data: bytes, *, max_pixels: int) -> Image.Image:
-    """Returns an encoded image in RGB.
+def decoded(data: bytes, *, max_pixels: int, name: str = "the image") -> Image.Image:
+    """Returns an encoded image in RGB; `name` begins the message of an error.
 
     Raises:
-        ImageInvalidError: no PNG, JPEG or WebP, damaged, or cut off.
+        ImageInvalidError: no image that is read, damaged, or cut off.
         TooLargeError: more than `max_pixels`, told by its header before anything is decoded.
     """
     try:
-        with warnings.catch_warnings():
-            # Our own cap is the stricter one; PIL's is only a warning.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(io.BytesIO(data), formats=_FORMATS)
-        _check_pixels(opened, max_pixels)
-        return _rgb(ImageOps.exif_transpose(opened))
-    except Image.DecompressionBombError as error:
-        raise TooLargeError(f"{error}; the limit is {max_pixels} pixels") from error
-    # PIL's readers raise all of these on damaged data.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
-        raise ImageInvalidError(f"the data is no PNG, JPEG or WebP we can read: {error}") from error
-
-
-def _check_pixels(image: Image.Image, max_pixels: int) -> None:
-    num_pixels = image.width * image.height
-    if num_pixels > max_pixels:
-        raise TooLargeError(
-            f"the image is {image.width} x {image.height} = {num_pixels} pixels; the limit is "
-            f"{max_pixels}"
-        )
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode in _SIXTEEN_BIT_MODES:
-        # PIL's own conversion to 8 bits clips instead of scaling.
-        image = image.convert("I").point(lambda value: value * _SIXTEEN_TO_EIGHT_BIT).convert("L")
-    if "A" in image.getbands() or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        image = Image.alpha_composite(white, layer)
-    return image.convert("RGB")
+        return rgb_image(data, max_pixels=max_pixels)
+    except LargeImageError as error:
+        raise TooLargeError(f"{name} {error}") from error
+    except BrokenImageError as error:
+        raise ImageInvalidError(f"{name} {error}") from error

@@ -13,6 +13,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from clients.wire.decoding import MAX_IMAGE_BYTES, MAX_PIXELS
+
 ServiceKind = Literal["question-reward", "answer-reward", "inner-llm"]
 EngineName = Literal["torch", "vllm", "fake"]
 
@@ -59,9 +61,9 @@ class Settings(BaseModel):
     num_threads: Positive = 1
     """Threads of torch on CPU; fixed, because rewards may depend on it in the last bit."""
 
-    max_image_bytes: Positive = 16 * MIB
+    max_image_bytes: Positive = MAX_IMAGE_BYTES
     """Encoded bytes of one image."""
-    max_pixels: Positive = 16_000_000
+    max_pixels: Positive = MAX_PIXELS
     """Width times height of one image, checked before it is decoded."""
     max_decode_ms: Positive = 5_000
     """Time in which one image must be decoded."""

@@ -65,6 +65,11 @@ class Corpus:
         return (self._config.model_dump_json(), str(self._limit), *files)
 
     @property
+    def images_root(self) -> Path:
+        """Returns the folder of the images."""
+        return self._config.images_root
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """Returns the input files in order."""
         return tuple(source.file.path for source in self._sources)
@@ -80,6 +85,7 @@ class Corpus:
         num_bytes = sum(source.num_bytes for source in self._sources)
         rules = ReadingRules(
             images_root=str(self._config.images_root),
+            link_roots=[str(root) for root in self._config.link_roots],
             max_text_chars=self._config.max_text_chars,
             max_image_bytes=self._config.max_image_bytes,
             max_pixels=self._config.max_pixels,

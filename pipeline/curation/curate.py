@@ -18,6 +18,7 @@ from pipeline.curation.interrupts import run_async, sigterm_raises
 from pipeline.curation.layout import RewardStage, RunPaths
 from pipeline.curation.lease import held
 from pipeline.curation.memory import peak_rss_bytes
+from pipeline.curation.moved import check_moved
 from pipeline.curation.progress import ProgressView
 from pipeline.curation.publish import Publisher, Written
 from pipeline.curation.rewarding import RewardStageRunner
@@ -48,12 +49,18 @@ def curate(
     with sigterm_raises(), rare_collections():
         is_resumed = check_resume(paths, config, resume=resume)
         scan = scan_input(config, progress)
+        if is_resumed:
+            check_moved(paths, config, scan)
         run_async(_check_endpoints(config, connector=connector, api_key=api_key))
         with held(paths):
             begin(paths, config)
             work = Work.open(paths, config=config, scan=scan, progress=progress)
-            num_records = sum(entry["num_records"] for entry in scan.inputs)
-            work.events.write("run_started", resumed=is_resumed, num_records=num_records)
+            work.events.write(
+                "run_started",
+                resumed=is_resumed,
+                num_records=sum(entry["num_records"] for entry in scan.inputs),
+                inputs=[entry["sha256"] for entry in scan.inputs],
+            )
             decided, models = run_async(_ask(work, connector=connector, api_key=api_key))
             results = write_results(work, decided, models=models)
             del decided  # memory: the report reads of the decisions what it needs

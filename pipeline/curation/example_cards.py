@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.config import InputConfig
 from pipeline.curation.examples import Band, ExampleRow
@@ -105,13 +104,15 @@ class _Pictures:
         return self._made[record.image]
 
     def _make(self, name: str) -> Thumbnail | None:
-        path = find_image(name, root=self._config.images_root)
-        return None if isinstance(path, Fault) else thumbnail(_bytes(path, self._config))
-
-
-def _bytes(path: Path, config: InputConfig) -> bytes:
-    with path.open("rb") as file:
-        return file.read(config.max_image_bytes)
+        config = self._config
+        path = find_image(name, root=config.images_root, link_roots=config.link_roots)
+        if isinstance(path, Fault):
+            return None
+        try:
+            with path.open("rb") as file:
+                return thumbnail(file.read(config.max_image_bytes))
+        except OSError:
+            return None  # it may not be read any more; the page says "no image"
 
 
 def _card(

@@ -49,6 +49,7 @@ class FinishedRun:
         Raises:
             InputError: a file is gone or cannot be read.
         """
+        require_inputs(self.config)
         return scan_input(self.config, LineProgress(), reuses=True)
 
     def rows(self, scan: Scan, decisions: pl.DataFrame) -> Iterator[Row]:
@@ -75,12 +76,28 @@ def open_run(run_dir: Path, *, manifest: Manifest | None = None) -> FinishedRun:
     )
 
 
+def require_inputs(config: Config) -> None:
+    """Checks that the input files are where the run's config says.
+
+    Raises:
+        InputError: one is not there; it says how to give its new place.
+    """
+    for file in config.input.files():
+        if not file.path.exists():
+            message = (
+                "is not there any more; if it moved, say where it is now: --input PATH, "
+                "and --images-root DIR for its images"
+            )
+            raise InputError(message, path=file.path)
+
+
 def require_unchanged_inputs(run: FinishedRun) -> None:
     """Checks that the inputs are what the run read.
 
     Raises:
         InputError: a file is missing or its sha256 is not the manifest's.
     """
+    require_inputs(run.config)
     for entry in run.manifest["inputs"]:
         path = Path(entry["path"])
         found = sha256_of(path)

@@ -1,21 +1,18 @@
-"""Images on disk: found under their root only, looked at by their header, hashed. Decodes no pixels."""
+"""Images on disk: found below their roots only, looked at by their header, hashed. Decodes no pixels."""
 
 import hashlib
 import os
 import stat
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
+from clients.wire.decoding import BrokenImageError, LargeImageError, opened
 from pipeline.curation.layout import DriverCode
 from pipeline.curation.records import Fault
 from pipeline.curation.rows import ImageRef
 
-FORMATS = ("JPEG", "PNG", "WEBP")  # what the services decode
 CHUNK_BYTES = 2**20
 MAX_FOLDERS = 4096  # resolved, and remembered so
 
@@ -28,15 +25,18 @@ class ImageLimits:
     max_pixels: int
 
 
-def find_image(name: str, *, root: Path) -> Path | Fault:
+def find_image(name: str, *, root: Path, link_roots: Sequence[Path]) -> Path | Fault:
     """Returns the file that a record names, or `image_missing`.
 
-    No name leaves `root`: not by .., not as an absolute path, not through a link.
+    No name leaves `root` by .. or as an absolute path, and no link leads anywhere but below `root` or one
+    of `link_roots`.
     """
     try:
         path = _resolved(name, root)
         if not _is_within(path, _real(str(root))):
-            return _missing(name, "lies outside of images_root")
+            fault = _outside(name, path, root=root, link_roots=link_roots)
+            if fault is not None:
+                return fault
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
             return _missing(name, "is no file")
     except (OSError, ValueError, RuntimeError) as error:
@@ -82,29 +82,27 @@ def _real(folder: str) -> str:
     return os.path.realpath(folder, strict=True)
 
 
+def _outside(name: str, path: str, *, root: Path, link_roots: Sequence[Path]) -> Fault | None:
+    """Returns why a file outside of `root` is not taken, None where a link may lead there."""
+    written = os.path.normpath(os.path.join(root, name))  # noqa: PTH118
+    if not _is_within(written, os.path.normpath(root)):
+        return _missing(name, "lies outside of images_root")
+    if any(_is_within(path, os.path.realpath(allowed)) for allowed in link_roots):
+        return None
+    return _missing(name, f"a link leads out of images_root, to {path:.200}; see input.link_roots")
+
+
 def _is_within(path: str, root: str) -> bool:
     return path.startswith(root if root.endswith(os.sep) else root + os.sep)
 
 
 def _header_fault(path: Path, data: bytes, max_pixels: int) -> Fault | None:
     try:
-        with warnings.catch_warnings():
-            # Pillow's own limit is only a warning; ours is below.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(BytesIO(data), formats=FORMATS) as image:
-                num_pixels = image.width * image.height
-    except Image.DecompressionBombError:
-        message = f"image {path.name} has far more than {max_pixels} pixels"
-        return Fault(code=DriverCode.TOO_LARGE, message=message)
-    except UnidentifiedImageError:
-        message = f"image {path.name} is none of {', '.join(FORMATS)}"
-        return Fault(code=DriverCode.IMAGE_INVALID, message=message)
-    except (OSError, ValueError, SyntaxError) as error:
-        message = f"image {path.name} has a broken header: {error}"
-        return Fault(code=DriverCode.IMAGE_INVALID, message=message)
-    if num_pixels > max_pixels:
-        message = f"image {path.name} has {num_pixels} pixels; the limit is {max_pixels}"
-        return Fault(code=DriverCode.TOO_LARGE, message=message)
+        opened(data, max_pixels=max_pixels)
+    except LargeImageError as error:
+        return Fault(code=DriverCode.TOO_LARGE, message=f"image {path.name} {error}")
+    except BrokenImageError as error:
+        return Fault(code=DriverCode.IMAGE_INVALID, message=f"image {path.name} {error}")
     return None
 
 

@@ -17,6 +17,7 @@ from pipeline.curation.curate import curate
 from pipeline.curation.endpoints import Connector
 from pipeline.curation.figures import passed_at
 from pipeline.curation.finished_run import open_run
+from pipeline.curation.images import find_image
 from pipeline.curation.layout import Decision, RewardStage, Stage
 from pipeline.curation.plan_figures import (
     COSTS,
@@ -191,10 +192,9 @@ def _image_shares(one: Sampled, sample: Sample, config: Config) -> dict[PlanStag
     """Returns, for each stage, the bytes of a record's image that this record stands for."""
     if one.image is None:
         return {PlanStage.QUESTION: 0.0, PlanStage.ANSWER: 0.0}
-    try:
-        num_bytes = (config.input.images_root / one.image).stat().st_size
-    except (OSError, ValueError):
-        num_bytes = 0  # the record is quarantined, and nothing is sent
+    images = config.input
+    path = find_image(one.image, root=images.images_root, link_roots=images.link_roots)
+    num_bytes = path.stat().st_size if isinstance(path, Path) else 0  # else nothing is sent
     num_of_image = sample.num_of_image[one.image]
     keep = _stratum_plan(one.stratum, sample, config).question_keep
     return {

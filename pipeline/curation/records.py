@@ -147,7 +147,7 @@ def _image(value: dict[str, object]) -> str | None:
         image = image[0] if image else None
     if image is not None and not isinstance(image, str):
         raise _invalid(f"image is a path, this is a {type(image).__name__}")
-    return image
+    return image or None  # an empty path names no image: text only, as others read it
 
 
 def _turns(conversations: object) -> tuple[RecordTurn, ...]:

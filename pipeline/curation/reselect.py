@@ -9,10 +9,12 @@ from clients.wire.schemas import ModelIdentity
 from pipeline.config import Config
 from pipeline.curation.curate import align_kept, finish, write_results
 from pipeline.curation.endpoints import Connector, Services, open_inner_llm
+from pipeline.curation.finished_run import require_inputs
 from pipeline.curation.interrupts import run_async, sigterm_raises
 from pipeline.curation.layout import Manifest, RewardStage, RunPaths
 from pipeline.curation.lease import held
 from pipeline.curation.manifest import read_manifest
+from pipeline.curation.moved import require_same_images
 from pipeline.curation.progress import ProgressView
 from pipeline.curation.runs import begin, load_run_config
 from pipeline.curation.scan import Scan, scan_input
@@ -46,8 +48,10 @@ def select(
     with sigterm_raises():
         manifest = read_manifest(paths)
         config = _with_keeps(load_run_config(paths), keeps)
+        require_inputs(config)
         scan = scan_input(config, progress, reuses=True)
         _check_inputs(scan, manifest)
+        require_same_images(scan, paths)
         with held(paths):
             work = Work.open(paths, config=config, scan=scan, progress=progress)
             decided = work.decide()
@@ -78,8 +82,10 @@ def align(
             raise ConfigError(
                 f"{paths.config}: alignment.rewrite is off; there is nothing to align"
             )
+        require_inputs(config)
         scan = scan_input(config, progress, reuses=True)
         _check_inputs(scan, manifest)
+        require_same_images(scan, paths)
         with held(paths):
             work = Work.open(paths, config=config, scan=scan, progress=progress)
             decided = work.decide()

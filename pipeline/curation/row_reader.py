@@ -26,9 +26,10 @@ class Chunk(NamedTuple):
 
 
 class ReadingRules(NamedTuple):
-    """Where images lie, and what is `too_large`; as in the input's config."""
+    """Where images lie, where links among them may lead, and what is `too_large`; as in the input's config."""
 
     images_root: str
+    link_roots: Sequence[str]
     max_text_chars: int
     max_image_bytes: int
     max_pixels: int
@@ -40,6 +41,7 @@ class RowReader:
     def __init__(self, rules: ReadingRules) -> None:
         self._max_text_chars = rules.max_text_chars
         self._root = Path(rules.images_root)
+        self._link_roots = [Path(root) for root in rules.link_roots]
         self._limits = ImageLimits(max_bytes=rules.max_image_bytes, max_pixels=rules.max_pixels)
         self._looked = lru_cache(MAX_LOOKS)(self._look)
 
@@ -87,5 +89,5 @@ class RowReader:
         )
 
     def _look(self, name: str) -> tuple[ImageRef | None, Fault | None]:
-        path = find_image(name, root=self._root)
+        path = find_image(name, root=self._root, link_roots=self._link_roots)
         return (None, path) if isinstance(path, Fault) else look_at(path, limits=self._limits)

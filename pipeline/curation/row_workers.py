@@ -1,12 +1,13 @@
 """Rows read by worker processes, on as many cores as there are: most of a scan's time is Python's.
 
-    python -m pipeline.curation.row_workers IMAGES_ROOT LIMITS    # one worker; speaks on its pipes
+    python -m pipeline.curation.row_workers RULES    # one worker; RULES in JSON; speaks on its pipes
 
 A worker gets chunks of records one at a time and answers each with its rows. It ends when its input ends,
 so that none outlives a driver that was killed. A small input is read in the driver itself, and of a large
 one what comes before the workers have started.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -95,7 +96,7 @@ class _Worker:
     """One process, which has one chunk at a time."""
 
     def __init__(self, rules: ReadingRules) -> None:
-        words = [sys.executable, "-m", __name__, *map(str, rules)]
+        words = [sys.executable, "-m", __name__, json.dumps(rules)]
         self._process = subprocess.Popen(words, stdin=PIPE, stdout=PIPE)  # noqa: S603 - our own
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -167,11 +168,11 @@ def _work(rules: ReadingRules, source: IO[bytes], sink: IO[bytes]) -> None:
         _write(sink, batch_of(reader.rows(chunk)).data)
 
 
-def main(images_root: str, *limits: str) -> None:
+def main(rules: str) -> None:
     """Works for the driver at the other end of the pipes, until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the driver ends its workers
-    _work(ReadingRules(images_root, *map(int, limits)), sys.stdin.buffer, sys.stdout.buffer)
+    _work(ReadingRules(*json.loads(rules)), sys.stdin.buffer, sys.stdout.buffer)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

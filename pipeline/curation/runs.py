@@ -27,7 +27,8 @@ def check_resume(paths: RunPaths, config: Config, *, resume: Resume) -> bool:
     """Returns whether the run is resumed (else it is begun); writes nothing.
 
     Stored results are found by content, so that selection, alignment, endpoints and the limit may
-    change between two starts; the input files, their root and format, and the seed may not.
+    change between two starts; how the input is read, and the seed, may not. Whether data that lies
+    elsewhere is the same data is seen once it was read: `moved.check_moved`.
 
     Raises:
         RunError: the run exists and may not be resumed, or is to be resumed and does not exist.
@@ -47,8 +48,7 @@ def check_resume(paths: RunPaths, config: Config, *, resume: Resume) -> bool:
         raise RunError(f"{paths.root} is no run directory: it has no {paths.config.name}")
     before = load_run_config(paths)
     for name, old, new in (
-        ("input.path", before.input.files(), config.input.files()),
-        ("input.images_root", before.input.images_root, config.input.images_root),
+        ("input.path", _types(before), _types(config)),
         ("input.format", before.input.format, config.input.format),
         ("run.seed", before.run.seed, config.run.seed),
     ):
@@ -77,6 +77,10 @@ def begin(paths: RunPaths, config: Config) -> None:
     """
     paths.manifest.unlink(missing_ok=True)
     write_durably(paths.config, dump_config(config).encode())
+
+
+def _types(config: Config) -> list[str]:
+    return [file.type for file in config.input.files()]
 
 
 def _holds_only_lease(root: Path) -> bool:

@@ -4,7 +4,9 @@ import base64
 import io
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps, UnidentifiedImageError, WebPImagePlugin
+from PIL import WebPImagePlugin
+
+from clients.wire.decoding import ImageDataError, rgb_draft
 
 MAX_SIDE = 256  # pixels
 MAX_SOURCE_PIXELS = 50_000_000
@@ -31,13 +33,9 @@ def thumbnail(data: bytes) -> Thumbnail | None:
     decoded at all.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_SOURCE_PIXELS:
-                return None
-            image.draft("RGB", (MAX_SIDE, MAX_SIDE))
-            small = _flattened(ImageOps.exif_transpose(image))
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
-        return None  # Pillow raises each of these on broken files; the page says "no image"
+        small = rgb_draft(data, max_pixels=MAX_SOURCE_PIXELS, min_side=MAX_SIDE)
+    except ImageDataError:
+        return None  # the page says "no image"
     small.thumbnail((MAX_SIDE, MAX_SIDE))
     buffer = io.BytesIO()
     # Small images are drawings as often as not, and would show the codec's blocks when enlarged.
@@ -46,11 +44,3 @@ def thumbnail(data: bytes) -> Thumbnail | None:
     return Thumbnail(
         uri=f"data:image/webp;base64,{encoded}", width=small.width, height=small.height
     )
-
-
-def _flattened(image: Image.Image) -> Image.Image:
-    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        canvas = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(canvas, rgba).convert("RGB")
-    return image.convert("RGB")

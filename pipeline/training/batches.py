@@ -1,4 +1,4 @@
-"""Batches of preference groups as tensors, on the inputs code of serving.
+"""Batches of preference groups as tensors, on the decoder and the inputs code of serving.
 
 Shapes: G groups (images), B candidates, T tokens, C H W pixels.
 """
@@ -10,14 +10,15 @@ from pathlib import Path
 from random import Random
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from clients.wire.decoding import MAX_IMAGE_BYTES, MAX_PIXELS
 from pipeline.errors import InputError
 from pipeline.preferences.groups import PreferenceGroup
+from pipeline.training.images import image_pixels
 from services.reward_model.batches import padded_rows
 from services.reward_model.inputs import InputTextError, RowEncoder, TokenRow, prompt_of
-from services.reward_model.pixels import PixelSettings, pixels_CHW
+from services.reward_model.pixels import PixelSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +42,14 @@ class BatchMaker:
         pixels: PixelSettings,
         images_root: Path,
         cached_images: int,
+        max_pixels: int = MAX_PIXELS,
+        max_image_bytes: int = MAX_IMAGE_BYTES,
     ) -> None:
         self._encoder = encoder
         self._pixels = pixels
         self._images_root = images_root
+        self._max_pixels = max_pixels
+        self._max_image_bytes = max_image_bytes
         self._load = lru_cache(maxsize=cached_images)(self._load_pixels)
 
     def batch(self, groups: Sequence[PreferenceGroup]) -> GroupBatch:
@@ -97,12 +102,13 @@ class BatchMaker:
             ) from error
 
     def _load_pixels(self, name: str) -> Tensor:
-        path = self._images_root / name
-        try:
-            with Image.open(path) as image:
-                return torch.from_numpy(pixels_CHW(image, self._pixels))
-        except (OSError, Image.DecompressionBombError) as error:
-            raise InputError(f"no image we read: {error}", path=path) from error
+        pixels = image_pixels(
+            self._images_root / name,
+            self._pixels,
+            max_pixels=self._max_pixels,
+            max_bytes=self._max_image_bytes,
+        )
+        return torch.from_numpy(pixels)
 
 
 def _look_at(path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from clients.wire.decoding import MAX_IMAGE_BYTES, MAX_PIXELS
 from pipeline.errors import ConfigError
 from services.reward_model.card import Purpose
 from services.reward_model.inputs import RewardKind
@@ -64,6 +65,8 @@ class TrainingRun(_Section):
     snapshot_every: Positive = 100  # steps
     evaluate_every: Positive = 100  # steps
     cached_images: Positive = 4096
+    max_pixels: Positive = MAX_PIXELS  # of an image; as A2L_MAX_PIXELS of the service
+    max_image_bytes: Positive = MAX_IMAGE_BYTES  # as A2L_MAX_IMAGE_BYTES
     device: str = "cpu"
     num_threads: Positive = 1
 
@@ -100,11 +103,20 @@ def load_training_config(path: Path) -> RewardTrainingConfig:
 def fingerprint(config: RewardTrainingConfig, kind: RewardKind, files: list[Path]) -> str:
     """Returns hex blake2b-128 of what decides the weights: settings and the files' bytes.
 
-    Where the training works, writes, how often it snapshots and what the card says decides nothing.
+    Where the training works and writes, how often it snapshots, what it refuses and what the card says
+    decide nothing.
     """
     facts = config.model_dump_json(
         exclude={
-            "run": {"work", "out", "snapshot_every", "evaluate_every", "cached_images"},
+            "run": {
+                "work",
+                "out",
+                "snapshot_every",
+                "evaluate_every",
+                "cached_images",
+                "max_pixels",
+                "max_image_bytes",
+            },
             "train": True,
             "test": True,
             "model": {"base", "purpose"},

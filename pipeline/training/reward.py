@@ -117,6 +117,8 @@ def _prepared(kind: RewardKind, config: RewardTrainingConfig) -> _Materials:
             pixels=pixels,
             images_root=data.images_root,
             cached_images=config.run.cached_images,
+            max_pixels=config.run.max_pixels,
+            max_image_bytes=config.run.max_image_bytes,
         )
 
     return _Materials(

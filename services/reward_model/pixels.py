@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 MAX_ASPECT = 8
+MAX_PADDED_SIDE = 6144  # pixels; photographs within the default of A2L_MAX_PIXELS are shorter
+BAND_PIXELS = 2**20
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -38,19 +40,34 @@ class PixelSettings:
     std: tuple[float, float, float] = CLIP_STD
 
 
-def padded(image: Image.Image, mean: tuple[float, float, float]) -> Image.Image:
-    """Returns the image centred in a square of the mean colour.
+def padded_square(image: Image.Image, size: int, mean: tuple[float, float, float]) -> Image.Image:
+    """Returns the image, centred in a square of the mean colour, resized to `size` x `size`; bicubic.
 
+    Bit for bit what resizing the whole padded square gives, without ever holding it: bands of its rows are
+    resized across, and their result down. An image longer than `MAX_PADDED_SIDE` is first reduced to it.
     Source: LLaVA `llava/mm_utils.py`, `expand2square`.
     """
+    image = _within(image, MAX_PADDED_SIDE)
     width, height = image.size
-    if width == height:
-        return image
     side = max(width, height)
     colour = (int(mean[0] * 255), int(mean[1] * 255), int(mean[2] * 255))
-    square = Image.new("RGB", (side, side), colour)
-    square.paste(image, ((side - width) // 2, (side - height) // 2))
-    return square
+    left, top = (side - width) // 2, (side - height) // 2
+    num_rows = max(1, BAND_PIXELS // side)
+    narrow = Image.new("RGB", (size, side))
+    for first in range(0, side, num_rows):
+        band = Image.new("RGB", (side, min(num_rows, side - first)), colour)
+        band.paste(image, (left, top - first))
+        narrow.paste(band.resize((size, band.height), Image.Resampling.BICUBIC), (0, first))
+    return narrow.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def _within(image: Image.Image, max_side: int) -> Image.Image:
+    width, height = image.size
+    longer = max(width, height)
+    if longer <= max_side:
+        return image
+    target = (max(1, width * max_side // longer), max(1, height * max_side // longer))
+    return image.resize(target, Image.Resampling.BICUBIC)
 
 
 def without_far_ends(image: Image.Image, *, max_aspect: int) -> Image.Image:
@@ -84,8 +101,17 @@ def pixels_CHW(image: Image.Image, settings: PixelSettings) -> NDArray[np.float3
     """Returns the normalised float32 pixels of an RGB image, channels first."""
     rgb = image.convert("RGB")
     if settings.mode is ImageMode.PAD:
-        rgb = padded(rgb, settings.mean)
-    values_HWC = np.asarray(centre_square(rgb, settings.size), dtype=np.float32) / np.float32(255)
-    mean = np.asarray(settings.mean, dtype=np.float32)
-    std = np.asarray(settings.std, dtype=np.float32)
-    return np.ascontiguousarray(((values_HWC - mean) / std).transpose(2, 0, 1))
+        rgb = padded_square(rgb, settings.size, settings.mean)
+    values_HWC = normalised(centre_square(rgb, settings.size), settings.mean, settings.std)
+    return np.ascontiguousarray(values_HWC.transpose(2, 0, 1))
+
+
+def normalised(
+    image: Image.Image, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> NDArray[np.float32]:
+    """Returns the values of an RGB image in [0, 1], less the mean, over the deviation; [H, W, C]."""
+    values_HWC = np.array(image, dtype=np.float32)
+    values_HWC /= np.float32(255)  # in place: a large image's values are 12 bytes a pixel, once
+    values_HWC -= np.asarray(mean, dtype=np.float32)
+    values_HWC /= np.asarray(std, dtype=np.float32)
+    return values_HWC

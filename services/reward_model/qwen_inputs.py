@@ -24,7 +24,7 @@ from services.reward_model.inputs import (
     TokenRow,
     refuse_long,
 )
-from services.reward_model.pixels import CLIP_MEAN, CLIP_STD, without_far_ends
+from services.reward_model.pixels import CLIP_MEAN, CLIP_STD, normalised, without_far_ends
 from services.reward_model.tree import Ints, Tree
 
 MAX_ASPECT = 200  # transformers refuses images beyond it; here their far ends are cut off
@@ -86,14 +86,15 @@ def patches_HWMV(image: Image.Image, settings: PatchSettings) -> NDArray[np.floa
     target = (across * side, down * side)
     if rgb.size != target:
         rgb = rgb.resize(target, Image.Resampling.BICUBIC)
-    values = np.asarray(rgb, dtype=np.float32) / np.float32(255)
-    mean = np.asarray(settings.mean, dtype=np.float32)
-    std = np.asarray(settings.std, dtype=np.float32)
-    values = (values - mean) / std
+    values = normalised(rgb, settings.mean, settings.std)
     shape = (down, settings.merge, settings.patch, across, settings.merge, settings.patch, 3)
     # token down, token across, patch down, patch across, colour, pixel down, pixel across
     ordered = values.reshape(shape).transpose(0, 3, 1, 4, 6, 2, 5)
     return ordered.reshape(down, across, settings.merge**2, -1)
+
+
+def _cut_size(image: Image.Image) -> tuple[int, int]:
+    return without_far_ends(image, max_aspect=MAX_ASPECT).size
 
 
 def positions_of(num_places: int, grid: tuple[int, int] | None) -> Ints:
@@ -129,10 +130,16 @@ class QwenInputs:
         self._patches = patches
 
     def image(self, image: Image.Image) -> ImageInput:
-        """Returns an image's patches, [H, W, M, V], in its own shape."""
-        pixels = patches_HWMV(image, self._patches)
-        down, across = pixels.shape[:2]
-        return ImageInput(pixels=pixels, num_tokens=down * across + NUM_MARKS)
+        """Returns an image's patches, [H, W, M, V], in its own shape; none where no row has place for them."""
+        across, down = tokens_of(_cut_size(image), self._patches)
+        num_tokens = down * across + NUM_MARKS
+        if (
+            num_tokens >= self._limits.max_length
+        ):  # each row will say so; patches would be for nothing
+            return ImageInput(
+                pixels=np.empty((down, across, 0, 0), np.float32), num_tokens=num_tokens
+            )
+        return ImageInput(pixels=patches_HWMV(image, self._patches), num_tokens=num_tokens)
 
     def row(self, prompt: str, image: ImageInput | None) -> TokenRow:
         """Returns the row of a prompt; beyond `max_length` its end is cut and `truncated` set.

@@ -72,7 +72,7 @@ async def test_unknown_hash_is_image_needed_and_known_hash_is_enough(questions: 
     [
         wire_image(b"no image"),
         wire_image(encoded(PilImage.effect_noise((40, 40), 50))[:-300]),
-        wire_image(encoded(PilImage.new("RGB", (4, 4)), image_format="BMP")),
+        wire_image(encoded(PilImage.new("RGB", (4, 4)), image_format="TIFF")),
         Image(sha256="a" * 64, data=encoded(PilImage.new("RGB", (4, 4)))),
     ],
     ids=["garbage", "cut off", "a format we do not read", "another hash"],

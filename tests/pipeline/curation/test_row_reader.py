@@ -10,6 +10,7 @@ from tests.pipeline.curation.small_world import record, write_world
 def rules(images_root: Path) -> ReadingRules:
     return ReadingRules(
         images_root=str(images_root),
+        link_roots=(),
         max_text_chars=1000,
         max_image_bytes=10_000,
         max_pixels=10_000,

@@ -27,7 +27,7 @@ from pipeline.curation.row_reader import ReadingRules
 from pipeline.curation.row_workers import row_readers
 row_workers.MIN_INPUT_BYTES = 0
 row_workers._num_cores = lambda: 2
-with row_readers(ReadingRules(sys.argv[1], 1, 1, 1), num_bytes=1):
+with row_readers(ReadingRules(sys.argv[1], [], 1, 1, 1), num_bytes=1):
     print("started", flush=True)
     time.sleep(60)
 """

@@ -35,8 +35,13 @@ def test_small_image_is_not_enlarged_and_loses_nothing():
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "I;16", "CMYK", "1"])
 def test_every_mode_becomes_a_picture(mode: str):
-    file_format = "TIFF" if mode == "CMYK" else "PNG"
+    file_format = "JPEG" if mode == "CMYK" else "PNG"
     assert decoded(thumbnail(encoded(Image.new(mode, (20, 20)), file_format))).size == (20, 20)
+
+
+def test_sixteen_bit_grey_is_scaled_and_not_white():
+    small = decoded(thumbnail(encoded(Image.new("I;16", (20, 20), 257 * 100))))
+    assert small.convert("RGB").getpixel((5, 5)) == (100, 100, 100)
 
 
 def test_transparent_pixels_become_white():
@@ -46,11 +51,23 @@ def test_transparent_pixels_become_white():
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"no image", encoded(Image.new("RGB", (300, 300), "red"))[:200]],
-    ids=["empty", "text", "cut off"],
+    [
+        b"",
+        b"no image",
+        encoded(Image.new("RGB", (300, 300), "red"))[:200],
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
+        encoded(Image.new("RGB", (9, 9)), "TIFF"),
+    ],
+    ids=["empty", "text", "cut off", "a program for Ghostscript", "a format no service reads"],
 )
 def test_what_cannot_be_decoded_has_no_thumbnail(data: bytes):
     assert thumbnail(data) is None
+
+
+def test_broken_exif_costs_no_picture():
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 10)).save(buffer, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x09\0\x12\x01")
+    assert decoded(thumbnail(buffer.getvalue())).size == (20, 10)
 
 
 def test_too_many_pixels_are_not_decoded():

@@ -3,7 +3,14 @@ import pytest
 from PIL import Image
 from transformers.models.clip import CLIPImageProcessor
 
-from services.reward_model.pixels import ImageMode, PixelSettings, centre_square, padded, pixels_CHW
+from services.reward_model.pixels import (
+    MAX_PADDED_SIDE,
+    ImageMode,
+    PixelSettings,
+    centre_square,
+    padded_square,
+    pixels_CHW,
+)
 
 
 def noise(width: int, height: int) -> Image.Image:
@@ -19,11 +26,44 @@ def test_square_is_clips_own_preprocessing(size):
     np.testing.assert_allclose(ours, expected, atol=2e-6)
 
 
+MEAN = (0.5, 0.25, 0.0)
+
+
+def whole_square(image: Image.Image) -> Image.Image:
+    """LLaVA's `expand2square`, as it stands in `llava/mm_utils.py`."""
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), tuple(int(x * 255) for x in MEAN))
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
+
+
 def test_pad_keeps_the_whole_image_between_bars_of_the_mean_colour():
-    image = padded(noise(40, 20), mean=(0.5, 0.25, 0.0))
+    image = padded_square(noise(40, 20), 40, MEAN)
     assert image.size == (40, 40)
     assert image.getpixel((0, 0)) == (127, 63, 0)
     assert image.crop((0, 10, 40, 30)).tobytes() == noise(40, 20).tobytes()
+
+
+@pytest.mark.parametrize(
+    "size", [(40, 20), (20, 40), (31, 30), (1, 300), (300, 1), (1500, 900), (700, 1400), (9, 9)]
+)
+def test_pad_in_bands_is_llavas_own_bit_for_bit(size: tuple[int, int]):
+    expected = whole_square(noise(*size)).resize((24, 24), Image.Resampling.BICUBIC)
+    assert padded_square(noise(*size), 24, MEAN).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1), (1, 1_000_000), (690, 15_420)])
+def test_strip_is_padded_without_the_memory_of_its_square(size: tuple[int, int]):
+    strip = Image.new("RGB", size)
+    image = padded_square(strip, 24, MEAN)
+    assert image.size == (24, 24)
+
+
+def test_long_image_is_reduced_before_it_is_padded_and_looks_the_same():
+    image = Image.linear_gradient("L").resize((500, MAX_PADDED_SIDE + 2000)).convert("RGB")
+    exact = whole_square(image).resize((24, 24), Image.Resampling.BICUBIC)
+    found = padded_square(image, 24, MEAN)
+    assert np.abs(np.asarray(exact, float) - np.asarray(found, float)).max() <= 2
 
 
 def test_the_two_modes_differ_on_an_oblong_image_and_agree_on_a_square_one():

@@ -1,0 +1,37 @@
+"""Images of preferences on disk, read by the decoder of serving. Knows no groups."""
+
+from pathlib import Path
+
+from numpy import float32
+from numpy.typing import NDArray
+
+from clients.wire.decoding import ImageDataError, rgb_image
+from pipeline.errors import InputError
+from services.reward_model.pixels import PixelSettings, pixels_CHW
+
+
+def image_pixels(
+    path: Path, settings: PixelSettings, *, max_pixels: int, max_bytes: int
+) -> NDArray[float32]:
+    """Returns an image's normalised pixels, [C, H, W]: those that the services see.
+
+    Raises:
+        InputError: the file is missing, no image that is read, or over a limit.
+    """
+    try:
+        image = rgb_image(_bytes(path, max_bytes), max_pixels=max_pixels)
+    except OSError as error:
+        raise InputError(f"the image: {error.strerror}", path=path) from error
+    except ImageDataError as error:
+        raise InputError(f"the image {error}", path=path) from error
+    return pixels_CHW(image, settings)
+
+
+def _bytes(path: Path, max_bytes: int) -> bytes:
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise InputError("the image is no file", path=path)
+    with path.open("rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise InputError(f"the image has more than {max_bytes} bytes, the limit", path=path)
+    return data
