@@ -189,11 +189,24 @@ def test_several_files_are_one_input(tmp_path: Path):
 
 
 @pytest.mark.parametrize("dialect", ["json", "jsonl"])
-def test_empty_input_is_a_run_of_nothing(tmp_path: Path, dialect: str):
-    summary = run(write_world(tmp_path, [], dialect=dialect), tmp_path / "run")
-    assert summary.num_input == 0
-    text = (tmp_path / "run" / "dataset" / f"train.{dialect}").read_text()
-    assert text.strip() == ("[]" if dialect == "json" else "")
+def test_input_without_a_record_begins_no_run(tmp_path: Path, dialect: str):
+    with pytest.raises(InputError, match=f"raw.{dialect}: holds no record"):
+        run(write_world(tmp_path, [], dialect=dialect), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_empty_file_of_several_is_no_fault(tmp_path: Path):
+    config = write_world(tmp_path, records(3))
+    (tmp_path / "empty.json").write_text("[]")
+    summary = run(config, tmp_path / "run", sets=("input.path=[empty.json, raw.json]",))
+    assert summary.num_input == 3
+
+
+def test_images_root_that_does_not_exist_is_told_once(tmp_path: Path):
+    config = write_world(tmp_path, records(3))
+    with pytest.raises(ConfigError, match=r"input\.images_root: .*nowhere is no folder"):
+        run(config, tmp_path / "run", sets=("input.images_root=nowhere",))
+    assert not (tmp_path / "run").exists()
 
 
 def test_limit_reads_the_first_records_only(tmp_path: Path):
