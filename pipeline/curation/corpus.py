@@ -14,7 +14,8 @@ from pipeline.curation.layout import InputEntry
 from pipeline.curation.readers import (
     ArrayStyle,
     Dialect,
-    dialect_of,
+    dialect_of_all,
+    no_record,
     opened_at,
     read_elements,
     sha256_of,
@@ -44,18 +45,13 @@ class Corpus:
         """Looks at the files, reads nothing yet; `limit` 0 = all records.
 
         Raises:
-            InputError: a file is missing.
+            InputError: a file is missing, or of a form that is not read.
             ConfigError: the files are of several dialects.
         """
         self._config = config
         self._limit = limit
+        self.dialect: Dialect = dialect_of_all(config)
         self._sources = tuple(_source(file) for file in config.files())
-        dialects: set[Dialect] = {
-            dialect_of(file, input_format=config.format) for file in config.files()
-        }
-        if len(dialects) != 1:
-            raise ConfigError(f"input.path: {len(dialects)} dialects in one run; one is the limit")
-        self.dialect: Dialect = dialects.pop()
         self.style = ArrayStyle()  # of the first file, once it was scanned
 
     @property
@@ -78,9 +74,12 @@ class Corpus:
         """Reads the whole input once, calls `on_rows` with its rows in order, hashes the files.
 
         Raises:
-            InputError: a file cannot be read or is no JSON array.
+            InputError: a file cannot be read or is no JSON array, or there is no record at all.
+            ConfigError: there is no `images_root`.
             WorkerError: a process that reads rows died.
         """
+        if not self._config.images_root.is_dir():
+            raise ConfigError(f"input.images_root: {self._config.images_root} is no folder")
         counts = [0] * len(self._sources)
         num_bytes = sum(source.num_bytes for source in self._sources)
         rules = ReadingRules(
@@ -94,6 +93,8 @@ class Corpus:
             for batch in read_rows(self._chunks(counts)):
                 on_rows(batch)
         self._check_unchanged()
+        if not any(counts):
+            raise no_record(self.paths)
         return tuple(
             InputEntry(path=str(path), sha256=sha256_of(path), num_records=count)
             for path, count in zip(self.paths, counts, strict=True)

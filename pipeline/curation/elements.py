@@ -2,7 +2,8 @@
 
 The bytes are looked at as Latin-1 text, where a byte is a character: JSON's own characters are
 ASCII, so that the standard library's C scanner finds where an element ends, whatever the bytes
-inside its strings are, and offsets in the text are offsets in the file.
+inside its strings are, and offsets in the text are offsets in the file. What costs one record its
+use only (NaN, a number or a depth beyond all measure) is no error of the array: the element comes out.
 """
 
 import json
@@ -18,6 +19,9 @@ _SLACK_BYTES = (
 )
 _BLANK = re.compile(r"[ \t\n\r]*")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_DEPTH = {"[": 1, "{": 1, "]": -1, "}": -1}
+# A whole string, a bracket, or the quote of a string that is cut off.
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}"]', re.DOTALL)
 
 
 class ArraySyntaxError(Exception):
@@ -44,7 +48,7 @@ def split_array(stream: BinaryIO) -> Iterator[Piece]:
     The last piece's `raw` is empty. At most one element and a chunk are held in memory.
 
     Raises:
-        ArraySyntaxError: the bytes are no JSON array, or an element is over 64 MiB or too deep.
+        ArraySyntaxError: the bytes are no JSON array, or an element is over 64 MiB.
     """
     return _Splitter(stream).pieces()
 
@@ -56,7 +60,8 @@ class _Splitter:
         self._offset = 0  # of the text's first character in the stream
         self._at = 0
         self._is_ended = False
-        self._scan = json.JSONDecoder(strict=True, parse_constant=_refuse).raw_decode
+        # Numbers stay texts: whatever their size, it costs nothing, and nobody looks at them here.
+        self._scan = json.JSONDecoder(strict=True, parse_int=str, parse_float=str).raw_decode
 
     def pieces(self) -> Iterator[Piece]:
         self._fill()
@@ -105,12 +110,23 @@ class _Splitter:
                 self._fail(error.msg, at=error.pos)
             return None
         except RecursionError:
-            self._fail("the element is nested too deeply")
-        except _ConstantError as error:
-            self._fail(f"{error} is no JSON value (in the element that starts here)")
+            return self._end_of_deep(start)
         # A number may go on behind what looks like its end: 1.5 of 1.5e+3, cut off after the e.
         may_go_on = self._text[end - 1] not in '}]"' and end > len(self._text) - _SLACK_BYTES
         return None if may_go_on and not self._is_ended else end
+
+    def _end_of_deep(self, start: int) -> int | None:
+        """Returns where an element ends that is nested too deeply to be scanned: by its brackets alone."""
+        depth = 0
+        for found in _STRING_OR_BRACKET.finditer(self._text, start):
+            if found[0] == '"':
+                break
+            depth += _DEPTH.get(found[0], 0)
+            if not depth:
+                return found.end()
+        if self._is_ended:
+            self._fail("the element is nested too deeply, and does not end", at=start)
+        return None
 
     def _peek(self) -> str:
         """Moves over blanks and returns the character there, empty at the end of the stream."""
@@ -143,11 +159,3 @@ class _Splitter:
 
     def _fail(self, message: str, *, at: int | None = None) -> NoReturn:
         raise ArraySyntaxError(message, offset=self._offset + (self._at if at is None else at))
-
-
-class _ConstantError(ValueError):
-    """NaN or an infinity, which Python's scanner reads and JSON does not know."""
-
-
-def _refuse(name: str) -> NoReturn:
-    raise _ConstantError(name)

@@ -69,6 +69,7 @@ class DriverCode(StrEnum):
     IMAGE_INVALID = "image_invalid"
     TOO_LARGE = "too_large"
     UNSUPPORTED_MULTI_IMAGE = "unsupported_multi_image"
+    UNSUPPORTED_MEDIA = "unsupported_media"
 
 
 class AlignStatus(StrEnum):

@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.config import Config, InputPath
 from pipeline.curation.durable import write_durably
 from pipeline.curation.progress import ProgressView
-from pipeline.curation.readers import Dialect, dialect_of, read_elements
+from pipeline.curation.readers import Dialect, dialect_of_all, no_record, read_elements
 from pipeline.curation.records import Record, read_record
 from pipeline.errors import ConfigError
 
@@ -63,23 +63,22 @@ def draw_sample(config: Config, *, size: int, progress: ProgressView) -> Sample:
     Which ones follows from the seed and the positions alone.
 
     Raises:
-        InputError: a file is missing or no JSON array; it says the byte.
+        InputError: a file is missing or no JSON array (it says the byte), or there is no record.
         ConfigError: several dialects, or a size outside [1, 100000].
     """
     if not 1 <= size <= MAX_SAMPLE:
         raise ConfigError(f"a sample of {size} records: between 1 and {MAX_SAMPLE} are possible")
-    files = config.input.files()
-    dialects: set[Dialect] = {dialect_of(file, input_format=config.input.format) for file in files}
-    if len(dialects) != 1:
-        raise ConfigError(f"input.path: {len(dialects)} dialects in one run; one is the limit")
-    dialect = dialects.pop()
+    dialect = dialect_of_all(config.input)
     draw = _Draw(size=size, seed=config.run.seed)
     progress.start("sample", total=None)
     for one in _records(config, dialect=dialect):
         draw.take(one)
         progress.advance(1)
     progress.finish()
-    return draw.sample(dialect)
+    sample = draw.sample(dialect)
+    if not sample.num_input:
+        raise no_record([file.path for file in config.input.files()])
+    return sample
 
 
 def allocated(num_records: Mapping[Stratum, int], *, size: int) -> dict[Stratum, int]:

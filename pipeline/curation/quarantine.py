@@ -126,7 +126,7 @@ def read_lines(folder: Path) -> list[QuarantineLine]:
 def line_of(
     *, position: int, uid: str | None, raw: bytes, stage: str, fault: Fault, attempts: int
 ) -> QuarantineLine:
-    """Returns the line of a record, with its parsed JSON or else its bytes in base64."""
+    """Returns the line of a record, with its parsed JSON or, where no line can hold it, its bytes in base64."""
     line = QuarantineLine(
         position=position,
         uid=uid,
@@ -135,11 +135,22 @@ def line_of(
         message=fault.message,
         attempts=attempts,
     )
-    if uid is None:
+    record = None if uid is None else _record_in_a_line(raw)
+    if record is None:
         line["raw_base64"] = base64.b64encode(raw).decode()
     else:
-        line["record"] = orjson.loads(raw)
+        line["record"] = record
     return line
+
+
+def _record_in_a_line(raw: bytes) -> object:
+    """Returns a record's JSON, None where it is nested so deeply that no line around it can be written."""
+    record = orjson.loads(raw)
+    try:
+        orjson.dumps([record])
+    except orjson.JSONEncodeError:
+        return None
+    return record
 
 
 def lines_bytes(lines: Iterable[QuarantineLine]) -> bytes:

@@ -1,6 +1,6 @@
 """Reads input files: the raw bytes of each record in order, whatever the dialect or compression.
 
-Knows JSON arrays and JSON lines, plain, .gz and .zst; not what a record is.
+Knows JSON arrays and JSON lines, plain, gzip and zstd; not what a record is.
 """
 
 import codecs
@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +16,21 @@ from typing import BinaryIO, Literal
 
 import pyarrow as pa
 
-from pipeline.config import InputPath
+from pipeline.config import InputConfig, InputPath
 from pipeline.curation.elements import CHUNK_BYTES, MAX_ELEMENT_BYTES, ArraySyntaxError, split_array
+from pipeline.curation.input_forms import (
+    HEAD_BYTES,
+    Compression,
+    Dialect,
+    check_is_file,
+    compression_of,
+    dialect_in,
+)
 from pipeline.curation.rows import RawElement
-from pipeline.errors import InputError
+from pipeline.errors import ConfigError, InputError
 
-Dialect = Literal["json", "jsonl"]
 _DIALECT_BY_SUFFIX: dict[str, Dialect] = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-_COMPRESSIONS = (".gz", ".zst")
+_COMPRESSED = (".gz", ".zst")
 _BLANKS = b" \t\r\n"
 BUFFER_BYTES = 2**18  # few reads, each of which lets go of the interpreter's lock
 MAX_KEPT_BYTES = 65_536  # of a line that is too long
@@ -39,19 +46,36 @@ class ArrayStyle:
 
 
 def dialect_of(file: InputPath, *, input_format: Literal["auto", "json", "jsonl"]) -> Dialect:
-    """Returns the dialect: as configured, else by the suffix, else by the first byte.
+    """Returns the dialect: as configured, else by the suffix, else by the first bytes.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or is of another form than that; it says which.
     """
-    if input_format != "auto":
-        return input_format
-    suffixes = [suffix for suffix in file.path.suffixes if suffix not in _COMPRESSIONS]
-    known = _DIALECT_BY_SUFFIX.get(suffixes[-1].lower()) if suffixes else None
-    if known is not None:
-        return known
+    check_is_file(file.path)
+    named = _named(file.path) if input_format == "auto" else input_format
     with opened(file.path) as stream:
-        return "json" if stream.read(4096).lstrip()[:1] == b"[" else "jsonl"
+        return dialect_in(stream.read(HEAD_BYTES), path=file.path, named=named)
+
+
+def dialect_of_all(config: InputConfig) -> Dialect:
+    """Returns the one dialect of all input files.
+
+    Raises:
+        InputError: as `dialect_of`.
+        ConfigError: there are several.
+    """
+    dialects: set[Dialect] = {
+        dialect_of(file, input_format=config.format) for file in config.files()
+    }
+    if len(dialects) != 1:
+        raise ConfigError(f"input.path: {len(dialects)} dialects in one run; one is the limit")
+    return dialects.pop()
+
+
+def no_record(paths: Sequence[Path]) -> InputError:
+    """Returns the error of an input that has nothing in it."""
+    others = f" (and {len(paths) - 1} more files)" if paths[1:] else ""
+    return InputError(f"holds no record{others}; there is nothing to curate", path=paths[0])
 
 
 def read_elements(
@@ -77,8 +101,7 @@ def read_elements(
                     befores.append(piece.before)
             on_style(_style_of(befores))
         except ArraySyntaxError as error:
-            hint = "" if error.offset else "; for JSON lines set input.format to jsonl"
-            raise InputError(error.message + hint, path=path, offset=error.offset) from error
+            raise InputError(error.message, path=path, offset=error.offset) from error
 
 
 @contextmanager
@@ -90,13 +113,13 @@ def opened_at(path: Path) -> Generator[Callable[[int, int], bytes]]:
     Raises:
         InputError: as `opened`.
     """
-    with opened(path) as stream:
+    with _opened(path) as (stream, compression):
 
         def take(offset: int, num_bytes: int) -> bytes:
             nonlocal at
-            if path.suffix not in _COMPRESSIONS:
+            if compression == "none":
                 stream.seek(offset)
-            while path.suffix in _COMPRESSIONS and at < offset:
+            while compression != "none" and at < offset:
                 skipped = len(stream.read(min(offset - at, CHUNK_BYTES)))
                 if not skipped:
                     return b""
@@ -124,23 +147,38 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def opened(path: Path) -> Generator[BinaryIO]:
-    """Opens a file for reading, decompressed by its suffix.
+    """Opens a file for reading, decompressed where its first bytes say so.
 
     Raises:
         InputError: it is missing, not readable, or its compression is broken.
     """
+    with _opened(path) as (stream, _):
+        yield stream
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[tuple[BinaryIO, Compression]]:
     try:
         with path.open("rb", buffering=BUFFER_BYTES) as file:
-            if path.suffix == ".gz":
+            compression = compression_of(file.read(4))
+            file.seek(0)
+            if compression == "gzip":
                 with gzip.GzipFile(fileobj=file) as stream:
-                    yield stream  # pyright: ignore[reportReturnType] a GzipFile is a BinaryIO but for its type
-            elif path.suffix == ".zst":
+                    yield stream, compression  # pyright: ignore[reportReturnType] a GzipFile is a BinaryIO but for its type
+            elif compression == "zstd":
                 with io.BufferedReader(pa.CompressedInputStream(file, "zstd")) as stream:
-                    yield stream
+                    yield stream, compression
             else:
-                yield file
+                yield file, compression
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         raise InputError(getattr(error, "strerror", None) or str(error), path=path) from error
+
+
+def _named(path: Path) -> Dialect | None:
+    """Returns the dialect that a file's name says, None where it says none."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    known = [suffix for suffix in suffixes if suffix not in _COMPRESSED]
+    return _DIALECT_BY_SUFFIX.get(known[-1]) if known else None
 
 
 def _lines(stream: BinaryIO) -> Iterator[RawElement]:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.curation.layout import InputEntry
 from pipeline.curation.readers import ArrayStyle
+from pipeline.curation.record_types import TypeRule
 from pipeline.curation.records import Fault
 from pipeline.curation.row_batch import ROWS, RowBatch
 from pipeline.curation.rows import ImageRef, Place, Row
@@ -183,8 +184,10 @@ class RecordTableWriter:
 
 def _rows_of(table: pl.DataFrame) -> Iterator[Row]:
     for cells in table.select(ROWS.names).iter_rows():
-        position, uid, id_json, kind, path, sha256, size, code, message, *numbers = cells
-        turns, answers, question_words, answer_words, file, offset, num_bytes = numbers
+        position, uid, id_json, kind, path, sha256, size, code, message, rule, *numbers = cells
+        image_tokens, turns, answers, question_words, answer_words, file, offset, num_bytes = (
+            numbers
+        )
         image = None
         if path is not None:
             image = ImageRef(path=Path(path), sha256=sha256, num_bytes=size)
@@ -195,6 +198,8 @@ def _rows_of(table: pl.DataFrame) -> Iterator[Row]:
             type=kind,
             image=image,
             fault=None if code is None else Fault(code=code, message=message),
+            type_rule=TypeRule(rule),
+            num_image_tokens=image_tokens,
             num_turns=turns,
             num_answers=answers,
             question_words=question_words,

@@ -1,5 +1,9 @@
 """The type rule: which of LLaVA's kinds of instruction a record is. Pure."""
 
+import re
+from enum import StrEnum
+from typing import NamedTuple
+
 from pipeline.curation.layout import UNKNOWN_TYPE
 
 CONVERSATION = "conversation"
@@ -55,26 +59,80 @@ _PUBLISHED = (
 )
 
 
+_ASKED_SINCE = (  # by data sets that were made like it
+    "Describe the image in detail",
+    "Describe the image in as much detail as possible",
+    "Describe the image thoroughly",
+    "Describe what you see in the image",
+    "Describe everything you see in the image",
+    "Describe everything in the image",
+    "What do you see in the image?",
+    "Write a description of the image",
+)
+# The same requests in other words: each word stands for the first of its line.
+_SAME = (
+    ("image", "picture", "photo", "photograph", "pic", "snapshot"),
+    ("what is", "what's"),
+    ("the", "this", "a", "an", "that", "these"),
+    ("describe", "depict"),
+    ("detail", "details", "depth"),
+    ("detailed", "in-depth", "elaborate", "thorough", "comprehensive", "exhaustive"),
+    ("give", "provide", "offer", "share", "write", "generate", "create", "present"),
+    ("description", "depiction", "explanation"),
+    # Words that change nothing, as in "the following image" and "the image shown above".
+    ("", "following", "given", "provided", "presented", "displayed", "shown", "attached", "please"),
+    ("", "above", "below", "subsequent", "great", "full", "much", "very"),
+)
+_WORD = {word: line[0] for line in _SAME for word in line[1:]}
+_ASKED_POLITELY = re.compile(r"^(?:(?:can|could|would|will) you )?")
+_NO_WORD = re.compile(r"[^\w'-]+")
+_MAX_CHARS = 120  # of a template; a longer question is none
+
+
 def _normal(question: str) -> str:
-    return " ".join(question.split()).rstrip(".?!'").casefold()
+    words = _NO_WORD.sub(" ", question.casefold().replace("\u2019", "'")).split()
+    same = " ".join(filter(None, (_WORD.get(word, word) for word in words)))
+    return _ASKED_POLITELY.sub("", same)
 
 
-DETAIL_TEMPLATES = frozenset(_normal(text) for text in (*_BRIEF, *_DETAILED, *_PUBLISHED))
+DETAIL_TEMPLATES = frozenset(
+    _normal(text) for text in (*_BRIEF, *_DETAILED, *_PUBLISHED, *_ASKED_SINCE)
+)
 
 
-def type_of(configured: str, *, own: object, questions: tuple[str, ...]) -> str:
+class TypeRule(StrEnum):
+    """What a record's type was told by."""
+
+    CONFIG = "config"
+    OWN = "own"
+    TURNS = "turns"
+    TEMPLATE = "template"
+    OTHER = "other"
+    NONE = "none"
+
+
+class Typed(NamedTuple):
+    """A record's type, and what it was told by."""
+
+    type: str
+    rule: TypeRule
+
+
+def type_of(configured: str, *, own: object, questions: tuple[str, ...]) -> Typed:
     """Returns a record's type: the config's, else its own `type` field, else by its questions.
 
-    More than one question = conversation; one of LLaVA's templates (case, blanks and closing
-    mark aside) = detail; any other question = complex_reasoning; none = unknown.
+    More than one question = conversation; one of LLaVA's requests for a description, in its words
+    or in such as mean the same = detail; any other question = complex_reasoning; none = unknown.
     """
     if configured != "auto":
-        return configured
+        return Typed(configured, TypeRule.CONFIG)
     if isinstance(own, str) and own:
-        return own
+        return Typed(own, TypeRule.OWN)
     if not questions:
-        return UNKNOWN_TYPE
+        return Typed(UNKNOWN_TYPE, TypeRule.NONE)
     first, *others = questions
     if others:
-        return CONVERSATION
-    return DETAIL if _normal(first) in DETAIL_TEMPLATES else COMPLEX_REASONING
+        return Typed(CONVERSATION, TypeRule.TURNS)
+    if len(first) <= _MAX_CHARS and _normal(first) in DETAIL_TEMPLATES:
+        return Typed(DETAIL, TypeRule.TEMPLATE)
+    return Typed(COMPLEX_REASONING, TypeRule.OTHER)

@@ -73,6 +73,8 @@ class RowReader:
             type=reading.type,
             image=image,
             fault=fault,
+            type_rule=reading.type_rule,
+            num_image_tokens=0 if record is None else record.num_image_tokens,
             num_turns=len(turns),
             num_answers=sum(len(turn.answers) for turn in turns),
             question_words=sum(len(turn.question.split()) for turn in turns),

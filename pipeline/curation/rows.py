@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.curation.record_types import TypeRule
 from pipeline.curation.records import Fault, Record
 
 
@@ -39,7 +40,8 @@ class Row(NamedTuple):
     `position` counts over all inputs in order. `uid` and `id_json` are None where the record
     cannot be parsed. `fault` = quarantined at stage input. `image` None without a fault = text only.
     `num_turns`, `num_answers` (candidates of all turns) and words (what blanks separate; candidate
-    0 stands for an answer) are 0 where the record cannot be used whatever its image is.
+    0 stands for an answer) are 0 where the record cannot be used whatever its image is, and so is
+    `num_image_tokens`, the `<image>` of all questions.
     """
 
     position: int
@@ -49,6 +51,8 @@ class Row(NamedTuple):
     image: ImageRef | None
     fault: Fault | None
     place: Place
+    type_rule: TypeRule = TypeRule.NONE
+    num_image_tokens: int = 0
     num_turns: int = 0
     num_answers: int = 0
     question_words: int = 0

@@ -14,7 +14,7 @@ from pipeline.curation.layout import InputEntry
 from pipeline.curation.progress import ProgressView
 from pipeline.curation.readers import ArrayStyle
 from pipeline.curation.record_table import RecordTable, RecordTableWriter, can_be_scored
-from pipeline.curation.row_batch import RowBatch
+from pipeline.curation.row_batch import ROWS, RowBatch
 from pipeline.curation.scratch import scratch_folder, scratch_name
 from pipeline.curation.uids import as_number
 
@@ -86,9 +86,8 @@ def scan_input(config: Config, progress: ProgressView, *, reuses: bool = False) 
         StoreError: the scratch folder cannot be written.
     """
     corpus = Corpus(config.input, limit=config.run.limit)
-    path = (
-        scratch_folder(config.run.scratch) / f"records-{scratch_name(*corpus.fingerprint)}.parquet"
-    )
+    name = scratch_name(str(ROWS), *corpus.fingerprint)  # a table of other columns is of no use
+    path = scratch_folder(config.run.scratch) / f"records-{name}.parquet"
     table = _table_at(path) if reuses else None
     if table is None:
         table = _scanned(corpus, path, progress)

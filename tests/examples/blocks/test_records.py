@@ -96,7 +96,7 @@ def test_every_defect_occurs(records: list[Labelled]):
 def test_the_driver_finds_the_same_type(records: list[Labelled]):
     for record in records:
         questions = tuple(turn.question for turn in record.turns)
-        assert type_of("auto", own=None, questions=questions) == record.type
+        assert type_of("auto", own=None, questions=questions).type == record.type
 
 
 def test_conversations_have_two_to_five_turns(records: list[Labelled]):

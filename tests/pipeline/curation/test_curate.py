@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.curation.layout import DECISIONS, REWRITES, SCORES, RunPaths
 from pipeline.curation.manifest import read_manifest
+from pipeline.curation.quarantine import read_lines
 from pipeline.curation.readers import sha256_of
 from pipeline.curation.runs import Resume
 from pipeline.errors import ConfigError, InputError, RunError
@@ -189,11 +190,56 @@ def test_several_files_are_one_input(tmp_path: Path):
 
 
 @pytest.mark.parametrize("dialect", ["json", "jsonl"])
-def test_empty_input_is_a_run_of_nothing(tmp_path: Path, dialect: str):
-    summary = run(write_world(tmp_path, [], dialect=dialect), tmp_path / "run")
-    assert summary.num_input == 0
-    text = (tmp_path / "run" / "dataset" / f"train.{dialect}").read_text()
-    assert text.strip() == ("[]" if dialect == "json" else "")
+def test_input_without_a_record_begins_no_run(tmp_path: Path, dialect: str):
+    with pytest.raises(InputError, match=f"raw.{dialect}: holds no record"):
+        run(write_world(tmp_path, [], dialect=dialect), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_empty_file_of_several_is_no_fault(tmp_path: Path):
+    config = write_world(tmp_path, records(3))
+    (tmp_path / "empty.json").write_text("[]")
+    summary = run(config, tmp_path / "run", sets=("input.path=[empty.json, raw.json]",))
+    assert summary.num_input == 3
+
+
+NEST = "[" * 251 + "]" * 251  # deeper is no record; around a line it is too deep
+
+
+@pytest.mark.parametrize(
+    ("bad", "code", "key"),
+    [
+        pytest.param('{"id": NaN}', "invalid_json", "raw_base64", id="NaN"),
+        pytest.param(f'{{"id": {"7" * 5000}}}', "invalid_json", "raw_base64", id="5,000 digits"),
+        pytest.param("[" * 5000 + "]" * 5000, "invalid_json", "raw_base64", id="5,000 levels"),
+        pytest.param(f'{{"id": {NEST}}}', "invalid_record", "raw_base64", id="251 levels"),
+        pytest.param('{"video": "a.mp4"}', "unsupported_media", "record", id="video"),
+    ],
+)
+@pytest.mark.parametrize("dialect", ["json", "jsonl"])
+def test_one_bad_record_costs_one_record(
+    tmp_path: Path, bad: str, code: str, key: str, dialect: str
+):
+    lines = [json.dumps(one, indent=None) for one in records(12)]
+    lines.insert(5, bad)
+    config = write_world(tmp_path, [], dialect=dialect)
+    text = "[" + ",\n".join(lines) + "]" if dialect == "json" else "\n".join(lines)
+    (tmp_path / f"raw.{dialect}").write_text(text)
+    keeps = ("selection.question=off", "selection.answer=off", "alignment.rewrite=off")
+    summary = run(config, tmp_path / "run", sets=keeps)
+    assert (summary.num_kept, summary.num_quarantined) == (12, 1)
+    (line,) = read_lines(tmp_path / "run" / "quarantine")
+    assert (line["position"], line["code"]) == (5, code)
+    assert key in line
+    written = (tmp_path / "run" / "dataset" / f"train.{dialect}").read_text()
+    assert all(one in written for one in lines if one != bad)
+
+
+def test_images_root_that_does_not_exist_is_told_once(tmp_path: Path):
+    config = write_world(tmp_path, records(3))
+    with pytest.raises(ConfigError, match=r"input\.images_root: .*nowhere is no folder"):
+        run(config, tmp_path / "run", sets=("input.images_root=nowhere",))
+    assert not (tmp_path / "run").exists()
 
 
 def test_limit_reads_the_first_records_only(tmp_path: Path):

@@ -21,9 +21,10 @@ def raws(path: Path, dialect: str) -> list[bytes]:
         ("a.jsonl", b"{}", "jsonl"),
         ("a.JSONL", b"{}", "jsonl"),
         ("a.ndjson", b"{}", "jsonl"),
+        ("a.jsonl.GZ", b"{}", "jsonl"),
+        ("a.json.zst", b"[1]", "json"),
         ("a.txt", b" \n[1]", "json"),
         ("a", b"{}\n{}", "jsonl"),
-        ("a.json", b"{}", "json"),  # its name says so: a syntax error, not a guess
     ],
 )
 def test_dialect_is_told_by_suffix_then_by_content(
@@ -32,7 +33,15 @@ def test_dialect_is_told_by_suffix_then_by_content(
     path = tmp_path / name
     path.write_bytes(data)
     assert dialect_of(InputPath(path=path), input_format="auto") == dialect
-    assert dialect_of(InputPath(path=path), input_format="jsonl") == "jsonl"
+
+
+def test_configured_format_is_over_the_name(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"[\n{}\n]")
+    assert dialect_of(InputPath(path=path), input_format="json") == "json"
+    for input_format in ("auto", "jsonl"):
+        with pytest.raises(InputError, match="is a JSON array; set input"):
+            dialect_of(InputPath(path=path), input_format=input_format)
 
 
 def test_lines_come_as_they_are_without_their_ends(tmp_path: Path):
@@ -41,17 +50,24 @@ def test_lines_come_as_they_are_without_their_ends(tmp_path: Path):
     assert raws(path, "jsonl") == [b'{"a": 1}', b'{"b":  "\xff"}', b'{"c"']
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".zst"])
-def test_compressed_files_are_read_as_plain_ones(tmp_path: Path, suffix: str):
+@pytest.mark.parametrize("suffix", [".gz", ".zst", "", ".bak"])
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+def test_compressed_files_are_read_as_plain_ones_whatever_their_name_is(
+    tmp_path: Path, suffix: str, compression: str
+):
     data = b'{"a": 1}\n{"b": 2}\n'
     path = tmp_path / f"a.jsonl{suffix}"
-    if suffix == ".gz":
+    if compression == "none":
+        path.write_bytes(data)
+    elif compression == "gzip":
         path.write_bytes(gzip.compress(data))
     else:
         with pa.CompressedOutputStream(str(path), "zstd") as stream:
             stream.write(data)
     assert dialect_of(InputPath(path=path), input_format="auto") == "jsonl"
     assert raws(path, "jsonl") == [b'{"a": 1}', b'{"b": 2}']
+    with opened_at(path) as take:
+        assert take(9, 8) == b'{"b": 2}'
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])

@@ -124,3 +124,112 @@ def test_uid_is_of_content_not_of_spelling():
     )
     assert uid_of(one.canonical, image_sha256="0" * 64) == expected.hexdigest()
     assert uid_of(one.canonical, image_sha256="1" * 64) != expected.hexdigest()
+
+
+def message(value: object) -> str:
+    outcome = reading(value).outcome
+    assert isinstance(outcome, Fault)
+    return outcome.message
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"video": "a.mp4"}, id="video"),
+        pytest.param({"videos": ["a.mp4"]}, id="videos"),
+        pytest.param({"audio": "a.wav"}, id="audio"),
+        pytest.param({"video": "a.mp4", "image": "a.png"}, id="video beside an image"),
+    ],
+)
+def test_record_of_other_media_is_no_text(fields: dict[str, object]):
+    value = {"id": 1, **fields, "conversations": [{**HUMAN, "value": "What?"}, GPT]}
+    assert fault(value) == "unsupported_media"
+    assert next(iter(fields)) in message(value)
+
+
+def test_media_that_is_only_asked_about_is_no_text():
+    assert fault({"conversations": [{**HUMAN, "value": "<video>\nWhat?"}, GPT]}) == (
+        "unsupported_media"
+    )
+
+
+@pytest.mark.parametrize("nothing", [None, "", []])
+def test_key_without_media_is_no_media(nothing: object):
+    value = with_turns(HUMAN, GPT, video=nothing, audios=nothing)
+    assert usable(value).image == "a.jpg"
+    assert usable({"images": [], "conversations": [HUMAN, GPT]}).image is None
+
+
+def test_image_under_another_key_is_no_text():
+    value = {"image_path": "a.jpg", "conversations": [HUMAN, GPT]}
+    assert fault(value) == "invalid_record"
+    assert message(value) == "the record has no image, but image_path; the key is image"
+    assert usable({**value, "image": "b.jpg"}).image == "b.jpg"
+
+
+@pytest.mark.parametrize("answer", ["<image>\nA cat.", ["A cat.", "A <image>."]])
+def test_image_token_in_an_answer_never_goes_out(answer: object):
+    value = with_turns(HUMAN, {**GPT, "value": answer})
+    assert fault(value) == "invalid_record"
+    assert "holds <image>" in message(value)
+
+
+def test_image_tokens_of_all_questions_are_counted():
+    plain = {**HUMAN, "value": "Why?"}
+    two = {**HUMAN, "value": "<image> and <image>?"}
+    counts = [usable(with_turns(one, GPT, plain, GPT)).num_image_tokens for one in (plain, two)]
+    assert counts == [0, 2]
+    assert usable({"conversations": [HUMAN, GPT, HUMAN, GPT]}).num_image_tokens == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        pytest.param(
+            with_turns({"from": "system", "value": "x"}, HUMAN, GPT),
+            "message 0 is a system turn, which is not supported",
+            id="system turn",
+        ),
+        pytest.param(
+            with_turns({"role": "system", "content": "x"}, HUMAN, GPT),
+            "message 0 is a system turn, which is not supported",
+            id="system turn of OpenAI's form",
+        ),
+        pytest.param(
+            with_turns({"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}),
+            "message 0 has role and content; from (human, gpt) and value are due",
+            id="role and content",
+        ),
+        pytest.param(
+            with_turns({"from": "user", "value": "x"}, {"from": "assistant", "value": "y"}),
+            "message 0 is from 'user'; the roles are human and gpt",
+            id="user and assistant",
+        ),
+        pytest.param(
+            {"messages": [{"role": "user", "content": "x"}]},
+            "no conversations, but messages: write them as conversations",
+            id="messages",
+        ),
+        pytest.param(
+            {"instruction": "x", "output": "y"},
+            "no conversations; the keys are 'instruction', 'output'",
+            id="another dialect",
+        ),
+        pytest.param({"data": [1]}, "the keys are 'data'", id="a list below a key"),
+        pytest.param({}, "the keys are none", id="no key"),
+        pytest.param(
+            with_turns(HUMAN, GPT, HUMAN), "the last of 3 messages has no answer", id="no answer"
+        ),
+        pytest.param(
+            with_turns({**HUMAN, "value": [{"type": "text"}]}, GPT),
+            "question 0 is no text, but a list",
+            id="content parts",
+        ),
+        pytest.param(b'{"a": [-Infinity]}', "no JSON: -Infinity is no JSON value", id="infinity"),
+        pytest.param(b'{"a": NaN}', "no JSON: NaN is no JSON value", id="NaN"),
+        pytest.param(b'{"id": ' + b"7" * 5000 + b"}", "number is infinity", id="5,000 digits"),
+        pytest.param(b"[" * 5000 + b"]" * 5000, "depth limit exceeded", id="5,000 levels"),
+    ],
+)
+def test_message_names_what_stands_there(value: object, words: str):
+    assert words in message(value)
