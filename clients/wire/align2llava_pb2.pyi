@@ -279,7 +279,7 @@ class GetModelRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ModelIdentity(_message.Message):
-    __slots__ = ("name", "kind", "identity", "weights_sha256", "dtype", "template_version", "engine", "server_version")
+    __slots__ = ("name", "kind", "identity", "weights_sha256", "dtype", "template_version", "engine", "server_version", "purpose")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
@@ -288,6 +288,7 @@ class ModelIdentity(_message.Message):
     TEMPLATE_VERSION_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PURPOSE_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     identity: str
@@ -296,4 +297,5 @@ class ModelIdentity(_message.Message):
     template_version: str
     engine: str
     server_version: str
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., identity: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., dtype: _Optional[str] = ..., template_version: _Optional[str] = ..., engine: _Optional[str] = ..., server_version: _Optional[str] = ...) -> None: ...
+    purpose: str
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., identity: _Optional[str] = ..., weights_sha256: _Optional[str] = ..., dtype: _Optional[str] = ..., template_version: _Optional[str] = ..., engine: _Optional[str] = ..., server_version: _Optional[str] = ..., purpose: _Optional[str] = ...) -> None: ...

@@ -130,6 +130,7 @@ class ModelIdentity(Message):
     template_version: str = ""
     engine: str = ""
     server_version: str = ""
+    purpose: str = ""  # what the model's card says it is for; decides no number
 
 
 class ScoreResponse(Message):

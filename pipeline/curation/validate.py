@@ -89,6 +89,8 @@ def validation_text(validation: Validation) -> str:
         lines.append(f"{code}: {dirt.num_records} (at {where}; first: {dirt.first_message})")
     for name, model in validation.models.items():
         lines.append(f"{name}: {model.name}, identity {model.identity}, {model.dtype}")
+        if model.purpose:
+            lines.append(f"  its card says: {model.purpose}")
     return "\n".join(lines)
 
 

@@ -30,10 +30,11 @@ from services.reward_model.checkpoint import (
     read_pixels,
 )
 from services.reward_model.export import write_reward
+from services.reward_model.folder import CheckpointError
 from services.reward_model.inputs import RewardKind, TextLimits
 from services.reward_model.model import LlavaRewardModel
 from services.reward_model.pixels import PixelSettings
-from services.reward_model.weights import CheckpointError, read_weights, weight_files
+from services.reward_model.weights import read_weights, weight_files
 
 logger = logging.getLogger(__name__)
 

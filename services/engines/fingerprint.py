@@ -45,9 +45,18 @@ class CheckpointHashes:
 
 
 def identity_of(
-    hashes: CheckpointHashes, *, name: str, dtype: str, template_version: str, engine: str
+    hashes: CheckpointHashes,
+    *,
+    name: str,
+    dtype: str,
+    template_version: str,
+    engine: str,
+    purpose: str,
 ) -> ModelIdentity:
-    """Returns the identity of an inner LLM; `name` and `engine` do not enter its `identity`."""
+    """Returns the identity of an inner LLM.
+
+    `name`, `engine` and `purpose`, which its card tells, do not enter its `identity`.
+    """
     deciding = json.dumps(
         [KIND, hashes.weights_sha256, dtype, template_version, sorted(hashes.files.items())]
     )
@@ -59,6 +68,7 @@ def identity_of(
         dtype=dtype,
         template_version=template_version,
         engine=engine,
+        purpose=purpose,
     )
 
 

@@ -30,6 +30,7 @@ from services.engines.fingerprint import CheckpointHashes, identity_of
 from services.engines.tokenizer import PromptTokenizer
 from services.errors import InternalError, InvalidRequestError, TooLargeError, UnavailableError
 from services.prompts import TEMPLATE_VERSION, default_max_tokens
+from services.reward_model.card import read_purpose
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class VllmEngine:
         started_s = time.monotonic()
         _set_environment(num_threads=num_threads)
         try:
+            purpose = read_purpose(model_dir)
             tokenizer = await asyncio.to_thread(PromptTokenizer.load, model_dir)
             hashes = await asyncio.to_thread(CheckpointHashes.of, model_dir)
             llm = await children.started(
@@ -78,6 +80,7 @@ class VllmEngine:
             dtype=str(llm.model_config.dtype).removeprefix("torch."),
             template_version=TEMPLATE_VERSION,
             engine=f"vllm {vllm.__version__}",
+            purpose=purpose,
         )
         logger.info("loaded %s in %.1f s", identity.name, time.monotonic() - started_s)
         return cls(llm, tokenizer=tokenizer, identity=identity)

@@ -83,6 +83,7 @@ class TorchRewardEngine:
             identity=loaded.identity,
             weights_sha256=loaded.weights_sha256,
             dtype=dtype,
+            purpose=loaded.purpose,
         )
 
     @classmethod

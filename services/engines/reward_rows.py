@@ -9,8 +9,8 @@ from clients.wire.schemas import ModelIdentity
 from services.engines.api import Candidate, RewardKind, RowReward
 from services.errors import InternalError, InvalidRequestError, ServiceError, TooLargeError
 from services.reward_model.checkpoint import RewardFile
+from services.reward_model.folder import CheckpointError
 from services.reward_model.inputs import EmptyTextError, LongTextError, TokenRow, prompt_of
-from services.reward_model.weights import CheckpointError
 
 LongText = Literal["truncate", "refuse"]
 
@@ -26,9 +26,15 @@ def refuse_other_kind(file: RewardFile, *, kind: RewardKind, folder: Path) -> No
 
 
 def identity_on(
-    engine: str, file: RewardFile, *, identity: str, weights_sha256: str, dtype: str
+    engine: str,
+    file: RewardFile,
+    *,
+    identity: str,
+    weights_sha256: str,
+    dtype: str,
+    purpose: str,
 ) -> ModelIdentity:
-    """Returns what the service says of its model, computed by `engine`."""
+    """Returns what the service says of its model, computed by `engine`; `purpose` is its card's."""
     return ModelIdentity(
         name=file.name,
         kind=file.kind,
@@ -37,6 +43,7 @@ def identity_on(
         dtype=dtype,
         template_version=file.prompt_version,
         engine=engine,
+        purpose=purpose,
     )
 
 

@@ -22,6 +22,7 @@ from services.engines.reward_rows import (
 )
 from services.engines.vllm_pooling import PoolingLimits, PoolingModel, prompts_of
 from services.errors import ServiceError
+from services.reward_model.card import read_purpose
 from services.reward_model.checkpoint import (
     RewardFile,
     identity_of,
@@ -30,9 +31,10 @@ from services.reward_model.checkpoint import (
     read_pixels,
     read_reward_file,
 )
+from services.reward_model.folder import CheckpointError
 from services.reward_model.inputs import ImageInput, RowEncoder, TextLimits, TokenRow
 from services.reward_model.pixels import PixelSettings, pixels_CHW
-from services.reward_model.weights import CheckpointError, sha256_of, weight_files
+from services.reward_model.weights import sha256_of, weight_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class _Folder:
     pixels: PixelSettings
     weights_sha256: str
     identity: str
+    purpose: str
 
 
 class VllmRewardEngine:
@@ -74,6 +77,7 @@ class VllmRewardEngine:
             identity=folder.identity,
             weights_sha256=folder.weights_sha256,
             dtype=dtype,
+            purpose=folder.purpose,
         )
 
     @classmethod
@@ -187,6 +191,7 @@ def _read_folder(folder: Path, *, dtype: str) -> _Folder:
         pixels=pixels,
         weights_sha256=weights_sha256,
         identity=identity,
+        purpose=read_purpose(folder),
     )
 
 

@@ -5,6 +5,7 @@ FOLDER/ config.json              transformers' LlavaConfig, loadable by vLLM (`c
         tokenizer.json           and tokenizer_config.json
         preprocessor_config.json processor_config.json
         reward.json              what transformers has no place for: `RewardFile`
+        card.json                what the model is for; optional
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import LlavaConfig
 
+from services.reward_model.folder import CheckpointError, read_json
 from services.reward_model.inputs import (
     PROMPT_VERSION,
     RewardKind,
@@ -29,7 +31,6 @@ from services.reward_model.inputs import (
 from services.reward_model.model import LlavaRewardModel, image_geometry, special_ids
 from services.reward_model.pixels import ImageMode, PixelSettings
 from services.reward_model.weights import (
-    CheckpointError,
     legacy_name,
     read_weights,
     sha256_of,
@@ -69,23 +70,6 @@ class RewardCheckpoint:
     file: RewardFile
     weights_sha256: str
     identity: str  # hex blake2b-128 of what decides the rewards
-
-
-def read_json(path: Path) -> dict[str, JsonValue]:
-    """Returns the JSON object of a file.
-
-    Raises:
-        CheckpointError: the file is missing, or holds no JSON object.
-    """
-    try:
-        value: JsonValue = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is missing") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path} is no JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} holds no JSON object")
-    return value
 
 
 def read_reward_file(folder: Path) -> RewardFile:

@@ -13,17 +13,18 @@ from PIL import Image
 from torch import Tensor
 
 from services.reward_model.attention import TreeAttention
+from services.reward_model.card import read_purpose
 from services.reward_model.checkpoint import (
     RewardCheckpoint,
     RewardFile,
     model_type,
     read_reward,
 )
+from services.reward_model.folder import CheckpointError
 from services.reward_model.inputs import ImageInput, TokenRow
 from services.reward_model.pixels import pixels_CHW
 from services.reward_model.qwen_checkpoint import MODEL_TYPE, read_qwen
 from services.reward_model.tree import Ints, Tree
-from services.reward_model.weights import CheckpointError
 
 
 class RewardInputs(Protocol):
@@ -76,6 +77,7 @@ class LoadedModel:
     file: RewardFile
     weights_sha256: str
     identity: str
+    purpose: str  # what its card says it is for
 
 
 def load_model(folder: Path, *, device: str, dtype: str) -> LoadedModel:
@@ -93,6 +95,7 @@ def load_model(folder: Path, *, device: str, dtype: str) -> LoadedModel:
             file=qwen.file,
             weights_sha256=qwen.weights_sha256,
             identity=qwen.identity,
+            purpose=read_purpose(folder),
         )
     if family != "llava":
         raise CheckpointError(
@@ -105,6 +108,7 @@ def load_model(folder: Path, *, device: str, dtype: str) -> LoadedModel:
         file=llava.file,
         weights_sha256=llava.weights_sha256,
         identity=llava.identity,
+        purpose=read_purpose(folder),
     )
 
 

@@ -20,11 +20,11 @@ from services.reward_model.checkpoint import (
     identity_with,
     load_weights,
     model_type,
-    read_json,
     read_normalisation,
     read_reward_file,
 )
 from services.reward_model.export import WEIGHTS_FILE, write_json
+from services.reward_model.folder import CheckpointError, read_json
 from services.reward_model.inputs import TextLimits
 from services.reward_model.qwen import (
     COLOURS,
@@ -34,7 +34,7 @@ from services.reward_model.qwen import (
     vision_config,
 )
 from services.reward_model.qwen_inputs import PatchSettings, QwenInputs, VisionIds
-from services.reward_model.weights import CheckpointError, sha256_of, weight_files, write_weights
+from services.reward_model.weights import sha256_of, weight_files, write_weights
 
 MODEL_TYPE = "qwen2_5_vl"
 _STORED_PREFIXES = (

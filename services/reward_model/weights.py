@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from services.reward_model.folder import CheckpointError
+
 CHUNK_BYTES = 1 << 20
 _LEGACY_PREFIXES = (
     ("llava.vision_tower.", "vision_tower.vision_model."),
@@ -21,10 +23,6 @@ _LEGACY_PREFIXES = (
     ("lm_head.", "language_model.lm_head."),
 )
 _NESTED_TOWER = "llava.vision_tower.vision_model."
-
-
-class CheckpointError(ValueError):
-    """A model folder cannot be used; the message says which file and why."""
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -10,7 +10,12 @@ from clients.wire import schemas
 from clients.wire.convert import from_proto, to_proto
 
 IDENTITY = schemas.ModelIdentity(
-    name="m", kind="question-reward", identity="ab", weights_sha256="cd", dtype="float32"
+    name="m",
+    kind="question-reward",
+    identity="ab",
+    weights_sha256="cd",
+    dtype="float32",
+    purpose="shapes",
 )
 TURN = schemas.Turn(question="q", answer="")
 ERROR = schemas.ErrorBody(code="overloaded", message="full", retry_after_ms=7)

@@ -34,6 +34,20 @@ def test_clean_input_is_counted_and_endpoints_say_who_they_are(tmp_path: Path):
     assert "identity question-reward-a" in validation_text(found)
 
 
+class CardedConnector(FakeConnector):
+    def reward(self, endpoint, *, kind):
+        model = super().reward(endpoint, kind=kind)._model
+        return FakeReward(model.model_copy(update={"purpose": f"shapes, {kind}"}), Calls())
+
+
+def test_what_a_models_card_says_is_told_beside_its_identity(tmp_path: Path):
+    lines = validation_text(
+        validated(write_world(tmp_path, records(3)), connector=CardedConnector())
+    ).split("\n")
+    said = [line for line in lines if "card says" in line]
+    assert said == [f"  its card says: shapes, {kind}-reward" for kind in ("question", "answer")]
+
+
 def test_dirt_is_counted_by_code_with_its_places(tmp_path: Path):
     dirty = write_dirty(tmp_path / "dirty")
     config = write_world(tmp_path, [])

@@ -14,7 +14,14 @@ def checkpoint(path: Path, **files: bytes) -> Path:
 
 
 def identity(path: Path, **changes: str) -> str:
-    named = {"name": "m", "dtype": "float32", "template_version": "1", "engine": "e", **changes}
+    named = {
+        "name": "m",
+        "dtype": "float32",
+        "template_version": "1",
+        "engine": "e",
+        "purpose": "",
+        **changes,
+    }
     return identity_of(CheckpointHashes.of(path), **named).identity
 
 
@@ -49,7 +56,7 @@ def test_dtype_and_prompts_change_the_identity(tmp_path: Path, change: str):
 def test_place_name_and_engine_do_not_change_the_identity(tmp_path: Path):
     first = checkpoint(tmp_path / "a")
     second = checkpoint(tmp_path / "b", **{"README.md": b"hello"})
-    assert identity(first) == identity(second, name="other", engine="other")
+    assert identity(first) == identity(second, name="other", engine="other", purpose="other")
     assert len(identity(first)) == 32
 
 

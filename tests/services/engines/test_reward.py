@@ -16,10 +16,10 @@ from services.reward_model.batches import padded_rows
 from services.reward_model.checkpoint import RewardFile, read_reward
 from services.reward_model.export import write_reward
 from services.reward_model.families import load_model
+from services.reward_model.folder import CheckpointError
 from services.reward_model.inputs import prompt_of
 from services.reward_model.model import LlavaRewardModel
 from services.reward_model.pixels import ImageMode, PixelSettings, pixels_CHW
-from services.reward_model.weights import CheckpointError
 from tests.services.engines.reward_numbers import ASSET, KINDS, measured
 from tests.services.reward_model.conftest import tiny_llava_config
 

@@ -7,9 +7,9 @@ from services.engines.api import Candidate, RowReward
 from services.engines.reward_rows import identity_on, outcome_of, refuse_other_kind, row_of
 from services.errors import InternalError, InvalidRequestError, TooLargeError
 from services.reward_model.checkpoint import RewardFile
+from services.reward_model.folder import CheckpointError
 from services.reward_model.inputs import LongTextError, TokenRow
 from services.reward_model.pixels import ImageMode
-from services.reward_model.weights import CheckpointError
 
 FILE = RewardFile(name="x", kind="answer-reward", image_mode=ImageMode.PAD, max_length=8)
 ROW = TokenRow(ids=(1, 2, 3), truncated=False)
@@ -70,9 +70,8 @@ def test_a_model_of_the_other_kind_is_refused_by_its_folder():
 
 
 def test_the_identity_says_model_and_engine():
-    found = identity_on("abacus 1", FILE, identity="a", weights_sha256="b", dtype="float32")
-    assert (found.kind, found.engine, found.template_version) == (
-        "answer-reward",
-        "abacus 1",
-        FILE.prompt_version,
+    found = identity_on(
+        "abacus 1", FILE, identity="a", weights_sha256="b", dtype="float32", purpose="shapes"
     )
+    assert (found.kind, found.engine, found.purpose) == ("answer-reward", "abacus 1", "shapes")
+    assert found.template_version == FILE.prompt_version

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from services.reward_model.checkpoint import read_reward, read_reward_file
-from services.reward_model.weights import CheckpointError
+from services.reward_model.folder import CheckpointError
 
 
 def identity(folder, dtype="float32") -> str:

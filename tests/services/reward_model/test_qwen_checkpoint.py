@@ -7,6 +7,7 @@ from tokenizers import Tokenizer
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
 
 from services.reward_model.families import load_model
+from services.reward_model.folder import CheckpointError
 from services.reward_model.qwen import (
     PatchGeometry,
     QwenRewardModel,
@@ -14,7 +15,6 @@ from services.reward_model.qwen import (
     text_config,
 )
 from services.reward_model.qwen_checkpoint import read_config, read_qwen, stored_name
-from services.reward_model.weights import CheckpointError
 from tests.services.reward_model.tiny_qwen import PATCHES, write_tiny_qwen
 
 

@@ -1,0 +1,32 @@
+"""The small files of a model folder: JSON objects, read or refused by name. Knows none of their keys."""
+
+import json
+from pathlib import Path
+
+from pydantic import JsonValue
+
+
+class CheckpointError(ValueError):
+    """A model folder cannot be used; the message says which file and why."""
+
+
+def read_json(path: Path) -> dict[str, JsonValue]:
+    """Returns the JSON object of a file.
+
+    Raises:
+        CheckpointError: the file is missing or unreadable, or holds no JSON object that can be
+            written again.
+    """
+    try:
+        value: JsonValue = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(value, ensure_ascii=False).encode()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    # Deep nesting is a RecursionError, a number of 5,000 digits or a lone surrogate a ValueError.
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds no JSON object")
+    return value
