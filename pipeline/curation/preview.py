@@ -93,6 +93,7 @@ def _explained(run_dir: Path, sample: Sample) -> list[Explanation]:
             one,
             position=positions[one.position],
             also_at=tuple(positions[other] for other in one.also_at),
+            note=None,
         )
         for one in found
     ]

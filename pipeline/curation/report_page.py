@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import jinja2
+from markupsafe import Markup
 
 from pipeline.curation.charts import histogram, kept_columns, pace_columns
 from pipeline.curation.example_cards import TypeCards
@@ -18,6 +19,7 @@ from pipeline.curation.fragility_words import noise_lines
 from pipeline.curation.report_figures import ReportFigures
 from pipeline.curation.report_words import FILTERS, OUTCOMES, count, percent, seconds, small
 from pipeline.curation.rewrite_cards import RewriteCard
+from pipeline.curation.visible import visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ def render_page(
     """Returns the page as HTML."""
     reach = {one.stage: SIGMAS * one.rms for one in figures.noise}
     return (
-        _environment()
+        page_environment()
         .get_template("report.html.j2")
         .render(
             figures=figures,
@@ -71,17 +73,24 @@ def render_page(
     )
 
 
-def _environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
+    """Returns the environment of the report's templates: what they print is escaped, and visible."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline.curation"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS)
     environment.filters["percent"] = _page_percent
     return environment
+
+
+def _visible(value: object) -> object:
+    is_text = isinstance(value, str) and not isinstance(value, Markup)
+    return visible(value) if is_text else value
 
 
 def _page_percent(share: float | None, digits: int = 1) -> str:
