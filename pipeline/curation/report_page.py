@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pipeline.curation.charts import histogram, kept_columns, pace_columns
 from pipeline.curation.example_cards import TypeCards
@@ -85,12 +85,18 @@ def page_environment() -> jinja2.Environment:
     )
     environment.filters.update(FILTERS)
     environment.filters["percent"] = _page_percent
+    environment.filters["breakable"] = _breakable
     return environment
 
 
 def _visible(value: object) -> object:
     is_text = isinstance(value, str) and not isinstance(value, Markup)
     return visible(value) if is_text else value
+
+
+def _breakable(name: str) -> Markup:
+    """Returns a name that a narrow column may break behind each underscore."""
+    return escape(visible(name)).replace("_", Markup("_<wbr>"))
 
 
 def _page_percent(share: float | None, digits: int = 1) -> str:
