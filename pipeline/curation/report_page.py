@@ -11,6 +11,7 @@ from itertools import groupby
 import jinja2
 from markupsafe import Markup, escape
 
+from pipeline.curation.cautions import cautions
 from pipeline.curation.charts import histogram, kept_columns, pace_columns
 from pipeline.curation.example_cards import TypeCards
 from pipeline.curation.examples import PER_BAND
@@ -43,6 +44,7 @@ def render_page(
             figures=figures,
             summary=_unbroken(summary(figures)),
             tiles=tiles(figures),
+            cautions=list(cautions(figures.provenance.identities, figures.rewrites)),
             outcomes=OUTCOMES,
             types=[row.type for row in figures.counts],
             truth_types=_truth_types(figures),
