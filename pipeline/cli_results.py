@@ -52,15 +52,22 @@ def _report(
 @verbs.command("explain")
 def _explain(
     run: RunPath,
-    uid: Annotated[str, typer.Argument(help="A uid, the start of one, or a position.")],
+    key: Annotated[
+        str | None, typer.Argument(help="A position, an id, a uid or the start of one.")
+    ] = None,
     *,
+    record_id: Annotated[
+        str | None, typer.Option("--id", help="The record with this id, as 000023.")
+    ] = None,
     inputs: Moved = None,
     images_root: MovedImages = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tells all that is known of one record. Example: `a2l explain runs/demo 17`."""
+    """Tells all that is known of one record. Example: `a2l explain runs/demo --id 000023`."""
+    if (key is None) == (record_id is None):
+        raise ConfigError("explain: give one of a position, a uid, or --id ID")
     take_moved(run, inputs, images_root)
-    explanation = explain(run, uid)
+    explanation = explain(run, key or record_id or "", is_id=record_id is not None)
     if as_json:
         print_json(explanation)
     else:

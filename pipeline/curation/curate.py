@@ -102,6 +102,7 @@ def finish(work: Work, results: Results, *, started: float) -> Summary:
     """
     summary = summary_of(
         str(work.paths.root),
+        dataset=str(work.paths.train(work.corpus.dialect)),
         published=results.publisher.finish(results.written),
         gaps=results.gaps,
         asked={stage.value: counts for stage, counts in work.asked.items()},

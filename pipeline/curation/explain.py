@@ -24,23 +24,22 @@ from pipeline.curation.finished_run import (
     score_rows,
 )
 from pipeline.curation.layout import Decision, Gate, RewardStage
+from pipeline.curation.record_key import find_record
 from pipeline.curation.records import Record
-from pipeline.errors import RunError
-
-MIN_PREFIX_CHARS = 4
 
 
-def explain(run_dir: Path, key: str) -> Explanation:
-    """Returns what is known of a record, by uid, by an unambiguous start of it, or by position.
+def explain(run_dir: Path, key: str, *, is_id: bool = False) -> Explanation:
+    """Returns what is known of a record, by position, by id, by uid or by an unambiguous start of it.
 
-    A key of digits that is a position of the run is taken as one.
+    `is_id` = the key is an id and nothing else.
 
     Raises:
         RunError: RUN is no finished run, or the key fits no record or several.
         InputError: an input cannot be read.
     """
     run = open_run(run_dir)
-    row = run.decisions.row(_index(run.decisions, key), named=True)
+    found = find_record(run.decisions, key, is_id=is_id)
+    row = run.decisions.row(found.position, named=True)
     position, uid = int(row["position"]), row["uid"]
     same = run.decisions.filter(pl.col("uid") == uid)["position"].to_list() if uid else []
     standings = tuple(_standings(run, row))
@@ -63,23 +62,8 @@ def explain(run_dir: Path, key: str) -> Explanation:
         rewards=tuple(_rewards(run, uid)) if uid else (),
         rewrites=tuple(_rewrites(run, uid)) if uid else (),
         fault=fault,
+        note=found.note,
     )
-
-
-def _index(decisions: pl.DataFrame, key: str) -> int:
-    if key.isascii() and key.isdigit() and int(key) < decisions.height:
-        return int(key)
-    wanted = key.lower()
-    if len(wanted) < MIN_PREFIX_CHARS:
-        raise RunError(
-            f"{key}: give a position, or {MIN_PREFIX_CHARS} characters of a uid at least"
-        )
-    uids = decisions["uid"]
-    found = uids.str.starts_with(wanted).fill_null(value=False).arg_true().to_list()
-    num_uids = uids.gather(found).n_unique()
-    if num_uids != 1:
-        raise RunError(f"{key}: {num_uids} records of the run have such a uid; one is needed")
-    return found[0]
 
 
 def _standings(run: FinishedRun, row: dict[str, object]) -> Iterator[Standing]:

@@ -77,7 +77,10 @@ class ExplainedFault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Everything that a run knows of one record; `raw` is its text where it is no valid record."""
+    """Everything that a run knows of one record; `raw` is its text where it is no valid record.
+
+    `note`: what else the key that found it could have meant.
+    """
 
     position: int
     also_at: tuple[int, ...]  # positions of records with equal content
@@ -95,6 +98,7 @@ class Explanation:
     rewards: tuple[StoredReward, ...]
     rewrites: tuple[ExplainedRewrite, ...]
     fault: ExplainedFault | None
+    note: str | None = None
 
 
 def why(
@@ -130,6 +134,8 @@ def explanation_text(one: Explanation) -> str:
 
 
 def _lines(one: Explanation) -> Iterator[str]:
+    if one.note is not None:
+        yield f"({one.note})"
     yield f"position {one.position}  uid {one.uid or 'none'}  id {one.id or 'none'}  type {one.type}"
     if one.also_at:
         yield f"same content at positions {', '.join(map(str, one.also_at))}"

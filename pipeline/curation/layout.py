@@ -6,7 +6,7 @@
          rewrites/part-*.parquet                   REWRITES, one row per kept turn
          quarantine/part-*.jsonl                   QuarantineLine
          dataset/train.json|train.jsonl  dataset/README.md
-         baselines/  report/index.html  report/report.json
+         baselines/  report/index.html  report/report.json  report/records.html  report/records/
 
 Parts are immutable and named `part-NUMBER-CONTENT`: their order and the hash of their bytes. Of
 rewards the earliest row of a key stands, of rewrites the latest. The manifest is
@@ -270,6 +270,16 @@ class RunPaths:
     def report(self) -> Path:
         """Returns the self-contained report page."""
         return self.root / "report" / "index.html"
+
+    @property
+    def records_page(self) -> Path:
+        """Returns the page that browses every record; it needs `record_parts` beside it."""
+        return self.root / "report" / "records.html"
+
+    @property
+    def record_parts(self) -> Path:
+        """Returns the folder of what the browsing page loads."""
+        return self.root / "report" / "records"
 
     @property
     def report_json(self) -> Path:

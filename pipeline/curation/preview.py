@@ -36,7 +36,8 @@ class PreviewedType:
 class Preview:
     """A sample of `num_input` records and what became of it, ordered for reading.
 
-    `question_keep` and `answer_keep` are the config's; None = the stage is off.
+    `question_keep` and `answer_keep` are the config's; None = the stage is off. `rewrites` and
+    `cautions` as in a run's summary.
     """
 
     num_input: int
@@ -44,6 +45,8 @@ class Preview:
     question_keep: str | None
     answer_keep: str | None
     records: list[Explanation]
+    rewrites: str | None
+    cautions: list[str]
     seconds: float
 
 
@@ -81,6 +84,8 @@ def preview(
         question_keep=str(selection.question_keep) if selection.question else None,
         answer_keep=str(selection.answer_keep) if selection.answer else None,
         records=sorted(records, key=_reading_order),
+        rewrites=summary.rewrites,
+        cautions=list(summary.cautions),
         seconds=summary.seconds,
     )
 
@@ -93,6 +98,7 @@ def _explained(run_dir: Path, sample: Sample) -> list[Explanation]:
             one,
             position=positions[one.position],
             also_at=tuple(positions[other] for other in one.also_at),
+            note=None,
         )
         for one in found
     ]

@@ -118,3 +118,7 @@ def _summary(preview: Preview, width: int) -> Iterator[str]:
             f"records, and rank only within the sample. Read the texts, not the shares.",
             width,
         )
+    if preview.rewrites is not None:
+        yield from textwrap.wrap(f"rewrites: {preview.rewrites}", width)
+    for caution in preview.cautions:
+        yield from textwrap.wrap(f"warning: {caution}", width)

@@ -1,6 +1,10 @@
-"""Writes a run's report: `report/index.html`, which needs nothing beside it, and `report/report.json`."""
+"""Writes a run's report: `report/index.html`, which needs nothing beside it, and `report/report.json`.
+
+And `report/records.html`, which browses every record.
+"""
 
 import logging
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +26,8 @@ from pipeline.curation.finished_run import (
 from pipeline.curation.fragility import measured_noise
 from pipeline.curation.layout import Decision, Manifest
 from pipeline.curation.measures import read_texts
+from pipeline.curation.record_parts import write_record_parts
+from pipeline.curation.records_page import BrowsedRun, render_records_page
 from pipeline.curation.report_figures import (
     Findings,
     Provenance,
@@ -77,6 +83,7 @@ def write_report(
     figures = report_figures(table, _findings(run, table, truth=known, rewrites=rewrites))
     cards = example_cards(rows, texts.records, config=run.config.input, truth=known)
     page = render_page(figures, examples=cards, rewrites=shown_turns)
+    _write_records(run)
     _write(run, figures, page)
     return WrittenReport(page=run.paths.report, figures=figures)
 
@@ -142,6 +149,20 @@ def _provenance(run: FinishedRun) -> Provenance:
         files=manifest["files"],
         config_yaml=run.paths.config.read_text(encoding="utf-8"),
     )
+
+
+def _write_records(run: FinishedRun) -> None:
+    paths = run.paths
+    paths.records_page.unlink(missing_ok=True)  # it is there once its parts are
+    num_bytes = write_record_parts(run, paths.record_parts)
+    page = BrowsedRun(
+        name=paths.root.resolve().name,
+        num_records=run.decisions.height,
+        images=os.path.relpath(run.config.input.images_root, paths.records_page.parent),
+    )
+    html = render_records_page(page).encode("utf-8", errors="backslashreplace")
+    write_durably(paths.records_page, html)
+    logger.info("wrote %s (parts: %d bytes)", paths.records_page, num_bytes)
 
 
 def _write(run: FinishedRun, figures: ReportFigures, page: str) -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import jinja2
+from markupsafe import Markup, escape
 
+from pipeline.curation.cautions import cautions
 from pipeline.curation.charts import histogram, kept_columns, pace_columns
 from pipeline.curation.example_cards import TypeCards
 from pipeline.curation.examples import PER_BAND
@@ -18,6 +20,7 @@ from pipeline.curation.fragility_words import noise_lines
 from pipeline.curation.report_figures import ReportFigures
 from pipeline.curation.report_words import FILTERS, OUTCOMES, count, percent, seconds, small
 from pipeline.curation.rewrite_cards import RewriteCard
+from pipeline.curation.visible import visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +38,13 @@ def render_page(
     """Returns the page as HTML."""
     reach = {one.stage: SIGMAS * one.rms for one in figures.noise}
     return (
-        _environment()
+        page_environment()
         .get_template("report.html.j2")
         .render(
             figures=figures,
             summary=_unbroken(summary(figures)),
             tiles=tiles(figures),
+            cautions=list(cautions(figures.provenance.identities, figures.rewrites)),
             outcomes=OUTCOMES,
             types=[row.type for row in figures.counts],
             truth_types=_truth_types(figures),
@@ -71,17 +75,30 @@ def render_page(
     )
 
 
-def _environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
+    """Returns the environment of the report's templates: what they print is escaped, and visible."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline.curation"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS)
     environment.filters["percent"] = _page_percent
+    environment.filters["breakable"] = _breakable
     return environment
+
+
+def _visible(value: object) -> object:
+    is_text = isinstance(value, str) and not isinstance(value, Markup)
+    return visible(value) if is_text else value
+
+
+def _breakable(name: str) -> Markup:
+    """Returns a name that a narrow column may break behind each underscore."""
+    return escape(visible(name)).replace("_", Markup("_<wbr>"))
 
 
 def _page_percent(share: float | None, digits: int = 1) -> str:

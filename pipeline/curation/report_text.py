@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from pipeline.curation.cautions import cautions, rewrite_line
 from pipeline.curation.export import Exported, ExportedBaseline
 from pipeline.curation.fragility_words import noise_lines
 from pipeline.curation.report_figures import ReportFigures
@@ -53,6 +54,10 @@ def _lines(figures: ReportFigures) -> Iterator[str]:
             f"({closest.stage} stage, {closest.type})"
         )
     yield from noise_lines(figures.noise, figures.fragile)
+    if figures.rewrites is not None:
+        yield f"rewrites: {rewrite_line(figures.rewrites)}"
+    for caution in cautions(figures.provenance.identities, figures.rewrites):
+        yield f"warning: {caution}"
 
 
 def _set_line(one: SetFigures) -> str:

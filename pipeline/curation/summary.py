@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from pipeline.curation.cautions import cautions, gate_counts, rewrite_line
 from pipeline.curation.fragility import Fragility, Noise
 from pipeline.curation.fragility_words import noise_lines
 from pipeline.curation.layout import TypeCounts
@@ -22,12 +23,14 @@ class CodeSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What a run did. `gaps`: stage -> stratum -> smallest reward gap at the cut; `asked`: by stage.
+    """What a run did. `dataset`: its path. `gaps`: stage -> stratum -> smallest reward gap at the cut; `asked`: by stage.
 
-    `noise` has no entry for a stage whose canaries were not compared.
+    `noise` has no entry for a stage whose canaries were not compared. `gated`: turns by the gate they
+    failed. `cautions`: what the run must not be used without knowing, a line each.
     """
 
     run_dir: str
+    dataset: str
     num_input: int
     num_kept: int
     num_quarantined: int
@@ -41,12 +44,16 @@ class Summary:
     num_changed: int
     num_turns_rewritten: int
     num_turns_not_aligned: int
+    rewrites: str | None
+    gated: Mapping[str, int]
+    cautions: Sequence[str]
     seconds: float
 
 
 def summary_of(
     run_dir: str,
     *,
+    dataset: str,
     published: Published,
     gaps: Mapping[str, Mapping[str, float]],
     asked: Mapping[str, StageCounts],
@@ -54,12 +61,14 @@ def summary_of(
     seconds: float,
 ) -> Summary:
     """Returns the summary of a published run."""
+    rewrites = published.report.rewrites
     counts, faults = published.written.counts, published.written.faults
     by_code = faults.group_by("reason").agg(
         pl.len().alias("num"), pl.col("message").sort_by("position").first()
     )
     return Summary(
         run_dir=run_dir,
+        dataset=dataset,
         num_input=sum(of_type["input"] for of_type in counts.values()),
         num_kept=sum(of_type["kept"] for of_type in counts.values()),
         num_quarantined=faults.height,
@@ -78,6 +87,9 @@ def summary_of(
         num_changed=published.written.num_changed,
         num_turns_rewritten=published.num_turns_rewritten,
         num_turns_not_aligned=published.num_turns_not_aligned,
+        rewrites=None if rewrites is None else rewrite_line(rewrites),
+        gated={} if rewrites is None else gate_counts(rewrites),
+        cautions=tuple(cautions(published.report.provenance.identities, rewrites)),
         seconds=seconds,
     )
 
@@ -95,9 +107,9 @@ def summary_text(summary: Summary) -> str:
             for name, one in summary.counts.items()
         ),
         f"changed records: {summary.num_changed}",
-        f"rewritten turns: {summary.num_turns_rewritten}",
-        f"turns without a verdict: {summary.num_turns_not_aligned}",
     ]
+    if summary.rewrites is not None:
+        lines.append(f"rewrites: {summary.rewrites}")
     for code, one in summary.quarantined.items():
         lines.append(f"quarantined: {one.num_records} x {code} (first: {one.first_message})")
     lines += [f"{stage}: {_asked(counts)}" for stage, counts in summary.asked.items()]
@@ -105,8 +117,20 @@ def summary_text(summary: Summary) -> str:
         shown = ", ".join(f"{stratum} {gap:.3g}" for stratum, gap in sorted(gaps.items()))
         lines.append(f"smallest reward gap at the {stage} cut: {shown}")
     lines += noise_lines(summary.noise, summary.fragile)
-    lines.append(f"took {summary.seconds:.1f} s; report: {summary.run_dir}/report/index.html")
-    return "\n".join(lines)
+    lines.append(f"took {summary.seconds:.1f} s")
+    lines += (f"warning: {caution}" for caution in summary.cautions)
+    return "\n".join([*lines, *_next_steps(summary)])
+
+
+def _next_steps(summary: Summary) -> list[str]:
+    run = summary.run_dir
+    return [
+        f"dataset: {summary.dataset}",
+        f"report: {run}/report/index.html; every record: {run}/report/records.html",
+        f"next: read what lies close to a cut (records.html#order=near; a2l explain {run} POSITION)",
+        f"  a2l export {run} --out FOLDER copies the dataset with its card",
+        f"  a2l select {run} --answer-keep 0.5 decides again, asking no model",
+    ]
 
 
 def _asked(counts: StageCounts) -> str:

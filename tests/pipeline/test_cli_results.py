@@ -46,6 +46,15 @@ def test_explain_as_json_has_every_part(run: RunFixture):
     assert {"why", "standings", "rewards", "rewrites", "fault", "turns"} <= explained.keys()
 
 
+def test_explain_by_id_and_by_position_tell_of_other_records(run: RunFixture):
+    by_id = run.rows[-1]["id"].strip('"')  # type: ignore[union-attr]
+    shared = [row["position"] for row in run.rows if row["id"] == run.rows[-1]["id"]]
+    result = a2l("explain", run.run, "--id", by_id)
+    assert result.exit_code == 2
+    assert f"at positions {', '.join(map(str, shared))}" in result.stderr
+    assert a2l("explain", run.run, 3).stdout.startswith("position 3  uid ")
+
+
 @pytest.mark.parametrize("name", ["random", "length-matched", "longest", "bottom"])
 def test_export_writes_a_baseline(run: RunFixture, name: str):
     result = a2l("export", run.run, "--baseline", name, "--json")
@@ -69,6 +78,8 @@ def test_export_writes_originals(run: RunFixture):
         ("export", "RUN", "--baseline", "best"),
         ("report", "none"),
         ("explain", "none", "0"),
+        ("explain", "RUN"),
+        ("explain", "RUN", "0", "--id", "0"),
         ("export", "none"),
         ("diff", "RUN", "none"),
         ("diff", "RUN", "RUN", "--examples", "-1"),
@@ -80,6 +91,8 @@ def test_export_writes_originals(run: RunFixture):
         "unknown baseline",
         "report of no run",
         "explain of no run",
+        "explain of nothing",
+        "explain of two things",
         "export of no run",
         "diff with no run",
         "fewer than no examples",

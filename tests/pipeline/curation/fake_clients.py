@@ -203,11 +203,16 @@ class FakeConnector:
     calls: Calls = field(default_factory=Calls)
     names: dict[str, str] = field(default_factory=dict)
     endpoints: list[Endpoint] = field(default_factory=list)
+    purpose: str = ""  # what the models' cards say
 
     def reward(self, endpoint: Endpoint, *, kind: RewardKind) -> FakeReward:
         self.endpoints.append(endpoint)
-        return FakeReward(identity(kind, self.names.get(kind, "a")), self.calls)
+        return FakeReward(self._model(kind), self.calls)
 
     def inner_llm(self, endpoint: Endpoint) -> FakeInnerLLM:
         self.endpoints.append(endpoint)
-        return FakeInnerLLM(identity("inner-llm", self.names.get("inner-llm", "a")), self.calls)
+        return FakeInnerLLM(self._model("inner-llm"), self.calls)
+
+    def _model(self, kind: str) -> ModelIdentity:
+        found = identity(kind, self.names.get(kind, "a"))
+        return found.model_copy(update={"purpose": self.purpose})

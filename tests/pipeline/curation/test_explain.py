@@ -63,7 +63,7 @@ def test_start_of_a_uid_and_a_position_find_the_same_record(finished_run: RunFix
 
 @pytest.mark.parametrize(
     ("key", "told"),
-    [("f" * 32, "0 records"), ("abc", "4 characters"), ("999999", "0 records")],
+    [("f" * 32, "0 records"), ("abc", "4 characters"), ("999999", "position 999999 of 0-")],
     ids=["no such uid", "too short", "no such position"],
 )
 def test_key_that_fits_no_record_is_refused(finished_run: RunFixture, key: str, told: str):

@@ -102,3 +102,13 @@ def test_quarantined_record_is_shown_as_it_stands(tmp_path: Path):
 def test_terminal_obeys_no_record(tmp_path: Path):
     config = write_world(tmp_path, [record(1, answer="red \x1b[2J blue")])
     assert "\x1b" not in preview_text(previewed(config, 1, *KEEP_ALL), width=80)
+
+
+def test_preview_warns_of_models_made_for_other_data_and_of_lost_rewrites(tmp_path: Path):
+    data = [record(number, question="[[unparsed]] What is") for number in range(20)]
+    connector = FakeConnector(purpose="pictures of coloured shapes")
+    found = previewed(write_world(tmp_path, data), 8, *KEEP_ALL, connector=connector)
+    text = preview_text(found, width=400)
+    assert "rewrites: 0 of 8 turns rewritten, 8 gated (unparsed 8)" in text
+    assert "is for pictures of coloured shapes" in text
+    assert "warning: 8 of 8 rewrites did not pass the gates (unparsed 8)" in text

@@ -19,6 +19,7 @@ HOSTILE = (
     "<script>document.title = 'taken'</script><img src=x onerror=alert(1)>"
     "</textarea></style>{{ 7 * 7 }}<a href='javascript:alert(1)'>\u202e&amp;"
 )
+LOCAL = ("data:", "#", "records.html")  # what a page may link to
 
 
 class Page(HTMLParser):
@@ -98,7 +99,7 @@ def test_truth_is_shown_for_the_selection_and_for_random_sets(own_run: RunFixtur
 
 def test_page_asks_for_nothing_outside_of_itself(own_run: RunFixture):
     page = Page(write_report(own_run.run).page)
-    assert all(value.startswith(("data:", "#")) for value in page.attributes("src", "href"))
+    assert all(value.startswith(LOCAL) for value in page.attributes("src", "href"))
     assert not page.tags("script")
     assert not re.search(r"url\(|@import", page.html)
     policy = page.tags("meta")[1]["content"] or ""
@@ -124,7 +125,7 @@ def test_hostile_text_stays_text(tmp_path: Path):
     page = Page(write_report(fixture.run, truth=fixture.truth).page)
     assert not page.tags("script")
     assert not page.attributes("onerror")
-    assert all(value.startswith(("data:", "#")) for value in page.attributes("src", "href"))
+    assert all(value.startswith(LOCAL) for value in page.attributes("src", "href"))
     assert any("<script>document.title" in text for text in page.texts)
     assert not any(text.strip() == "49" for text in page.texts)
 
@@ -134,7 +135,16 @@ def test_hostile_type_and_id_stay_text(tmp_path: Path):
     page = Page(write_report(fixture.run, truth=fixture.truth).page)
     assert not page.tags("script")
     assert not page.attributes("onerror")
-    assert any(HOSTILE in text for text in page.texts)
+    shown = HOSTILE.replace("\u202e", "<U+202E>")
+    assert any(shown in text for text in page.texts)
+    assert "\u202e" not in page.html
+
+
+def test_hidden_characters_of_records_are_visible(tmp_path: Path):
+    fixture = make_run(tmp_path, num_records=60, hostile="\x1b[31m\u202e\u200b")
+    page = Page(write_report(fixture.run, truth=fixture.truth).page)
+    assert not re.search("[\x1b\u202e\u200b]", page.html)
+    assert any("<U+001B>[31m<U+202E><U+200B>" in text for text in page.texts)
 
 
 def test_page_says_what_it_does_not_show(own_run: RunFixture):

@@ -1,7 +1,10 @@
 from pathlib import Path
 
+from pipeline.curation.report import write_report
+from pipeline.curation.report_text import report_text
 from pipeline.curation.summary import summary_text
-from tests.pipeline.curation.small_world import records, run, write_world
+from tests.pipeline.curation.fake_clients import FakeConnector
+from tests.pipeline.curation.small_world import record, records, run, write_world
 
 
 def test_summary_tells_how_firm_the_cuts_are(tmp_path: Path):
@@ -25,3 +28,30 @@ def test_summary_without_canaries_says_that_noise_was_not_measured(tmp_path: Pat
     assert {one.num_fragile for one in summary.fragile} == {None}
     text = summary_text(summary)
     assert "question rewards: noise was not measured, as no canary was compared" in text
+
+
+def test_summary_ends_with_warnings_the_dataset_and_what_to_do_next(tmp_path: Path):
+    data = [record(number, question="[[unparsed]] What is") for number in range(40)]
+    connector = FakeConnector(purpose="pictures of coloured shapes")
+    summary = run(write_world(tmp_path, data), tmp_path / "run", connector=connector)
+    text = summary_text(summary)
+    rewrites, gated = "rewrites: 0 of 4 turns rewritten, 4 gated (unparsed 4)", {"parsed": 4}
+    assert rewrites in text.splitlines()
+    assert summary.gated == gated
+    of_models, of_rewrites = [line for line in text.splitlines() if line.startswith("warning: ")]
+    assert "question reward, answer reward and inner llm: the model's card says" in of_models
+    assert "is for pictures of coloured shapes;" in of_models
+    assert "4 of 4 rewrites did not pass the gates (unparsed 4)" in of_rewrites
+    assert f"dataset: {tmp_path}/run/dataset/train.json" in text.splitlines()
+    for word in ("report/index.html", "report/records.html", "a2l explain", "a2l export"):
+        assert word in text
+    page = (tmp_path / "run/report/index.html").read_text("utf-8")
+    assert "is for pictures of coloured shapes" in page
+    assert "4 of 4 rewrites did not pass the gates" in page
+    assert of_rewrites in report_text(write_report(tmp_path / "run").figures)
+
+
+def test_summary_of_a_run_that_fits_has_no_warning(tmp_path: Path):
+    summary = run(write_world(tmp_path, records(40)), tmp_path / "run")
+    assert not summary.cautions
+    assert "warning" not in summary_text(summary)
