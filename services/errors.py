@@ -11,6 +11,8 @@ return them and know no transport.
 from clients.wire.codes import Code
 from clients.wire.schemas import ErrorBody
 
+MAX_MESSAGE_CHARS = 500  # at most 6 KB in a trailer, whose limit is 8 KiB at clients' ends
+
 
 class ServiceError(Exception):
     """Base of all; the message says what was wrong, which one, and the limit."""
@@ -81,6 +83,13 @@ class DeadlineError(ServiceError):
 
 
 def error_body(error: ServiceError) -> ErrorBody:
-    """Returns an error as the wire states it, of an item or of a whole request."""
+    """Returns an error as the wire states it, of an item or of a whole request.
+
+    A message that quotes much of a request is cut: gRPC clients refuse a long one, and then see
+    neither code nor message.
+    """
     retry_after_ms = error.retry_after_ms if isinstance(error, OverloadedError) else 0
-    return ErrorBody(code=error.code, message=error.message, retry_after_ms=retry_after_ms)
+    message = error.message
+    if len(message) > MAX_MESSAGE_CHARS:
+        message = f"{message[:MAX_MESSAGE_CHARS]}..."
+    return ErrorBody(code=error.code, message=message, retry_after_ms=retry_after_ms)

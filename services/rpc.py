@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import grpc
 import grpc.aio
@@ -30,7 +30,9 @@ from services.errors import (
     ServiceError,
     error_body,
 )
+from services.faults import described
 from services.metrics import CANCELLED, OK, metrics
+from services.rpc_decoding import Context, Decoding, Handler
 from services.settings import Settings, is_set
 
 logger = logging.getLogger(__name__)
@@ -38,9 +40,8 @@ logger = logging.getLogger(__name__)
 _HEALTH_PREFIX = "/grpc.health.v1.Health/"
 _STOP_GRACE_S = 5.0
 _MIN_PING_INTERVAL_MS = 10_000
+_MAX_NAME = 100  # characters of a method in an error
 
-Context = grpc.aio.ServicerContext[ProtoMessage, ProtoMessage]
-Handler: TypeAlias = "grpc.RpcMethodHandler[ProtoMessage, ProtoMessage]"
 S = TypeVar("S", bound=Message)
 A = TypeVar("A", bound=Message)
 P = TypeVar("P", bound=ProtoMessage)
@@ -62,9 +63,7 @@ class GrpcSurface:
         self._servicers = servicers
         self._settings = settings
         self._health = health_aio.HealthServicer()
-        self._server = grpc.aio.server(
-            interceptors=[_KeyInterceptor(keys)], options=_options(settings)
-        )
+        self._server = grpc.aio.server(interceptors=[_Door(keys)], options=_options(settings))
         self._drain_task: asyncio.Task[None] | None = None
 
     async def start(self, host: str) -> int:
@@ -105,52 +104,55 @@ class GrpcSurface:
         await self._server.stop(_STOP_GRACE_S)
 
 
-class _KeyInterceptor(grpc.aio.ServerInterceptor):
-    """Refuses calls without a key, reflection too; health is exempt."""
+class _Door(grpc.aio.ServerInterceptor):
+    """Refuses calls without a key, reflection too (health is exempt); those of no method; garbage."""
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
+        self._decoding = Decoding(end=aborted)
+        self._handlers: dict[str, Handler] = {}  # by method, of those that exist
 
     async def intercept_service(  # pyright: ignore[reportIncompatibleMethodOverride]  (ours are never generic)
         self,
         continuation: Callable[[grpc.HandlerCallDetails], "Awaitable[Handler | None]"],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "Handler | None":
-        handler = await continuation(handler_call_details)
-        if handler_call_details.method.startswith(_HEALTH_PREFIX):
-            return handler
-        shown = dict(handler_call_details.invocation_metadata or ()).get("authorization", "")
-        try:
-            self._keys.check(shown if isinstance(shown, str) else "")
-        except ServiceError as error:
-            return _refusing(handler, error)
-        return handler
+        method = handler_call_details.method
+        if not method.startswith(_HEALTH_PREFIX):
+            shown = dict(handler_call_details.invocation_metadata or ()).get("authorization", "")
+            try:
+                self._keys.check(shown if isinstance(shown, str) else "")
+            except ServiceError as error:
+                return _refusing(error, TABLE[error.code].grpc_status)
+        if method not in self._handlers:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                error = InvalidRequestError(f"this service has no method {method[:_MAX_NAME]!r}")
+                return _refusing(error, grpc.StatusCode.UNIMPLEMENTED)
+            self._handlers[method] = self._decoding.of(handler, method)
+        return self._handlers[method]
 
 
-def _refusing(handler: "Handler | None", error: ServiceError) -> Handler:
-    """Returns a handler of the same shape that only answers `error`."""
+def _refusing(error: ServiceError, status: grpc.StatusCode) -> Handler:
+    """Returns a handler that only answers `error`, whatever the shape of the call."""
 
-    async def refuse(_request: object, context: Context) -> None:
-        await aborted(context, error)
+    async def refuse(_requests: object, context: Context) -> None:
+        await _ended(context, error, status)
 
-    is_stream_in = handler is not None and handler.request_streaming
-    is_stream_out = handler is not None and handler.response_streaming
-    if is_stream_in and is_stream_out:
-        return grpc.stream_stream_rpc_method_handler(refuse)
-    if is_stream_in:
-        return grpc.stream_unary_rpc_method_handler(refuse)
-    if is_stream_out:
-        return grpc.unary_stream_rpc_method_handler(refuse)
-    return grpc.unary_unary_rpc_method_handler(refuse)
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 async def aborted(context: Context, error: ServiceError) -> None:
     """Ends a call with an error of the table; never returns."""
+    await _ended(context, error, TABLE[error.code].grpc_status)
+
+
+async def _ended(context: Context, error: ServiceError, status: grpc.StatusCode) -> None:
     body = error_body(error)
     trailers = [(CODE_TRAILER, body.code)]
     if body.retry_after_ms:
         trailers.append((RETRY_AFTER_TRAILER, str(body.retry_after_ms)))
-    await context.abort(TABLE[error.code].grpc_status, body.message, tuple(trailers))
+    await context.abort(status, body.message, tuple(trailers))
 
 
 async def answered(
@@ -213,16 +215,6 @@ def parsed(request: ProtoMessage, schema: type[S]) -> S:
         return from_proto(request, schema)
     except ValidationError as error:
         raise InvalidRequestError(described(error)) from error
-
-
-def described(error: ValidationError) -> str:
-    """Returns the first few faults of a body, by place."""
-    faults = [
-        f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-        for fault in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
-    more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-    return "; ".join(faults[:3]) + more
 
 
 def deadline_of(context: Context, default_ms: int) -> float:
