@@ -1,0 +1,6 @@
+"""Every parser at a trust boundary, by name."""
+
+from tests.fuzz import files
+from tests.fuzz.campaign import Target
+
+TARGETS: dict[str, Target] = {target.name: target for target in (*files.TARGETS,)}
