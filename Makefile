@@ -15,7 +15,7 @@ LOCK := requirements/$(if $(HAS_GPU),gpu,cpu).lock
 # torch's CPU build is not on PyPI: PIP_FIND_LINKS may name a folder that has it.
 TORCH_SOURCE := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match)
 
-.PHONY: help install venv-vllm-vision demo test check fix lint types imports proto proto-check models model-base model-question model-answer model-inner-llm bento k8s-tools k8s-check lock clean
+.PHONY: help install venv-vllm-vision demo test cases fuzz check fix lint types imports proto proto-check models model-base model-question model-answer model-inner-llm bento k8s-tools k8s-check lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-28s %s\n", $$1, $$2}'
@@ -47,6 +47,12 @@ test: install k8s-tools ## All tests, slow ones too; those of k8s/ are `make k8s
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/generate_stubs.py --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+cases: install ## Each case of ../shared/cases: what was seen before, what happens now (needs that folder)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.cases
+
+fuzz: install ## 100,000 and more damaged inputs against each parser at a trust boundary (about ten minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz
 
 check: install lint types imports proto-check ## What must pass before each commit (2 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2

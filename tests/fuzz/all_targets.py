@@ -1,0 +1,9 @@
+"""Every parser at a trust boundary, by name."""
+
+from tests.fuzz import answers, files, runs, wire
+from tests.fuzz.campaign import Target
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (*files.TARGETS, *wire.TARGETS, *answers.TARGETS, *runs.TARGETS)
+}
