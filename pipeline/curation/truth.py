@@ -4,10 +4,12 @@ A truth file is JSONL, `{"id", "type", "good", "defects": []}`, unique by id and
 trains a model or selects a record reads it.
 """
 
+import codecs
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard, cast
 
 import orjson
 import polars as pl
@@ -59,7 +61,7 @@ class TruthFigures:
 
 
 def read_truth(path: Path) -> dict[tuple[str, str], Truth]:
-    """Returns the truth file's rows.
+    """Returns the truth file's rows; a byte order mark is read over.
 
     Raises:
         InputError: a line is no truth row, or repeats an id and type.
@@ -67,7 +69,10 @@ def read_truth(path: Path) -> dict[tuple[str, str], Truth]:
     table: dict[tuple[str, str], Truth] = {}
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            for number, raw in enumerate(file, start=1):
+                line = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
+                if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise InputError("is UTF-16; UTF-8 is read", path=path)
                 if not line.strip():
                     continue
                 key, truth = _row(line, path=path, number=number)
@@ -84,16 +89,25 @@ def read_truth(path: Path) -> dict[tuple[str, str], Truth]:
 def _row(line: bytes, *, path: Path, number: int) -> tuple[tuple[str, str], Truth]:
     try:
         row = orjson.loads(line)
-        key = (orjson.dumps(row["id"]).decode(), str(row["type"]))
-        defects = tuple(str(defect) for defect in row["defects"])
-        is_good = row["good"]
+        key = (orjson.dumps(row["id"]).decode(), row["type"])
+        defects, is_good = row["defects"], row["good"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(
             f"line {number} is no truth row (id, type, good, defects): {error!r}", path=path
         ) from error
     if not isinstance(is_good, bool):
         raise InputError(f"line {number}: good is {is_good!r}; it must be true or false", path=path)
-    return key, Truth(is_good=is_good, defects=defects)
+    if not isinstance(key[1], str) or not _is_texts(defects):
+        raise InputError(
+            f"line {number}: type must be a text, and defects a list of texts", path=path
+        )
+    return key, Truth(is_good=is_good, defects=tuple(defects))
+
+
+def _is_texts(value: object) -> TypeGuard[list[str]]:
+    if not isinstance(value, list):
+        return False
+    return all(isinstance(one, str) for one in cast("list[object]", value))
 
 
 def truth_figures(sets: Mapping[str, pl.DataFrame], truth: TruthTable) -> TruthFigures:

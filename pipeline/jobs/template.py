@@ -102,7 +102,8 @@ def _documents(manifests: Path) -> list[object]:
         return list(yaml.safe_load_all(text))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{manifests}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    # PyYAML makes numbers, dates and truths as it reads, by Python's own functions.
+    except (ValueError, KeyError, AttributeError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{manifests}: no YAML: {' '.join(str(error).split())}") from error
 
 

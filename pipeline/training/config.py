@@ -17,6 +17,10 @@ Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
+_YAML_ERRORS = (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError)
+"""What PyYAML raises: it makes numbers, dates and truths as it reads, by Python's own functions."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -89,8 +93,8 @@ def load_training_config(path: Path) -> RewardTrainingConfig:
     """
     try:
         raw: object = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except (OSError, *_YAML_ERRORS) as error:
+        raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     try:
         config = RewardTrainingConfig.model_validate(raw)
     except ValidationError as error:

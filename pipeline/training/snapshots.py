@@ -12,10 +12,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn, optim
 
-from pipeline.errors import StoreError
+from pipeline.errors import RunError, StoreError
 
 NUM_KEPT = 2
 _PARAMETER, _OPTIMISER = "parameter/", "optimiser/"
@@ -85,16 +86,26 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:
 
 
 def newest_snapshot(folder: Path) -> Snapshot | None:
-    """Returns the newest whole snapshot, or None where there is none."""
+    """Returns the newest whole snapshot, or None where there is none.
+
+    Raises:
+        RunError: its files are missing or broken, by a copy that was cut short say.
+    """
     finished = _finished(folder)
     if not finished:
         return None
-    facts = json.loads((finished[-1] / "state.json").read_text(encoding="utf-8"))
-    return Snapshot(
-        step=int(facts["step"]),
-        fingerprint=str(facts["fingerprint"]),
-        tensors=load_file(finished[-1] / "state.safetensors"),
-    )
+    try:
+        facts = json.loads((finished[-1] / "state.json").read_text(encoding="utf-8"))
+        return Snapshot(
+            step=int(facts["step"]),
+            fingerprint=str(facts["fingerprint"]),
+            tensors=load_file(finished[-1] / "state.safetensors"),
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+        raise RunError(
+            f"the snapshot {finished[-1]} cannot be read; remove it to go on from the one before: "
+            f"{error}"
+        ) from error
 
 
 def _finished(folder: Path) -> list[Path]:

@@ -36,12 +36,34 @@ def test_rows_are_found_by_id_and_type(tmp_path: Path):
         ('{"id": 1, "type": "x", "good": true}', "line 1 is no truth row"),
         ('{"id": 1, "type": "x", "good": 1, "defects": []}', "good is 1"),
         ("[]", "line 1 is no truth row"),
+        ("[" * 5000, "line 1 is no truth row"),
+        ('{"id": %s}' % ("9" * 5000), "line 1 is no truth row"),
+        ('{"id": NaN}', "line 1 is no truth row"),
+        (r'{"id": "\ud83d", "type": "x", "good": true, "defects": []}', "line 1 is no truth row"),
+        ('{"id": 1, "type": "x", "good": true, "defects": "wrong"}', "a list of texts"),
+        ('{"id": 1, "type": "x", "good": true, "defects": [["wrong"]]}', "a list of texts"),
+        ('{"id": 1, "type": null, "good": true, "defects": []}', "type must be a text"),
     ],
-    ids=["broken JSON", "a key is missing", "good is no boolean", "no object"],
+    ids=[
+        *("broken JSON", "a key is missing", "good is no boolean", "no object", "deep nesting"),
+        *("5,000 digits", "NaN", "half a character", "one text", "lists", "no type"),
+    ],
 )
 def test_broken_line_is_refused_with_its_number(tmp_path: Path, line: str, told: str):
     with pytest.raises(InputError, match=told):
         read_truth(write(tmp_path, line))
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path):
+    path = write(tmp_path, '\ufeff{"id": 7, "type": "detail", "good": true, "defects": []}')
+    assert read_truth(path) == {("7", "detail"): GOOD}
+
+
+def test_utf16_is_named(tmp_path: Path):
+    path = write(tmp_path)
+    path.write_bytes('{"id": 7}'.encode("utf-16"))
+    with pytest.raises(InputError, match="is UTF-16; UTF-8 is read"):
+        read_truth(path)
 
 
 def test_repeated_id_and_type_is_refused(tmp_path: Path):

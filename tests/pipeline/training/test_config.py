@@ -40,6 +40,12 @@ def test_an_unset_loss_is_the_papers(path):
         pytest.param("name: tiny", 'name: tiny, purpose: "a\\nb"', r"model\.purpose", id="lines"),
         pytest.param(TEXT, "[]", "top level", id="no mapping"),
         pytest.param(TEXT, "{", "cannot be read", id="no YAML"),
+        pytest.param("seed: 1", f"seed: {'9' * 5000}", "cannot be read", id="5,000 digits"),
+        pytest.param("seed: 1", "seed: 2026-13-01", "cannot be read", id="month 13"),
+        pytest.param("seed: 1", "seed: !!bool maybe", "cannot be read", id="no truth"),
+        pytest.param("seed: 1", "seed: !!timestamp x", "cannot be read", id="no date"),
+        pytest.param(TEXT, "[" * 5000, "cannot be read", id="deep nesting"),
+        pytest.param("name: tiny", r'name: "\ud83d"', r"model\.name", id="half a character"),
     ],
 )
 def test_a_wrong_config_is_refused_by_key(path, old, new, found):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn, optim
 
-from pipeline.errors import StoreError
+from pipeline.errors import RunError, StoreError
 from pipeline.training.snapshots import Snapshot, captured, newest_snapshot, restore, write_snapshot
 
 
@@ -47,6 +47,15 @@ def test_the_two_newest_are_kept_and_the_newest_is_read(tmp_path):
 def test_an_unfinished_snapshot_is_never_read(tmp_path):
     (tmp_path / "unfinished-step-00000009").mkdir()
     assert newest_snapshot(tmp_path) is None
+
+
+@pytest.mark.parametrize("file", ["state.json", "state.safetensors"])
+def test_a_snapshot_cut_short_is_named(tmp_path, file):
+    module, optimiser = fresh()
+    path = write_snapshot(tmp_path, captured(module, optimiser, step=3, fingerprint="f")) / file
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(RunError, match="step-00000003 cannot be read; remove it"):
+        newest_snapshot(tmp_path)
 
 
 def test_a_folder_without_snapshots_has_none(tmp_path):
