@@ -4,10 +4,10 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import ConfigError
+from pipeline.yaml_text import yaml_value
 from services.reward_model.inputs import RewardKind
 from services.reward_model.pixels import ImageMode
 
@@ -83,9 +83,9 @@ def load_training_config(path: Path) -> RewardTrainingConfig:
         ConfigError: the file is missing, no YAML, or does not fit the schema.
     """
     try:
-        raw: object = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+        raw = yaml_value(path.read_bytes(), source=str(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         config = RewardTrainingConfig.model_validate(raw)
     except ValidationError as error:

@@ -38,7 +38,10 @@ def test_an_unset_loss_is_the_papers(path):
         pytest.param("steps: 3", "stepps: 3", r"optimiser\.step", id="unknown key"),
         pytest.param("seed: 1", "seed: -1", r"run\.seed", id="negative seed"),
         pytest.param(TEXT, "[]", "top level", id="no mapping"),
-        pytest.param(TEXT, "{", "cannot be read", id="no YAML"),
+        pytest.param(TEXT, "{", "no YAML", id="no YAML"),
+        pytest.param(TEXT, TEXT + TEXT, "'train' stands in line", id="a section twice"),
+        pytest.param(TEXT, "a: " + "7" * 5000, "no YAML", id="5,000 digits"),
+        pytest.param(TEXT, "[" * 800, "nested too deeply", id="800 levels"),
     ],
 )
 def test_a_wrong_config_is_refused_by_key(path, old, new, found):
