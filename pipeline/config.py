@@ -13,15 +13,42 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
+from pipeline.config_sources import Given
 from pipeline.errors import ConfigError
+from pipeline.yaml_text import DecimalLoader, yaml_value
 
 ENV_PREFIX = "A2L__"
 API_KEY = "A2L__API_KEY"
 URL_SCHEMES = ("grpc://", "grpcs://", "http://", "https://", "dns:///")
 
-Keep = Annotated[Decimal, Field(ge=0, le=1)]
+
+def _share(value: object) -> object:
+    """Returns a share for pydantic to read; refuses what stands for one in other words."""
+    text = str(value).strip()
+    number = text.removesuffix("%")
+    example = Decimal("0.3")
+    try:
+        share = Decimal(number)
+        if text == number and 0 <= share <= 1 and not isinstance(value, bool):
+            return value
+        if text != number or share >= 2:
+            example = share / 100 if 0 <= share <= 100 else example
+    except ArithmeticError:
+        pass
+    raise ValueError(f"a share is a number between 0 and 1; write such as {example:f}")
+
+
+Keep = Annotated[Decimal, BeforeValidator(_share)]
+Share = Annotated[float, BeforeValidator(_share)]
 Keeps = Keep | dict[str, Keep]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -43,7 +70,7 @@ class InputConfig(_Section):
     A link below `images_root` may lead below one of `link_roots` too.
     """
 
-    path: Path | list[Path | InputPath]
+    path: Path | Annotated[list[Path | InputPath], Field(min_length=1)]
     images_root: Path = Path()
     link_roots: list[Path] = []
     format: Literal["auto", "json", "jsonl"] = "auto"
@@ -135,7 +162,7 @@ class RunConfig(_Section):
     """
 
     seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = 0
-    quarantine_limit: Annotated[float, Field(ge=0, le=1)] = 0.05
+    quarantine_limit: Share = 0.05
     limit: Annotated[int, Field(ge=0)] = 0
     canaries: Annotated[int, Field(ge=0, le=1000)] = 16
     canary_tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
@@ -176,23 +203,20 @@ def load_config(
     Raises:
         ConfigError: no such file, no YAML, an unknown key or `A2L__` name, or a value out of range.
     """
-    tree = _read_tree(path)
-    sources: dict[str, str] = {}
+    given = Given(_read_tree(path), {})
     for name, value in sorted((os.environ if environ is None else environ).items()):
         if name.startswith(ENV_PREFIX) and name != API_KEY:
             keys = [key.lower() for key in name.removeprefix(ENV_PREFIX).split("__")]
-            _put(tree, keys, value, source=name)
-            sources[".".join(keys)] = name
+            given.put(keys, value, source=name)
     for entry in sets:
         dotted, equals, value = entry.partition("=")
         if not equals:
             raise ConfigError(f"--set {entry}: write it as a.b=value")
-        _put(tree, dotted.split("."), value, source=f"--set {entry}")
-        sources[dotted] = f"--set {entry}"
+        given.put(dotted.split("."), value, source=f"--set {entry}")
     try:
-        config = Config.model_validate(tree)
+        config = Config.model_validate(given.tree)
     except ValidationError as error:
-        raise ConfigError(_first_line(error, path, sources)) from error
+        raise ConfigError(given.message(error, path)) from error
     return _with_absolute_paths(config, path.resolve().parent)
 
 
@@ -206,23 +230,10 @@ def dump_config(config: Config) -> str:
     return yaml.dump(_plain(config.model_dump()), Dumper=_Dumper, sort_keys=False)
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads numbers with a point as decimals."""
-
-
 class _Dumper(yaml.SafeDumper):
     """Writes decimals as they were read."""
 
 
-def _decimal(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> object:
-    text = str(node.value).replace("_", "")
-    try:
-        return Decimal(text)
-    except ArithmeticError:
-        return loader.construct_yaml_float(node)  # .inf, .nan: refused by the fields
-
-
-_Loader.add_constructor("tag:yaml.org,2002:float", _decimal)
 _Dumper.add_representer(
     Decimal,
     lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:float", f"{value:f}"),
@@ -230,44 +241,14 @@ _Dumper.add_representer(
 
 
 def _read_tree(path: Path) -> dict[str, object]:
+    source = f"config {path}"
     try:
-        tree = _yaml(path.read_bytes())
+        tree = yaml_value(path.read_bytes(), source=source, loader=DecimalLoader)
     except OSError as error:
-        raise ConfigError(f"config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"config {path}: no YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{source}: {error.strerror}") from error
     if not isinstance(tree, dict):
-        raise ConfigError(f"config {path}: a mapping is needed, found {type(tree).__name__}")
+        raise ConfigError(f"{source}: a mapping is needed, found {type(tree).__name__}")
     return tree
-
-
-def _yaml(text: str | bytes) -> object:
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
-
-
-def _put(tree: dict[str, object], keys: Sequence[str], text: str, *, source: str) -> None:
-    *folders, last = keys
-    node = tree
-    for key in folders:
-        below = node.get(key)
-        if not isinstance(below, dict):
-            below = {}
-            node[key] = below
-        node = below
-    try:
-        node[last] = _yaml(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{source}: no YAML value: {' '.join(str(error).split())}") from error
-
-
-def _first_line(error: ValidationError, path: Path, sources: Mapping[str, str]) -> str:
-    details = error.errors(include_url=False)
-    unknown = [detail for detail in details if detail["type"] == "extra_forbidden"]
-    detail = (unknown or details)[0]
-    where = ".".join(str(part) for part in detail["loc"])
-    given = (source for key, source in sources.items() if f"{where}.".startswith(f"{key}."))
-    message = "unknown key" if unknown else detail["msg"].removeprefix("Value error, ")
-    return ": ".join(part for part in (next(given, str(path)), where, message) if part)
 
 
 def _with_absolute_paths(config: Config, folder: Path) -> Config:

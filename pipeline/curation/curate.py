@@ -1,7 +1,7 @@
 """Curates: the whole of a run, from its config to its manifest. Reads like a table of contents."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,6 +74,7 @@ class Results:
     publisher: Publisher
     written: Written
     gaps: Mapping[str, Mapping[str, float]]
+    warnings: Sequence[str]
 
 
 def write_results(work: Work, decided: Decided, *, models: Mapping[str, ModelIdentity]) -> Results:
@@ -91,7 +92,8 @@ def write_results(work: Work, decided: Decided, *, models: Mapping[str, ModelIde
         models=models,
     )
     written = publisher.write(decided.decisions, decided.chosen)
-    return Results(publisher=publisher, written=written, gaps=decided.gaps)
+    warnings = work.scan.warnings(work.config.selection, kept=decided.kept_positions())
+    return Results(publisher=publisher, written=written, gaps=decided.gaps, warnings=warnings)
 
 
 def finish(work: Work, results: Results, *, started: float) -> Summary:
@@ -105,6 +107,7 @@ def finish(work: Work, results: Results, *, started: float) -> Summary:
         dataset=str(work.paths.train(work.corpus.dialect)),
         published=results.publisher.finish(results.written),
         gaps=results.gaps,
+        warnings=results.warnings,
         asked={stage.value: counts for stage, counts in work.asked.items()},
         quarantine_limit=work.config.run.quarantine_limit,
         seconds=time.monotonic() - started,

@@ -18,6 +18,7 @@ from pipeline.curation.endpoints import Connector
 from pipeline.curation.figures import passed_at
 from pipeline.curation.finished_run import open_run
 from pipeline.curation.images import find_image
+from pipeline.curation.input_warnings import starved
 from pipeline.curation.layout import Decision, RewardStage, Stage
 from pipeline.curation.plan_figures import (
     COSTS,
@@ -48,6 +49,7 @@ class Plan:
     num_sampled: int
     seconds: float  # the sample took
     stages: list[StageEstimate]
+    warnings: list[str]
 
 
 def plan(
@@ -91,7 +93,18 @@ def plan(
             batch_items=_batch_items(config),
             seed=config.run.seed,
         ),
+        warnings=list(starved(_num_scored(sample, config), config.selection)),
     )
+
+
+def _num_scored(sample: Sample, config: Config) -> dict[str, int]:
+    """Returns how many records of the whole input are scored at most, by stratum of the selection."""
+    numbers: dict[str, int] = {}
+    for stratum, number in sample.num_records.items():
+        name = stratum.type if config.selection.stratum == "type" else ONE_STRATUM
+        if not stratum.is_text_only:
+            numbers[name] = numbers.get(name, 0) + number
+    return numbers
 
 
 @dataclass(slots=True)

@@ -39,6 +39,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     for name in ("calls", "image_bytes", "tokens", "device_s", "wall_s"):
         first = "all" if name == "calls" else ""
         yield f"  {first:<9} {_NAMES[name]:<12} {'':>11} {_shown(name)(total[name]):>12}"
+    yield from (f"warning: {warning}" for warning in plan.warnings)
     yield (
         "Wall time is at the pace of the sample, which is too short to fill the services; reading "
         "and hashing the input comes on top. Retries, canaries and images sent again do not count."

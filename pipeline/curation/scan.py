@@ -10,10 +10,12 @@ import pyarrow as pa
 from pipeline.config import Config, SelectionConfig
 from pipeline.curation.cascade import check_keeps, with_stratum
 from pipeline.curation.corpus import Corpus
+from pipeline.curation.input_warnings import starved, unmatched_tokens
 from pipeline.curation.layout import InputEntry
 from pipeline.curation.progress import ProgressView
 from pipeline.curation.readers import ArrayStyle
 from pipeline.curation.record_table import RecordTable, RecordTableWriter, can_be_scored
+from pipeline.curation.record_types import TypeRule
 from pipeline.curation.row_batch import ROWS, RowBatch
 from pipeline.curation.scratch import scratch_folder, scratch_name
 from pipeline.curation.uids import as_number
@@ -68,6 +70,26 @@ class Scan:
             "is_text_only"
         )
         return self.table.lazy().select("position", kind, is_text_only).collect(engine="streaming")
+
+    def num_scorable(self, selection: SelectionConfig) -> dict[str, int]:
+        """Returns how many records are scored, by stratum."""
+        counted = self._competing(selection).group_by("stratum").len().collect()
+        return dict(counted.cast({"stratum": pl.String}).iter_rows())
+
+    def type_rules(self) -> dict[str, int]:
+        """Returns how many records have their type by each of `TypeRule`, but for those with none."""
+        rules = self.table.lazy().group_by("type_rule").len().collect()
+        return {rule: number for rule, number in rules.iter_rows() if rule != TypeRule.NONE}
+
+    def warnings(self, selection: SelectionConfig, *, kept: pl.Series | None = None) -> list[str]:
+        """Returns what is worth a word, a line each; of tokens of the records at `kept`, None = of all."""
+        records = self.table.lazy()
+        if kept is not None:
+            records = records.join(kept.to_frame("position").lazy(), on="position", how="semi")
+        return [
+            *starved(self.num_scorable(selection), selection),
+            *unmatched_tokens(records),
+        ]
 
     def faults(self) -> pl.DataFrame:
         """Returns position, code and message of the records that cannot be used, in order."""

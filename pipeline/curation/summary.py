@@ -39,6 +39,7 @@ class Summary:
     quarantined: Mapping[str, CodeSummary]
     gaps: Mapping[str, Mapping[str, float]]
     asked: Mapping[str, StageCounts]
+    warnings: Sequence[str]
     noise: Sequence[Noise]
     fragile: Sequence[Fragility]
     num_changed: int
@@ -57,6 +58,7 @@ def summary_of(
     published: Published,
     gaps: Mapping[str, Mapping[str, float]],
     asked: Mapping[str, StageCounts],
+    warnings: Sequence[str],
     quarantine_limit: float,
     seconds: float,
 ) -> Summary:
@@ -82,6 +84,7 @@ def summary_of(
         },
         gaps=gaps,
         asked=asked,
+        warnings=warnings,
         noise=published.report.noise,
         fragile=published.report.fragile,
         num_changed=published.written.num_changed,
@@ -112,6 +115,7 @@ def summary_text(summary: Summary) -> str:
         lines.append(f"rewrites: {summary.rewrites}")
     for code, one in summary.quarantined.items():
         lines.append(f"quarantined: {one.num_records} x {code} (first: {one.first_message})")
+    lines += [f"warning: {warning}" for warning in summary.warnings]
     lines += [f"{stage}: {_asked(counts)}" for stage, counts in summary.asked.items()]
     for stage, gaps in summary.gaps.items():
         shown = ", ".join(f"{stratum} {gap:.3g}" for stratum, gap in sorted(gaps.items()))

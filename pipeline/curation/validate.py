@@ -12,6 +12,7 @@ from pipeline.curation.endpoints import Connector, log_event, open_services
 from pipeline.curation.interrupts import run_async, sigterm_raises
 from pipeline.curation.layout import InputEntry
 from pipeline.curation.progress import ProgressView
+from pipeline.curation.record_types import TypeRule
 from pipeline.curation.scan import scan_input
 from pipeline.errors import EndpointError
 
@@ -36,7 +37,9 @@ class Lint:
     num_images: int
     num_repeated: int  # records equal to an earlier one, image and all
     by_type: Mapping[str, int]
+    type_rules: Mapping[str, int]  # how many types were told by each of `TypeRule`
     dirt: Mapping[str, Dirt]
+    warnings: Sequence[str]
 
     @property
     def num_dirty(self) -> int:
@@ -79,6 +82,7 @@ def validation_text(validation: Validation) -> str:
         for entry in lint.inputs
     ]
     lines += [f"  {name}: {number}" for name, number in sorted(lint.by_type.items())]
+    lines.append(f"types: {_rules(lint.type_rules)}")
     lines.append(
         f"{lint.num_usable} of {lint.num_records} records can be scored; "
         f"{lint.num_images} images, {lint.num_text_only} records of text only, "
@@ -87,6 +91,7 @@ def validation_text(validation: Validation) -> str:
     for code, dirt in lint.dirt.items():
         where = ", ".join(map(str, dirt.positions))
         lines.append(f"{code}: {dirt.num_records} (at {where}; first: {dirt.first_message})")
+    lines += [f"warning: {warning}" for warning in lint.warnings]
     for name, model in validation.models.items():
         lines.append(f"{name}: {model.name}, identity {model.identity}, {model.dtype}")
         if model.purpose:
@@ -118,8 +123,25 @@ def _lint(config: Config, progress: ProgressView) -> Lint:
         num_images=images.n_unique(),
         num_repeated=uids.len() - uids.n_unique(),
         by_type=dict(types.iter_rows()),
+        type_rules=scan.type_rules(),
         dirt=_dirt(scan.faults()),
+        warnings=scan.warnings(config.selection),
     )
+
+
+def _rules(num_by_rule: Mapping[str, int]) -> str:
+    """Returns how many types were given, and how many guessed by which rule."""
+    told = [f"{num_by_rule[rule]} {words}" for rule, words in _RULES.items() if rule in num_by_rule]
+    return ", ".join(told) or "none"
+
+
+_RULES = {
+    TypeRule.CONFIG: "by the config",
+    TypeRule.OWN: "by the records' own type",
+    TypeRule.TURNS: "guessed conversation (several questions)",
+    TypeRule.TEMPLATE: "guessed detail (a request for a description)",
+    TypeRule.OTHER: "guessed complex_reasoning (any other question)",
+}
 
 
 def _dirt(faults: pl.DataFrame) -> dict[str, Dirt]:

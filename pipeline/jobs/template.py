@@ -16,6 +16,7 @@ from lightkube.resources.batch_v1 import CronJob, Job
 
 from pipeline.errors import ConfigError
 from pipeline.jobs.overrides import apply_sets, container_of
+from pipeline.yaml_text import yaml_documents
 
 _MANUAL = {"cronjob.kubernetes.io/instantiate": "manual"}
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -99,12 +100,9 @@ def cron_job_in(manifests: Path, name: str) -> CronJob:
 def _documents(manifests: Path) -> list[object]:
     try:
         text = _rendered(manifests) if manifests.is_dir() else manifests.read_text("utf-8")
-        return list(yaml.safe_load_all(text))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{manifests}: cannot be read: {error}") from error
-    # PyYAML makes numbers, dates and truths as it reads, by Python's own functions.
-    except (ValueError, KeyError, AttributeError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{manifests}: no YAML: {' '.join(str(error).split())}") from error
+    return yaml_documents(text, source=str(manifests))
 
 
 def _rendered(folder: Path) -> str:

@@ -4,21 +4,17 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clients.wire.decoding import MAX_IMAGE_BYTES, MAX_PIXELS
 from pipeline.errors import ConfigError
+from pipeline.yaml_text import yaml_value
 from services.reward_model.card import Purpose
 from services.reward_model.inputs import RewardKind
 from services.reward_model.pixels import ImageMode
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
-
-_YAML_ERRORS = (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError)
-"""What PyYAML raises: it makes numbers, dates and truths as it reads, by Python's own functions."""
 
 
 class _Section(BaseModel):
@@ -92,9 +88,9 @@ def load_training_config(path: Path) -> RewardTrainingConfig:
         ConfigError: the file is missing, no YAML, or does not fit the schema.
     """
     try:
-        raw: object = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, *_YAML_ERRORS) as error:
-        raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+        raw = yaml_value(path.read_bytes(), source=str(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         config = RewardTrainingConfig.model_validate(raw)
     except ValidationError as error:

@@ -93,9 +93,23 @@ def test_variables_of_the_services_are_not_ours(path: Path):
     [
         ("input.pth=a", "--set input.pth=a: input.pth: unknown key"),
         ("foo=1", "--set foo=1: foo: unknown key"),
-        ("selection.question_keep=1.1", "less than or equal to 1"),
-        ("selection.question_keep=.nan", "finite"),
-        ("selection.question_keep=[", "no YAML value"),
+        (
+            "selection.question_keep=1.1",
+            "selection.question_keep: a share is a number between 0 and 1; write such as 0.3; found '1.1'",
+        ),
+        ("selection.question_keep=30%", "between 0 and 1; write such as 0.3; found '30%'"),
+        ("selection.question_keep=30", "between 0 and 1; write such as 0.3; found '30'"),
+        ("selection.question_keep=a third", "between 0 and 1; write such as 0.3; found 'a third'"),
+        ("selection.question_keep=on", "between 0 and 1; write such as 0.3; found 'True'"),
+        ("selection.question_keep={detail: 5%}", "selection.question_keep.detail: a share is"),
+        ("selection.question_keep={detail: 5%}", "write such as 0.05; found '5%'"),
+        ("run.quarantine_limit=5%", "run.quarantine_limit: a share is a number between 0 and 1"),
+        ("selection.question_keep=.nan", "between 0 and 1"),
+        ("selection.question_keep=-.inf", "between 0 and 1"),
+        ("selection.question_keep=[", "no YAML"),
+        ("input.max_image_bytes=20MB", "found '20MB'"),
+        ("run.seed={a: 1, a: 2}", "--set run.seed={a: 1, a: 2}: no YAML: 'a' stands in line 1"),
+        ("input.path=[]", "input.path"),
         ("selection.stratum=image", "selection.stratum"),
         ("run.seed=-1", "run.seed"),
         ("run.seed=0.5", "run.seed"),
@@ -112,6 +126,32 @@ def test_wrong_setting_is_one_line(path: Path, sets: str, expected: str):
 def test_unknown_variable_is_named(path: Path):
     assert message(path, A2L__FOO="1") == "A2L__FOO: foo: unknown key"
     assert message(path, A2L__RUN__SED="1") == "A2L__RUN__SED: run.sed: unknown key"
+
+
+def test_fault_that_a_variable_began_is_blamed_on_it(path: Path):
+    found = message(path, A2L__SELECTON__QUESTION_KEEP="0.2")
+    assert found == "A2L__SELECTON__QUESTION_KEEP: selecton: unknown key"
+    path.write_text(TEXT.replace('  inner_llm: {url: "dns:///c:3"}\n', ""))
+    found = message(path, A2L__ENDPOINTS__INNER_LLM__TIMEOUT_S="5")
+    assert found == (
+        "A2L__ENDPOINTS__INNER_LLM__TIMEOUT_S: endpoints.inner_llm.url: Field required"
+    )
+    found = message(path, "endpoints.inner_llm.url=grpc://a:1", A2L__SELECTION__QUESTION_KEEP="x")
+    assert found.startswith("A2L__SELECTION__QUESTION_KEEP: selection.question_keep: a share is")
+
+
+def test_fault_of_the_file_is_never_blamed_on_a_variable(path: Path):
+    path.write_text(TEXT.replace("question_keep: 0.3", "question_kep: 0.3"))
+    found = message(path, A2L__SELECTION__ANSWER_KEEP="0.2")
+    assert found == f"{path}: selection.question_kep: unknown key"
+
+
+def test_key_that_stands_twice_is_refused_with_both_lines(path: Path):
+    path.write_text(TEXT + "selection: {question_keep: 0.1}\n")
+    found = f"config {path}: no YAML: 'selection' stands in line 7 and again in line 8"
+    assert message(path) == found
+    path.write_text(TEXT.replace("question: on,", "question: on, question: off,"))
+    assert "'question' stands in line 7 and again in line 7" in message(path)
 
 
 def test_unknown_key_of_the_file_names_the_file(path: Path):

@@ -203,7 +203,7 @@ def test_one_empty_file_of_several_is_no_fault(tmp_path: Path):
     assert summary.num_input == 3
 
 
-NEST = "[" * 251 + "]" * 251  # deeper is no record; around a line it is too deep
+NEST = "[" * 253 + "]" * 253  # deeper is no record; around a line it is too deep
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,12 @@ NEST = "[" * 251 + "]" * 251  # deeper is no record; around a line it is too dee
         pytest.param('{"id": NaN}', "invalid_json", "raw_base64", id="NaN"),
         pytest.param(f'{{"id": {"7" * 5000}}}', "invalid_json", "raw_base64", id="5,000 digits"),
         pytest.param("[" * 5000 + "]" * 5000, "invalid_json", "raw_base64", id="5,000 levels"),
-        pytest.param(f'{{"id": {NEST}}}', "invalid_record", "raw_base64", id="251 levels"),
+        pytest.param(
+            f'{{"id": {NEST}}}',
+            "invalid_record",
+            "raw_base64",
+            id="as many levels as a record may have",
+        ),
         pytest.param('{"video": "a.mp4"}', "unsupported_media", "record", id="video"),
     ],
 )

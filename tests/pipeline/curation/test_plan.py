@@ -12,6 +12,7 @@ from pipeline.curation.plan_figures import PlanStage, StageEstimate
 from pipeline.curation.plan_text import plan_text
 from pipeline.curation.progress import LineProgress
 from pipeline.curation.runs import Resume
+from pipeline.errors import InputError
 from tests.pipeline.curation.fake_clients import FakeConnector
 from tests.pipeline.curation.small_world import NUM_IMAGES, record, records, write_world
 
@@ -140,11 +141,17 @@ def test_broken_and_text_only_records_cost_nothing_at_the_reward_stages(tmp_path
     assert stages[PlanStage.REWRITE].records.value == pytest.approx(50 + 30)
 
 
-def test_empty_input_takes_nothing(tmp_path: Path):
-    found, _ = planned(write_world(tmp_path, []), 10)
-    assert found.num_input == 0
-    assert all(one.items.value == 0 for one in found.stages)
-    assert plan_text(found)
+def test_input_without_a_record_is_refused(tmp_path: Path):
+    with pytest.raises(InputError, match="holds no record"):
+        planned(write_world(tmp_path, []), 10)
+
+
+def test_types_too_small_to_keep_a_record_are_named(tmp_path: Path):
+    data = [{**record(number), "type": f"t{number}"} for number in range(3)]
+    found, _ = planned(write_world(tmp_path, [*data, *records(9)]), 10)
+    (warning,) = found.warnings
+    assert "question stage: 3 of 5: t0 (1 x 0.3), t1 (1 x 0.3), t2 (1 x 0.3);" in warning
+    assert f"warning: {warning}" in plan_text(found)
 
 
 def test_table_shows_each_stage_with_an_interval(config: Path):
