@@ -78,15 +78,19 @@ def _export(
     baseline: Annotated[
         Baseline | None, typer.Option(help="Write a null baseline of the same size instead.")
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A folder, or a .json or .jsonl file, outside of RUN to write to."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Writes the dataset again, or a null baseline. Example: `a2l export runs/demo --baseline random`."""
+    """Writes the dataset again, or a null baseline. Example: `a2l export runs/demo --out curated`."""
     if baseline is not None and rewrites is not None:
         raise ConfigError("--baseline and --rewrites: a baseline has the original texts")
     if baseline is None:
-        exported = export_dataset(run, with_rewrites=rewrites is not Switch.OFF)
+        exported = export_dataset(run, with_rewrites=rewrites is not Switch.OFF, out=out)
     else:
-        exported = export_baseline(run, baseline)
+        exported = export_baseline(run, baseline, out=out)
     if as_json:
         print_json(exported)
     else:
