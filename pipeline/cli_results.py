@@ -86,16 +86,20 @@ def _export(
     ] = None,
     inputs: Moved = None,
     images_root: MovedImages = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A folder, or a .json or .jsonl file, outside of RUN to write to."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Writes the dataset again, or a null baseline. Example: `a2l export runs/demo --baseline random`."""
+    """Writes the dataset again, or a null baseline. Example: `a2l export runs/demo --out curated`."""
     if baseline is not None and rewrites is not None:
         raise ConfigError("--baseline and --rewrites: a baseline has the original texts")
     take_moved(run, inputs, images_root)
     if baseline is None:
-        exported = export_dataset(run, with_rewrites=rewrites is not Switch.OFF)
+        exported = export_dataset(run, with_rewrites=rewrites is not Switch.OFF, out=out)
     else:
-        exported = export_baseline(run, baseline)
+        exported = export_baseline(run, baseline, out=out)
     if as_json:
         print_json(exported)
     else:

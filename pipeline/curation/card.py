@@ -1,10 +1,32 @@
 """The dataset card: what the curated set is, in numbers, for whoever finds the file alone. Pure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
 
 from clients.wire.schemas import ModelIdentity
 from pipeline.config import Config
 from pipeline.curation.layout import InputEntry, TypeCounts
+from pipeline.curation.visible import visible
+
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
+_LARGEST = "10M<n<100M"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetFile:
+    """The dataset beside the card; `num_changed` of its records differ from the input."""
+
+    name: str
+    sha256: str
+    num_changed: int
 
 
 def dataset_card(
@@ -13,29 +35,34 @@ def dataset_card(
     inputs: Sequence[InputEntry],
     counts: Mapping[str, TypeCounts],
     models: Mapping[str, ModelIdentity],
-    num_changed: int,
+    file: DatasetFile,
 ) -> str:
-    """Returns the card as Markdown."""
+    """Returns the card as Markdown, headed as the hub wants it; it holds no path of this machine."""
     num_kept = sum(of_type["kept"] for of_type in counts.values())
     num_input = sum(of_type["input"] for of_type in counts.values())
     lines = [
+        *_header(file.name, num_kept),
         "# Curated visual instructions",
         "",
         f"{num_kept} of {num_input} records, chosen by `a2l curate`.",
-        f"{num_changed} of them differ from the input: a candidate answer chosen, or turns rewritten.",
+        f"{file.num_changed} of them differ from the input: a candidate answer chosen, or turns rewritten.",
+        f"`{file.name}` has sha256 `{file.sha256}`.",
         "",
         *_counts(counts),
+        "",
+        *_loading(file.name),
         "",
         *_selection(config),
         "",
         "## Models",
         "",
-        *(f"* {name}: {model.name}, `{model.identity}`" for name, model in models.items()),
+        *(_model(name, model) for name, model in models.items()),
         "",
         "## Input",
         "",
         *(
-            f"* `{entry['path']}`: {entry['num_records']} records, sha256 `{entry['sha256']}`"
+            f"* `{_code(Path(entry['path']).name)}`: {entry['num_records']} records, "
+            f"sha256 `{entry['sha256']}`"
             for entry in inputs
         ),
         "",
@@ -43,12 +70,77 @@ def dataset_card(
     return "\n".join(lines)
 
 
+def _header(name: str, num_records: int) -> list[str]:
+    # Language is left out: nobody told it. The license is that of the input, and as unknown.
+    size = next((text for limit, text in _SIZES if num_records < limit), _LARGEST)
+    return [
+        "---",
+        "pretty_name: Curated visual instructions",
+        "license: unknown",
+        "task_categories:",
+        "- visual-question-answering",
+        "- image-text-to-text",
+        "size_categories:",
+        f"- {size}",
+        "tags:",
+        "- llava",
+        "- visual-instruction-tuning",
+        "- align2llava",
+        "configs:",
+        "- config_name: default",
+        "  data_files:",
+        "  - split: train",
+        f"    path: {name}",
+        "---",
+        "",
+    ]
+
+
+def _loading(name: str) -> list[str]:
+    is_array = name.endswith(".json")
+    return [
+        "## Loading",
+        "",
+        "```python",
+        "import datasets",
+        "",
+        f'records = datasets.load_dataset("json", data_files="{name}", split="train")',
+        "```",
+        "",
+        "LLaVA's trainer reads it as it is:"
+        if is_array
+        else f"LLaVA's trainer reads an array: `jq -s . {name} > train.json`, then",
+        "",
+        "```",
+        "python llava/train/train.py --data_path train.json --image_folder IMAGES ...",
+        "```",
+        "",
+        "`IMAGES` is the folder that `image` of each record is relative to. The images are not in this dataset,",
+        "and their license, like that of the input's texts, is for whoever publishes this to look up and to write above.",
+    ]
+
+
+def _model(name: str, model: ModelIdentity) -> str:
+    purpose = f"; its card says it is for {_cell(model.purpose)}" if model.purpose else ""
+    return f"* {name}: {_cell(model.name)}, `{_code(model.identity)}`{purpose}"
+
+
+def _cell(text: str) -> str:
+    """Returns a text of users that means nothing to Markdown's tables and to HTML."""
+    line = " ".join(visible(text).split())
+    return escape(line, quote=False).replace("|", "\\|").replace("`", "'")
+
+
+def _code(text: str) -> str:
+    return " ".join(visible(text).split()).replace("`", "'")
+
+
 def _counts(counts: Mapping[str, TypeCounts]) -> list[str]:
     return [
         "| type | input | kept | dropped | quarantined |",
         "|---|---:|---:|---:|---:|",
         *(
-            f"| {name} | {of_type['input']} | {of_type['kept']} | {of_type['dropped']} "
+            f"| {_cell(name)} | {of_type['input']} | {of_type['kept']} | {of_type['dropped']} "
             f"| {of_type['quarantined']} |"
             for name, of_type in counts.items()
         ),
@@ -72,7 +164,7 @@ def _keep(is_on: bool, keep: object) -> str:  # noqa: FBT001 (a setting, not a s
     if not is_on:
         return "off"
     if isinstance(keep, Mapping):
-        return ", ".join(f"{name} {share}" for name, share in keep.items())
+        return ", ".join(f"{_cell(str(name))} {share}" for name, share in keep.items())
     return f"keeps {keep} of each stratum"
 
 

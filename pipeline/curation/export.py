@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +13,16 @@ from pipeline.config import Config
 from pipeline.curation.alignment import original_turns
 from pipeline.curation.answer_rewards import best_candidates
 from pipeline.curation.baselines import Baseline, baseline_positions, is_drawable
-from pipeline.curation.card import dataset_card
+from pipeline.curation.card import DatasetFile, dataset_card
 from pipeline.curation.durable import write_durably
+from pipeline.curation.export_place import export_place
 from pipeline.curation.finished_run import FinishedRun, open_run, require_unchanged_inputs
 from pipeline.curation.layout import Decision, Manifest, RewardStage
 from pipeline.curation.lease import held
 from pipeline.curation.ledger import Ledger
 from pipeline.curation.manifest import manifest_of, write_manifest
 from pipeline.curation.measures import read_texts
+from pipeline.curation.readers import sha256_of
 from pipeline.curation.rows import Loaded
 from pipeline.curation.scan import Scan
 from pipeline.curation.set_figures import SetFigures, set_figures
@@ -29,6 +32,8 @@ from pipeline.curation.writers import KeptRecord, write_dataset
 from pipeline.errors import RunError
 
 logger = logging.getLogger(__name__)
+
+TRAIN = "train"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,31 +53,46 @@ class ExportedBaseline:
     figures: SetFigures
 
 
-def export_dataset(run_dir: Path, *, with_rewrites: bool) -> Exported:
-    """Writes `dataset/` again; the manifest is taken away before and written last.
+def export_dataset(run_dir: Path, *, with_rewrites: bool, out: Path | None = None) -> Exported:
+    """Writes the dataset to `out`, a folder (with its card) or a file; RUN is only read then.
+
+    `out` None = `RUN/dataset/` again; the manifest is taken away before and written last.
 
     Raises:
         RunError: the run is not finished, or another process holds it.
+        ConfigError: something is at `out` that no export wrote.
         InputError: an input is gone or changed since the run.
         StoreError: a write failed.
     """
+    if out is not None:
+        run = _opened(run_dir)
+        dialect = run.scan().corpus.dialect
+        place = export_place(out, name=TRAIN, dialect=dialect, run_dir=run_dir)
+        exported = _write_kept(run, place.file, with_rewrites=with_rewrites)
+        if place.card is not None:
+            _write_card(run, place.card, exported=exported, with_rewrites=with_rewrites)
+        return exported
     with held(open_run(run_dir).paths):
         run = _opened(run_dir)  # again, now that nobody else can change it
         run.paths.manifest.unlink()
-        exported = _write_kept(run, with_rewrites=with_rewrites)
-        _write_card(run, exported=exported, with_rewrites=with_rewrites)
+        path = run.paths.train(run.scan().corpus.dialect)
+        exported = _write_kept(run, path, with_rewrites=with_rewrites)
+        _write_card(run, run.paths.card, exported=exported, with_rewrites=with_rewrites)
         _write_manifest(run)
     logger.info("wrote %s: %d records", exported.path, exported.num_records)
     return exported
 
 
-def export_baseline(run_dir: Path, name: Baseline) -> ExportedBaseline:
+def export_baseline(run_dir: Path, name: Baseline, *, out: Path | None = None) -> ExportedBaseline:
     """Writes `baselines/NAME.json` (`.jsonl` where the input is), original texts in input order.
+
+    `out`: a folder or a file to write it to instead, which has no card.
 
     Of several candidate answers candidate 0, the original, is taken.
 
     Raises:
         RunError: the run is not finished, is held by another process, or has no ranks to draw from.
+        ConfigError: something is at `out`.
         InputError: an input is gone or changed since the run.
         StoreError: a write failed.
     """
@@ -86,11 +106,13 @@ def export_baseline(run_dir: Path, name: Baseline) -> ExportedBaseline:
     chosen = table.filter(pl.col("position").is_in(drawn))
     dialect = scan.corpus.dialect
     path = run.paths.baselines / f"{name}.{dialect}"
+    if out is not None:
+        path = export_place(out, name=name.value, dialect=dialect, run_dir=run_dir).file
     records = (
         KeptRecord(raw=loaded.raw, chosen=_first_candidates(loaded), rewrites={})
         for loaded in scan.corpus.load(run.rows(scan, chosen))
     )
-    with held(run.paths):
+    with nullcontext() if out is not None else held(run.paths):
         write_dataset(path, records, dialect=dialect, style=scan.style)
     return ExportedBaseline(path=path, figures=set_figures({name.value: chosen})[0])
 
@@ -101,13 +123,12 @@ def _opened(run_dir: Path) -> FinishedRun:
     return run
 
 
-def _write_kept(run: FinishedRun, *, with_rewrites: bool) -> Exported:
+def _write_kept(run: FinishedRun, path: Path, *, with_rewrites: bool) -> Exported:
     scan = run.scan()
     kept = run.decisions.filter(pl.col("decision") == Decision.KEPT)
     ledger = Ledger(run.paths.rewrites) if with_rewrites else None
     records = _kept_records(run, scan, kept=kept, ledger=ledger)
     dialect = scan.corpus.dialect
-    path = run.paths.train(dialect)
     num_changed = write_dataset(path, records, dialect=dialect, style=scan.style)
     return Exported(path=path, num_records=kept.height, num_changed=num_changed)
 
@@ -145,16 +166,20 @@ def _taken(
     }
 
 
-def _write_card(run: FinishedRun, *, exported: Exported, with_rewrites: bool) -> None:
+def _write_card(run: FinishedRun, path: Path, *, exported: Exported, with_rewrites: bool) -> None:
     alignment = run.config.alignment.model_copy(update={"rewrite": with_rewrites})
     card = dataset_card(
         run.config.model_copy(update={"alignment": alignment}),
         inputs=run.manifest["inputs"],
         counts=run.manifest["counts"],
         models=_models(run.manifest),
-        num_changed=exported.num_changed,
+        file=DatasetFile(
+            name=exported.path.name,
+            sha256=sha256_of(exported.path),
+            num_changed=exported.num_changed,
+        ),
     )
-    write_durably(run.paths.card, card.encode())
+    write_durably(path, card.encode())
 
 
 def _write_manifest(run: FinishedRun) -> None:

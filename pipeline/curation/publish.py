@@ -9,7 +9,7 @@ import polars as pl
 from clients.wire.schemas import ModelIdentity, Turn
 from pipeline.config import Config
 from pipeline.curation.alignment import original_turns
-from pipeline.curation.card import dataset_card
+from pipeline.curation.card import DatasetFile, dataset_card
 from pipeline.curation.cascade import Decisions
 from pipeline.curation.decisions_file import write_decisions
 from pipeline.curation.durable import write_durably
@@ -24,6 +24,7 @@ from pipeline.curation.layout import (
 from pipeline.curation.ledger import Entry, Ledger, LedgerRow
 from pipeline.curation.manifest import counts_of, manifest_of, write_manifest
 from pipeline.curation.quarantine import QuarantineStore, line_of
+from pipeline.curation.readers import sha256_of
 from pipeline.curation.records import Fault
 from pipeline.curation.report import write_report
 from pipeline.curation.report_figures import ReportFigures
@@ -99,7 +100,7 @@ class Publisher:
         self._quarantine.commit()
         self._quarantine.replace(self._lines(faults))
         kept = decisions.table.filter(pl.col("decision") == Decision.KEPT)["position"]
-        num_changed = self._write_dataset(kept, chosen)
+        file = self._write_dataset(kept, chosen)
         self._ledger.commit()
         counts = counts_of(decisions.table)
         card = dataset_card(
@@ -107,13 +108,13 @@ class Publisher:
             inputs=self._scan.inputs,
             counts=counts,
             models=self._models,
-            num_changed=num_changed,
+            file=file,
         )
         write_durably(self._paths.card, card.encode())
         return Written(
             counts=counts,
             faults=faults.select("position", "reason", "message"),
-            num_changed=num_changed,
+            num_changed=file.num_changed,
         )
 
     def finish(self, written: Written) -> Published:
@@ -159,11 +160,12 @@ class Publisher:
         known = self._quarantine.find(uid, stage)
         return 0 if known is None else known.attempts
 
-    def _write_dataset(self, kept: pl.Series, chosen: Mapping[int, Sequence[int]]) -> int:
+    def _write_dataset(self, kept: pl.Series, chosen: Mapping[int, Sequence[int]]) -> DatasetFile:
         path = self._paths.train(self._corpus.dialect)
         records = self._kept_records(kept, chosen)
         dialect = self._corpus.dialect
-        return write_dataset(path, records, dialect=dialect, style=self._scan.style)
+        changed = write_dataset(path, records, dialect=dialect, style=self._scan.style)
+        return DatasetFile(name=path.name, sha256=sha256_of(path), num_changed=changed)
 
     def _kept_records(
         self, kept: pl.Series, chosen: Mapping[int, Sequence[int]]

@@ -20,9 +20,10 @@ def test_shares_good_are_printed_beside_random_and_length_matched(own_run: RunFi
     ]
     assert by_set["Kept by this run"].count("%") == 3
     assert lines[-4].startswith("smallest reward margin at a cut: ")
-    assert lines[-2].startswith("question rewards: ")
-    assert "are fragile; noise rms 0.03, largest 0.08 (16 canaries" in lines[-2]
-    assert lines[-1].startswith("answer rewards: no noise (16 canaries")
+    assert lines[-3].startswith("question rewards: ")
+    assert "are fragile; noise rms 0.03, largest 0.08 (16 canaries" in lines[-3]
+    assert lines[-1].startswith("rewrites: ")
+    assert lines[-2].startswith("answer rewards: no noise (16 canaries")
 
 
 def test_without_truth_no_share_is_printed(own_run: RunFixture):
