@@ -69,9 +69,13 @@ class InternalError(ServiceError):
 
 
 class UnavailableError(ServiceError):
-    """The service is loading or draining."""
+    """The service is loading, draining or dead; `retry_after_ms` says when to come again, 0 says nothing."""
 
     code = Code.UNAVAILABLE
+
+    def __init__(self, message: str, *, retry_after_ms: int = 0) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
 
 
 class DeadlineError(ServiceError):
@@ -82,5 +86,6 @@ class DeadlineError(ServiceError):
 
 def error_body(error: ServiceError) -> ErrorBody:
     """Returns an error as the wire states it, of an item or of a whole request."""
-    retry_after_ms = error.retry_after_ms if isinstance(error, OverloadedError) else 0
+    can_say = isinstance(error, OverloadedError | UnavailableError)
+    retry_after_ms = error.retry_after_ms if can_say else 0
     return ErrorBody(code=error.code, message=error.message, retry_after_ms=retry_after_ms)

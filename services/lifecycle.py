@@ -38,6 +38,7 @@ from services.settings import (
 
 logger = logging.getLogger(__name__)
 
+_LOADING_RETRY_MS = 1_000
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -216,7 +217,11 @@ class Runtime(Generic[C]):
         """The core and its routes, where they may be asked now; raises as `core` does."""
         if self._loaded is None or self._phase is not Phase.READY:
             failure = f": {self._failure}" if self._failure else ""
-            raise UnavailableError(f"the service is not ready: {self._phase}{failure}")
+            is_loading = self._phase is Phase.LOADING  # who asks may wait
+            raise UnavailableError(
+                f"the service is not ready: {self._phase}{failure}",
+                retry_after_ms=_LOADING_RETRY_MS if is_loading else 0,
+            )
         if not self._loaded.core.is_running:
             raise UnavailableError("the engine has stopped; the service must be restarted")
         return self._loaded
