@@ -207,18 +207,15 @@ async def _found(
             return loading
 
     found = await asyncio.gather(*(first(member) for member in members))
-    if not any(isinstance(one, ModelIdentity) for one in found):
-        for member, one in zip(members, found, strict=True):
-            if isinstance(one, _LoadingError):
-                logger.warning("%s at %s: %s; waiting up to %g s", kind, member.url, one, wait_s)
+    if any(isinstance(one, ModelIdentity) for one in found):
+        return [one.error if isinstance(one, _LoadingError) else one for one in found]
 
     async def last(
         member: Member[C], one: ModelIdentity | ClientError | _LoadingError
     ) -> ModelIdentity | ClientError:
         if not isinstance(one, _LoadingError):
             return one
-        if any(isinstance(other, ModelIdentity) for other in found):
-            return one.error
+        logger.warning("%s at %s: %s; waiting up to %g s", kind, member.url, one, wait_s)
         return await _asked(member, kind=kind, timeout_s=wait_s, is_patient=True)
 
     return await asyncio.gather(*map(last, members, found))

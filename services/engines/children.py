@@ -9,7 +9,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from typing import TypeVar
@@ -49,15 +49,16 @@ async def started(loading: Awaitable[T], *, has_failed: Callable[[], bool] = lam
     A child that nobody waits for any more would never end by itself. Nor does one of which `has_failed`
     says that it cannot start: it waits for its own children, which its SIGTERM does not reach.
     """
+    others = {child.pid for child in multiprocessing.active_children()}
     task = asyncio.ensure_future(loading)
     try:
         while not task.done():
             await asyncio.wait((task,), timeout=_POLL_S)
             if not task.done() and has_failed():
-                _kill_children()
+                _kill_children(others)
     except asyncio.CancelledError:
         while True:
-            _kill_children()
+            _kill_children(others)
             if task.done():
                 break
             await asyncio.wait((task,), timeout=_POLL_S)
@@ -66,8 +67,11 @@ async def started(loading: Awaitable[T], *, has_failed: Callable[[], bool] = lam
     return task.result()
 
 
-def _kill_children() -> None:
+def _kill_children(others: Collection[int | None]) -> None:
+    """Kills the children that are not among the others, by process id, with all of theirs."""
     for child in multiprocessing.active_children():
+        if child.pid in others:
+            continue
         with suppress(psutil.NoSuchProcess):  # it has just ended
             for descendant in psutil.Process(child.pid).children(recursive=True):
                 with suppress(psutil.NoSuchProcess):

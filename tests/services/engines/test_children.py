@@ -81,6 +81,21 @@ async def test_load_that_is_given_up_leaves_no_child_behind():
         os.kill(pid, 0)
 
 
+async def test_children_of_before_outlive_a_load_that_fails():
+    other = sleeping()
+    born: list[multiprocessing.process.BaseProcess] = []
+
+    def load() -> None:
+        born.append(sleeping())
+        born[0].join()
+
+    await children.started(asyncio.to_thread(load), has_failed=lambda: bool(born))
+    assert born[0].exitcode == -signal.SIGKILL
+    assert other.is_alive()
+    other.kill()
+    other.join()
+
+
 async def test_core_that_has_failed_is_ended_with_the_workers_it_waits_for():
     pids: list[int] = []
 
