@@ -178,11 +178,6 @@ async def test_core_that_cannot_start_tells_its_root_cause(vllm_engine):
     assert multiprocessing.active_children() == others
 
 
-async def test_no_likelihood_is_compiled(vllm_engine):
-    assert os.environ["TORCH_COMPILE_DISABLE"] == "1"  # as the core of the fixture got it
-    assert os.environ["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
-
-
 async def test_directory_without_a_checkpoint_cannot_be_loaded(vllm_engine, tmp_path: Path):
     with pytest.raises(UnavailableError, match="cannot load"):
         await type(vllm_engine).load(tmp_path, device="cpu", dtype="float32", num_threads=1)
