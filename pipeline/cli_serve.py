@@ -32,13 +32,18 @@ def _serve(
 ) -> None:
     """Runs the three services here until Ctrl-C. Example: a2l serve --only question-reward.
 
-    Prints `ready NAME http://... grpc://...` for each as it answers. Exits 4 when one cannot start
-    or ends. Settings of the services are the A2L_ variables of the environment.
+    Prints `ready NAME http://... grpc://...` for each as it answers, and on stderr what starts, where
+    its log is, and what is waited for. Exits 4 when a port is taken, or one cannot start or ends. Settings of the services are the A2L_ variables of the environment.
     """
     signal.signal(signal.SIGTERM, _terminate)
     try:
         with serving(
-            models, only=only or (), http_port=http_port, grpc_port=grpc_port, on_ready=_print_ready
+            models,
+            only=only or (),
+            http_port=http_port,
+            grpc_port=grpc_port,
+            on_ready=_print_ready,
+            on_progress=lambda line: typer.echo(line, err=True),
         ) as running:
             running.watch()
     except KeyboardInterrupt:

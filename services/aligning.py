@@ -100,16 +100,20 @@ class AlignCore:
         self._admission.refuse_early()
 
     async def warm_up(self) -> None:
-        """Rewrites one turn, so that a service which says it is ready has answered once.
+        """Does once what requests ask for, so that none of them waits for what is built at first use.
 
         Raises:
             ServiceError: the model does not answer.
         """
         turn = Turn(question="What is this?", answer="A grey square.")
+        rewrite = rewrite_messages(turn)
+        review = review_messages(turn, turn, order=ReviewOrder.ORIGINAL_FIRST)
+        ask = self._engine.complete
         async with asyncio.timeout(_WARM_UP_S):
-            await self._engine.complete(
-                rewrite_messages(turn), temperature=0.0, seed=0, max_tokens=8
-            )
+            await ask(rewrite, temperature=0.0, seed=0, max_tokens=8)
+            await ask(rewrite, temperature=1.0, seed=0, max_tokens=8)
+            await ask(review, temperature=0.0, seed=0, max_tokens=_CHOICE_TOKENS, choices=CHOICES)
+            await self._engine.likelihood(turn.question, turn.answer)
 
     async def rewrite(self, request: RewriteRequest, *, deadline: float) -> RewriteResponse:
         """Returns one rewrite, unparsed completion or error for each item, in order."""

@@ -71,9 +71,13 @@ class InternalError(ServiceError):
 
 
 class UnavailableError(ServiceError):
-    """The service is loading or draining."""
+    """The service is loading, draining or dead; `retry_after_ms` says when to come again, 0 says nothing."""
 
     code = Code.UNAVAILABLE
+
+    def __init__(self, message: str, *, retry_after_ms: int = 0) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
 
 
 class DeadlineError(ServiceError):
@@ -88,8 +92,10 @@ def error_body(error: ServiceError) -> ErrorBody:
     A message that quotes much of a request is cut: gRPC clients refuse a long one, and then see
     neither code nor message.
     """
-    retry_after_ms = error.retry_after_ms if isinstance(error, OverloadedError) else 0
+    can_say = isinstance(error, OverloadedError | UnavailableError)
     message = error.message
     if len(message) > MAX_MESSAGE_CHARS:
         message = f"{message[:MAX_MESSAGE_CHARS]}..."
-    return ErrorBody(code=error.code, message=message, retry_after_ms=retry_after_ms)
+    return ErrorBody(
+        code=error.code, message=message, retry_after_ms=error.retry_after_ms if can_say else 0
+    )

@@ -5,6 +5,7 @@ the environment, which is read when the service is served. Its timeout middlewar
 running for each request until it fires, and waits that long for a request whose caller has gone.
 """
 
+import ssl
 from typing import TypeVar
 
 import bentoml
@@ -54,3 +55,28 @@ def ssl_section(settings: Settings) -> dict[str, object]:
     if is_set(settings.tls_client_ca_file):
         section |= {"ca_certs": str(settings.tls_client_ca_file), "cert_reqs": _CERT_REQUIRED}
     return section
+
+
+def refuse_certificates(settings: Settings) -> None:
+    """Refuses certificates that TLS cannot be spoken with, where the settings name any.
+
+    Raises:
+        SettingsError: names the variables of the files, and what is wrong with them.
+    """
+    if not is_set(settings.tls_cert_file):
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise SettingsError(
+            f"A2L_TLS_CERT_FILE {str(settings.tls_cert_file)!r} with A2L_TLS_KEY_FILE "
+            f"{str(settings.tls_key_file)!r}: {error}"
+        ) from error
+    if is_set(settings.tls_client_ca_file):
+        try:
+            context.load_verify_locations(settings.tls_client_ca_file)
+        except (OSError, ValueError) as error:
+            raise SettingsError(
+                f"A2L_TLS_CLIENT_CA_FILE {str(settings.tls_client_ca_file)!r}: {error}"
+            ) from error

@@ -16,14 +16,15 @@ from enum import StrEnum
 from types import FrameType
 from typing import Generic, Protocol, TypeVar
 
-import click
-import psutil
 from starlette.types import ASGIApp
 
 from clients.wire.schemas import ModelIdentity
+from services import supervisor
 from services.admission import Admission
 from services.auth import KeyRing, load_keys, refuse_open
-from services.errors import UnavailableError
+from services.errors import ServiceError, UnavailableError
+from services.hosting import refuse_certificates
+from services.machine import refuse_machine
 from services.metrics import Metrics, metrics
 from services.rpc import GrpcSurface, Servicers
 from services.settings import (
@@ -37,7 +38,7 @@ from services.settings import (
 
 logger = logging.getLogger(__name__)
 
-_PARENT_POLL_S = 1.0
+_LOADING_RETRY_MS = 1_000
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -111,6 +112,7 @@ class Runtime(Generic[C]):
         self._load_core = load
         self._servicers = servicers
         self._phase = Phase.LOADING
+        self._failure = ""  # why the model did not load
         self._loaded: Loaded[C] | None = None
         self._started: Started | None = None
         self._load_task: asyncio.Task[None] | None = None
@@ -126,21 +128,35 @@ class Runtime(Generic[C]):
         try:
             settings = load_settings(self.kind)
             refuse_uninstalled(settings)
+            refuse_machine(settings)
+            refuse_certificates(settings)
             keys = _keys(settings)
-            refuse_open(stated_hosts(), has_keys=not keys.is_empty, allow_open=settings.allow_open)
+            hosts = supervisor.stated_hosts()
+            refuse_open(hosts, has_keys=not keys.is_empty, allow_open=settings.allow_open)
+            supervisor.refuse_taken_ports(settings)
         except SettingsError as error:
             raise SystemExit(f"{self.kind} does not start: {error}") from None
 
     async def start(self) -> None:
         """Reads the settings, opens gRPC and begins to load the model.
 
+        Where that fails, the supervisor that would start this process again for ever is ended too.
+
         Raises:
             SettingsError: the settings do not allow this process to serve.
         """
         logging.getLogger("services").setLevel(logging.INFO)  # BentoML shows what reaches the root
+        try:
+            await self._start()
+        except Exception as error:
+            logger.error("%s does not start: %s", self.kind, error)  # noqa: TRY400  (one line)
+            supervisor.end()
+            raise
+
+    async def _start(self) -> None:
         settings = load_settings(self.kind)
         keys = _keys(settings)
-        hosts = listening_hosts()
+        hosts = supervisor.listening_hosts()
         refuse_open(hosts, has_keys=not keys.is_empty, allow_open=settings.allow_open)
         instruments = metrics()
         parts = Parts(
@@ -160,7 +176,7 @@ class Runtime(Generic[C]):
         self._chain_signals()
         self._load_task = asyncio.create_task(self._load(parts, surface))
         if hosts:  # the socket was handed over by a supervisor
-            self._watch_task = asyncio.create_task(stop_without(os.getppid()))
+            self._watch_task = asyncio.create_task(supervisor.stop_without(os.getppid()))
         logger.info("%s: gRPC on port %d; loading %s", self.kind, port, settings.engine)
 
     @property
@@ -200,7 +216,12 @@ class Runtime(Generic[C]):
     def loaded(self) -> Loaded[C]:
         """The core and its routes, where they may be asked now; raises as `core` does."""
         if self._loaded is None or self._phase is not Phase.READY:
-            raise UnavailableError(f"the service is not ready: {self._phase}")
+            failure = f": {self._failure}" if self._failure else ""
+            is_loading = self._phase is Phase.LOADING  # who asks may wait
+            raise UnavailableError(
+                f"the service is not ready: {self._phase}{failure}",
+                retry_after_ms=_LOADING_RETRY_MS if is_loading else 0,
+            )
         if not self._loaded.core.is_running:
             raise UnavailableError("the engine has stopped; the service must be restarted")
         return self._loaded
@@ -221,13 +242,28 @@ class Runtime(Generic[C]):
     async def _load(self, parts: Parts, surface: GrpcSurface) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
+        limit_s = parts.settings.load_timeout_s
+        limit = asyncio.timeout(limit_s)
         try:
-            self._loaded = loaded = await self._load_core(parts)  # to be closed, whatever comes
-            await loaded.core.warm_up()
+            async with limit:
+                self._loaded = loaded = await self._load_core(parts)  # to be closed, whatever comes
+                await loaded.core.warm_up()
         # A load can fail in any library; the process then says so and reports itself dead.
-        except Exception:
+        except Exception as error:
             self._phase = Phase.FAILED
-            logger.exception("%s: the model did not load; this service cannot answer", self.kind)
+            self._failure = (
+                f"it did not load and answer within {limit_s} s (A2L_LOAD_TIMEOUT_S)"
+                if limit.expired()
+                else " ".join(str(error).split()) or type(error).__name__
+            )
+            # Our own errors tell all on one line; of others the place is worth knowing.
+            trace = None if limit.expired() or isinstance(error, ServiceError) else error
+            logger.error(  # noqa: TRY400  (see above)
+                "%s: the model did not load; this service cannot answer: %s",
+                self.kind,
+                self._failure,
+                exc_info=trace,
+            )
             return
         if self._phase is Phase.LOADING:
             self._phase = Phase.READY
@@ -317,26 +353,5 @@ class Started:
     grpc_port: int
 
 
-async def stop_without(parent: int) -> None:
-    """Sends this process SIGTERM when its parent has died, so that no worker is left behind."""
-    while os.getppid() == parent:  # noqa: ASYNC110  (there is no event for it)
-        await asyncio.sleep(_PARENT_POLL_S)
-    logger.warning("the supervisor %d has died; stopping", parent)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def _keys(settings: Settings) -> KeyRing:
     return load_keys(settings.api_keys_file) if is_set(settings.api_keys_file) else KeyRing([])
-
-
-def stated_hosts() -> list[str]:
-    """Returns the `--host` of the `bentoml serve` that runs here, if it states one."""
-    context = click.get_current_context(silent=True)
-    host = context.params.get("host") if context is not None else None
-    return [host] if isinstance(host, str) and host else []
-
-
-def listening_hosts() -> list[str]:
-    """Returns the addresses this process listens on: the HTTP socket it was handed, if any."""
-    connections = psutil.Process().net_connections(kind="inet")
-    return [c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN and c.laddr]

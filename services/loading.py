@@ -89,13 +89,18 @@ async def load_inner_llm(parts: Parts) -> Loaded[AlignCore]:
     # vLLM takes seconds to import; probes are answered meanwhile.
     await asyncio.to_thread(importlib.import_module, "services.chat")
     from services.chat import chat_app  # noqa: PLC0415  (imports vllm)
-    from services.engines.llm import VllmEngine  # noqa: PLC0415  (imports vllm)
+    from services.engines.llm import LlmMemory, VllmEngine  # noqa: PLC0415  (imports vllm)
 
     engine = await VllmEngine.load(
         settings.model_dir,
         device=settings.device,
         dtype=settings.dtype,
         num_threads=settings.num_threads,
+        memory=LlmMemory(
+            max_model_len=settings.max_model_len,
+            kv_cache_bytes=settings.kv_cache_bytes,
+            gpu_memory_fraction=settings.gpu_memory_fraction,
+        ),
     )
     return Loaded(core=_align_core(engine, parts), app=chat_app(engine))
 

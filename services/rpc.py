@@ -33,7 +33,7 @@ from services.errors import (
 from services.faults import described
 from services.metrics import CANCELLED, OK, metrics
 from services.rpc_decoding import Context, Decoding, Handler
-from services.settings import Settings, is_set
+from services.settings import Settings, SettingsError, is_set
 
 logger = logging.getLogger(__name__)
 
@@ -70,17 +70,22 @@ class GrpcSurface:
         """Listens on `host` and returns the port.
 
         Raises:
-            RuntimeError: the port is taken.
+            SettingsError: the port is taken.
         """
         self._servicers.register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*self._servicers.names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
         reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server)
         address = f"{_bracketed(host)}:{self._settings.grpc_port}"
-        if is_set(self._settings.tls_cert_file):
-            port = self._server.add_secure_port(address, _credentials(self._settings))
-        else:
-            port = self._server.add_insecure_port(address)
+        try:
+            if is_set(self._settings.tls_cert_file):
+                port = self._server.add_secure_port(address, _credentials(self._settings))
+            else:
+                port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise SettingsError(
+                f"cannot listen on {address} for gRPC: the port is taken; A2L_GRPC_PORT chooses another"
+            ) from error
         await self.set_serving(is_serving=False)
         await self._server.start()
         return port

@@ -32,7 +32,12 @@ _ENGINES: dict[ServiceKind, tuple[EngineName, ...]] = {
     "answer-reward": ("torch", "vllm", "fake"),
     "inner-llm": ("vllm", "fake"),
 }
-_VISION_PACKAGES = ("vllm", "torchvision")  # what the reward services need beside for `vllm`
+_PACKAGES: dict[EngineName, tuple[str, ...]] = {
+    "torch": ("torch", "transformers"),
+    "vllm": ("vllm",),
+    "fake": (),
+}
+_VISION_PACKAGES = ("torchvision",)  # what the reward services need beside for `vllm`
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -54,12 +59,20 @@ class Settings(BaseModel):
     """50051, 50052, 50053 by service; 0 takes a free one and logs it."""
     model_dir: Path = Path()
     """The checkpoint; needed by every engine but `fake`."""
-    device: str = "cpu"
-    """A torch device: `cpu`, `cuda`, `cuda:1`."""
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
+    """`cpu`, `cuda`, or `cuda:1` where the engine is torch; for vLLM, CUDA_VISIBLE_DEVICES chooses the GPU."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """The type of weights and activations."""
     num_threads: Positive = 1
     """Threads of torch on CPU; fixed, because rewards may depend on it in the last bit."""
+    load_timeout_s: Positive = 1_800
+    """Time in which the model must have loaded and answered once; after it the service is not alive."""
+    max_model_len: Annotated[int, Field(ge=0)] = 0
+    """Tokens of a prompt of inner-llm and its completion; 0 is what the model has, at most 8192."""
+    kv_cache_bytes: Annotated[int, Field(ge=0)] = 0
+    """Keys and values of inner-llm; 0 is 1 GiB on a CPU, and on a GPU what the next setting leaves."""
+    gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Share of a GPU's memory that inner-llm takes, weights included; less where other services share the GPU."""
 
     max_image_bytes: Positive = MAX_IMAGE_BYTES
     """Encoded bytes of one image."""
@@ -113,6 +126,15 @@ class Settings(BaseModel):
     """Scores groups without an image."""
 
     @model_validator(mode="after")
+    def _device_of_engine(self) -> Self:
+        if self.engine == "vllm" and ":" in self.device:
+            raise ValueError(
+                f"A2L_DEVICE is {self.device!r}: vLLM takes the first GPU it sees; set 'cuda' and "
+                "choose by CUDA_VISIBLE_DEVICES"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.engine not in _ENGINES[self.kind]:
             allowed = ", ".join(_ENGINES[self.kind])
@@ -140,13 +162,14 @@ def refuse_uninstalled(settings: Settings) -> None:
     Raises:
         SettingsError: names them.
     """
-    if settings.engine != "vllm" or settings.kind == "inner-llm":
-        return
-    missing = [name for name in _VISION_PACKAGES if importlib.util.find_spec(name) is None]
+    is_vision = settings.engine == "vllm" and settings.kind != "inner-llm"
+    needed = _PACKAGES[settings.engine] + (_VISION_PACKAGES if is_vision else ())
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
+        hint = "on CPU: make venv-vllm-vision" if is_vision else "make install"
         raise SettingsError(
-            f"A2L_ENGINE is 'vllm', for which {settings.kind} needs {' and '.join(missing)}: "
-            "not installed here (on CPU: make venv-vllm-vision)"
+            f"A2L_ENGINE is {settings.engine!r}, for which {settings.kind} needs "
+            f"{' and '.join(missing)}: not installed here ({hint})"
         )
 
 

@@ -110,7 +110,7 @@ async def reward_service(
         Member(e.url, connector.reward(e, kind=kind), max_in_flight=config.max_in_flight)
         for e in _endpoints(config, api_key)
     ]
-    async with _pool(members, kind=kind, notify=notify) as pool:
+    async with _pool(members, kind=kind, wait_s=config.timeout_s, notify=notify) as pool:
         canaries = CanaryClient(PooledRewardClient(pool), service=kind, config=run, notify=notify)
         pace = Pace(kind, notify=notify)
         yield RewardService(
@@ -133,7 +133,7 @@ async def inner_llm_service(
         Member(e.url, connector.inner_llm(e), max_in_flight=config.max_in_flight)
         for e in _endpoints(config, api_key)
     ]
-    async with _pool(members, kind="inner-llm", notify=notify) as pool:
+    async with _pool(members, kind="inner-llm", wait_s=config.timeout_s, notify=notify) as pool:
         pace = Pace("inner-llm", notify=notify)
         yield InnerLLMService(
             name="inner-llm",
@@ -160,7 +160,7 @@ def _endpoints(config: EndpointConfig, api_key: str | None) -> tuple[Endpoint, .
 
 @asynccontextmanager
 async def _pool(
-    members: Sequence[Member[C]], *, kind: str, notify: Notify
+    members: Sequence[Member[C]], *, kind: str, wait_s: float, notify: Notify
 ) -> AsyncGenerator[Pool[C]]:
     def on_expelled(url: str, identity: str) -> None:
         notify("replica_expelled", service=kind, url=url, identity=identity)
@@ -168,7 +168,7 @@ async def _pool(
     async with AsyncExitStack() as stack:
         for member in members:
             stack.push_async_callback(member.client.aclose)
-        found = await asyncio.gather(*(_asked(member, kind=kind) for member in members))
+        found = await _found(members, kind=kind, wait_s=wait_s)
         models = {
             member.url: one
             for member, one in zip(members, found, strict=True)
@@ -187,11 +187,54 @@ async def _pool(
         yield pool
 
 
-async def _asked(member: Member[C], *, kind: str) -> ModelIdentity | ClientError:
+class _LoadingError(Exception):
+    """A service asks to come again: it is there, and will be ready."""
+
+    def __init__(self, error: ClientError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+async def _found(
+    members: Sequence[Member[C]], *, kind: str, wait_s: float
+) -> list[ModelIdentity | ClientError]:
+    """Returns who each is; where none is ready yet, those that still load get `wait_s`."""
+
+    async def first(member: Member[C]) -> ModelIdentity | ClientError | _LoadingError:
+        try:
+            return await _asked(member, kind=kind, timeout_s=IDENTITY_TIMEOUT_S, is_patient=False)
+        except _LoadingError as loading:
+            return loading
+
+    found = await asyncio.gather(*(first(member) for member in members))
+    if any(isinstance(one, ModelIdentity) for one in found):
+        return [one.error if isinstance(one, _LoadingError) else one for one in found]
+
+    async def last(
+        member: Member[C], one: ModelIdentity | ClientError | _LoadingError
+    ) -> ModelIdentity | ClientError:
+        if not isinstance(one, _LoadingError):
+            return one
+        logger.warning("%s at %s: %s; waiting up to %g s", kind, member.url, one, wait_s)
+        return await _asked(member, kind=kind, timeout_s=wait_s, is_patient=True)
+
+    return await asyncio.gather(*map(last, members, found))
+
+
+async def _asked(
+    member: Member[C], *, kind: str, timeout_s: float, is_patient: bool
+) -> ModelIdentity | ClientError:
+    async def ask(left_s: float) -> ModelIdentity:
+        try:
+            return await member.client.model(timeout_s=left_s)
+        except ClientError as error:
+            is_loading = error.code is Code.UNAVAILABLE and error.retry_after_s > 0
+            if is_loading and not is_patient:
+                raise _LoadingError(error) from error
+            raise
+
     try:
-        model = await with_retries(
-            lambda left_s: member.client.model(timeout_s=left_s), timeout_s=IDENTITY_TIMEOUT_S
-        )
+        model = await with_retries(ask, timeout_s=timeout_s)
     except ClientError as error:
         return error
     if model.kind != kind:

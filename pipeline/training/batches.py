@@ -15,7 +15,7 @@ from torch import Tensor
 from clients.wire.decoding import MAX_IMAGE_BYTES, MAX_PIXELS
 from pipeline.errors import InputError
 from pipeline.preferences.groups import PreferenceGroup
-from pipeline.training.images import image_pixels
+from pipeline.training.images import check_image, image_pixels
 from services.reward_model.batches import padded_rows
 from services.reward_model.inputs import InputTextError, RowEncoder, TokenRow, prompt_of
 from services.reward_model.pixels import PixelSettings
@@ -84,7 +84,11 @@ class BatchMaker:
             try:
                 self._rows(group)
                 if group.image not in looked_at:
-                    _look_at(self._images_root / group.image)
+                    check_image(
+                        self._images_root / group.image,
+                        max_pixels=self._max_pixels,
+                        max_bytes=self._max_image_bytes,
+                    )
                     looked_at.add(group.image)
             except InputError as error:
                 raise InputError(f"entry {group.entry}: {error}", path=path) from error
@@ -109,21 +113,6 @@ class BatchMaker:
             max_bytes=self._max_image_bytes,
         )
         return torch.from_numpy(pixels)
-
-
-def _look_at(path: Path) -> None:
-    """Opens an image by its header.
-
-    Raises:
-        InputError: there is no such file, or it is no image.
-    """
-    try:
-        if not path.is_file():
-            raise InputError("no such image", path=path)
-        with Image.open(path):
-            pass
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"no image we read: {error}", path=path) from error
 
 
 def groups_of_step(num_groups: int, *, per_step: int, step: int, seed: int) -> list[int]:

@@ -1,11 +1,13 @@
 """Images of preferences on disk, read by the decoder of serving. Knows no groups."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from numpy import float32
 from numpy.typing import NDArray
 
-from clients.wire.decoding import ImageDataError, rgb_image
+from clients.wire.decoding import ImageDataError, opened, rgb_image
 from pipeline.errors import InputError
 from services.reward_model.pixels import PixelSettings, pixels_CHW
 
@@ -18,13 +20,29 @@ def image_pixels(
     Raises:
         InputError: the file is missing, no image that is read, or over a limit.
     """
-    try:
+    with _named(path):
         image = rgb_image(_bytes(path, max_bytes), max_pixels=max_pixels)
+    return pixels_CHW(image, settings)
+
+
+def check_image(path: Path, *, max_pixels: int, max_bytes: int) -> None:
+    """Reads an image's header and decodes no pixel.
+
+    Raises:
+        InputError: as `image_pixels`, but for damage behind the header.
+    """
+    with _named(path):
+        opened(_bytes(path, max_bytes), max_pixels=max_pixels)
+
+
+@contextmanager
+def _named(path: Path) -> Generator[None]:
+    try:
+        yield
     except OSError as error:
         raise InputError(f"the image: {error.strerror}", path=path) from error
     except ImageDataError as error:
         raise InputError(f"the image {error}", path=path) from error
-    return pixels_CHW(image, settings)
 
 
 def _bytes(path: Path, max_bytes: int) -> bytes:

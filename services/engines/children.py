@@ -9,10 +9,12 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from typing import TypeVar
+
+import psutil
 
 T = TypeVar("T")
 
@@ -41,20 +43,37 @@ def interrupt() -> None:
                 os.kill(child.pid, signal.SIGINT)
 
 
-async def started(loading: Awaitable[T]) -> T:
+async def started(loading: Awaitable[T], *, has_failed: Callable[[], bool] = lambda: False) -> T:
     """Returns what `loading` does, and where it is given up, kills what it starts until it has ended.
 
-    A child that nobody waits for any more would never end by itself.
+    A child that nobody waits for any more would never end by itself. Nor does one of which `has_failed`
+    says that it cannot start: it waits for its own children, which its SIGTERM does not reach.
     """
+    others = {child.pid for child in multiprocessing.active_children()}
     task = asyncio.ensure_future(loading)
     try:
-        return await asyncio.shield(task)
+        while not task.done():
+            await asyncio.wait((task,), timeout=_POLL_S)
+            if not task.done() and has_failed():
+                _kill_children(others)
     except asyncio.CancelledError:
         while True:
-            for child in multiprocessing.active_children():
-                child.kill()
+            _kill_children(others)
             if task.done():
                 break
             await asyncio.wait((task,), timeout=_POLL_S)
         await asyncio.gather(task, return_exceptions=True)  # nobody else asks what became of it
         raise
+    return task.result()
+
+
+def _kill_children(others: Collection[int | None]) -> None:
+    """Kills the children that are not among the others, by process id, with all of theirs."""
+    for child in multiprocessing.active_children():
+        if child.pid in others:
+            continue
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            for descendant in psutil.Process(child.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    descendant.kill()
+        child.kill()

@@ -5,20 +5,27 @@ neither what they ask for nor who asks. Importing it imports vLLM, which takes s
 """
 
 import asyncio
+import copy
+import json
 import logging
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import vllm
+from transformers import AutoConfig
 from vllm import RequestOutput, SamplingParams
+from vllm.config.logging import LoggingConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import VLLMClientError
 from vllm.inputs.engine import tokens_input
+from vllm.logger import DEFAULT_LOGGING_CONFIG
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -26,6 +33,7 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 from clients.wire.schemas import ModelIdentity
 from services.engines import children
 from services.engines.api import ChatMessage, Likelihood, Rollout
+from services.engines.causes import Causes, one_line
 from services.engines.fingerprint import CheckpointHashes, identity_of
 from services.engines.tokenizer import PromptTokenizer
 from services.errors import InternalError, InvalidRequestError, TooLargeError, UnavailableError
@@ -39,6 +47,16 @@ MAX_CHAT_TOKENS = 1024  # no completion of the chat route is longer, whatever it
 MAX_CHAT_ROLLOUTS = 8  # the largest `n` of the chat route
 _CPU_KV_CACHE_BYTES = 1 << 30
 _CPU_BLOCK_SIZE = 32  # its default of 128 would never share a prefix of under 128 tokens
+_DEFAULT_MODEL_LEN = 8192  # a rewrite of a turn needs under 1,000 tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlmMemory:
+    """What decides how much memory vLLM takes beside the weights; 0 leaves the choice to the defaults."""
+
+    max_model_len: int = 0  # tokens of a prompt and its completion; 0: the model's, at most 8192
+    kv_cache_bytes: int = 0  # 0: 1 GiB on a CPU, what `gpu_memory_fraction` leaves on a GPU
+    gpu_memory_fraction: float = 0.9  # of the whole device, weights included; in (0, 1]
 
 
 class VllmEngine:
@@ -53,7 +71,15 @@ class VllmEngine:
         self._max_sequence_tokens: int = llm.model_config.max_model_len
 
     @classmethod
-    async def load(cls, model_dir: Path, *, device: str, dtype: str, num_threads: int) -> Self:
+    async def load(
+        cls,
+        model_dir: Path,
+        *,
+        device: str,
+        dtype: str,
+        num_threads: int,
+        memory: LlmMemory = LlmMemory(),
+    ) -> Self:
         """Returns the engine of a Hugging Face checkpoint directory, ready to answer.
 
         The directory holds safetensors weights (pickles are refused), a tokenizer and its chat
@@ -61,19 +87,26 @@ class VllmEngine:
         in a thread. Sets environment variables of this process, which vLLM's children inherit.
 
         Raises:
-            UnavailableError: vLLM cannot serve what the directory holds.
+            UnavailableError: vLLM cannot serve what the directory holds; says why on one line.
         """
         started_s = time.monotonic()
-        _set_environment(num_threads=num_threads)
-        try:
-            purpose = read_purpose(model_dir)
-            tokenizer = await asyncio.to_thread(PromptTokenizer.load, model_dir)
-            hashes = await asyncio.to_thread(CheckpointHashes.of, model_dir)
-            llm = await children.started(
-                asyncio.to_thread(_started, model_dir, device=device, dtype=dtype)
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UnavailableError(f"cannot load {model_dir.name}: {error}") from error
+        _set_environment(is_cpu=device == "cpu", num_threads=num_threads)
+        with tempfile.TemporaryDirectory(prefix="a2l-llm-") as folder:
+            causes = Causes(path=Path(folder) / "causes")
+            try:
+                purpose = read_purpose(model_dir)
+                tokenizer = await asyncio.to_thread(PromptTokenizer.load, model_dir)
+                hashes = await asyncio.to_thread(CheckpointHashes.of, model_dir)
+                arguments = await asyncio.to_thread(
+                    _arguments, model_dir, device=device, dtype=dtype, memory=memory
+                )
+                arguments.logging_config = _logging_config(causes, Path(folder) / "logging.json")
+                llm = await children.started(
+                    asyncio.to_thread(_started, arguments), has_failed=lambda: causes.has_ended
+                )
+            except (OSError, ValueError, RuntimeError) as error:
+                cause = causes.root or one_line(error)
+                raise UnavailableError(f"cannot load {model_dir.name}: {cause}") from error
         identity = identity_of(
             hashes,
             name=model_dir.name,
@@ -199,11 +232,13 @@ class VllmEngine:
         raise InternalError("the inner LLM ended a request without an output")
 
 
-def _set_environment(*, num_threads: int) -> None:
+def _set_environment(*, is_cpu: bool, num_threads: int) -> None:
     """Sets what vLLM and the children it starts read from the environment only."""
     os.environ.update(
         {
             "OMP_NUM_THREADS": str(num_threads),
+            # vLLM forks by default where it has a GPU; this process has threads and a gRPC server.
+            "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else two engines share the same pinned core
             "VLLM_LOGGING_LEVEL": "WARNING",
             "VLLM_NO_USAGE_STATS": "1",
@@ -212,11 +247,15 @@ def _set_environment(*, num_threads: int) -> None:
             "HF_HUB_OFFLINE": "1",  # a service fetches nothing
         }
     )
+    if is_cpu:
+        # Else the first likelihood compiles the counting of ranks (vllm/v1/sample/ops/logprobs.py),
+        # which ends the core where there is no compiler and stalls everybody for 10 s where there is.
+        os.environ["TORCH_COMPILE_DISABLE"] = "1"
 
 
-def _started(model_dir: Path, *, device: str, dtype: str) -> AsyncLLM:
+def _arguments(model_dir: Path, *, device: str, dtype: str, memory: LlmMemory) -> AsyncEngineArgs:
     is_cpu = device == "cpu"
-    arguments = AsyncEngineArgs(
+    return AsyncEngineArgs(
         model=str(model_dir),
         served_model_name=model_dir.name,
         load_format="safetensors",
@@ -227,10 +266,32 @@ def _started(model_dir: Path, *, device: str, dtype: str) -> AsyncLLM:
         override_generation_config={"max_new_tokens": MAX_CHAT_TOKENS},
         enable_prefix_caching=True,
         enforce_eager=is_cpu,
+        max_model_len=memory.max_model_len or _default_model_len(model_dir),  # pyright: ignore[reportArgumentType]  None is the model's
         block_size=_CPU_BLOCK_SIZE if is_cpu else None,
-        kv_cache_memory_bytes=_CPU_KV_CACHE_BYTES if is_cpu else None,
+        kv_cache_memory_bytes=memory.kv_cache_bytes or (_CPU_KV_CACHE_BYTES if is_cpu else None),
+        gpu_memory_utilization=memory.gpu_memory_fraction,
         disable_log_stats=True,
         shutdown_timeout=SHUTDOWN_TIMEOUT_S,
     )
+
+
+def _default_model_len(model_dir: Path) -> int | None:
+    """Returns the bound of the context where the model's own is larger; None leaves it the model's."""
+    config = AutoConfig.from_pretrained(model_dir).get_text_config()
+    num_positions: int = getattr(config, "max_position_embeddings", 0)
+    return _DEFAULT_MODEL_LEN if num_positions > _DEFAULT_MODEL_LEN else None
+
+
+def _logging_config(causes: Causes, path: Path) -> LoggingConfig:
+    """Returns vLLM's own logging with the handler of `causes` beside, written to `path`."""
+    config = copy.deepcopy(DEFAULT_LOGGING_CONFIG)
+    config["handlers"]["vllm"]["level"] = config["loggers"]["vllm"]["level"] = "WARNING"
+    config["handlers"]["causes"] = causes.handler()
+    config["loggers"]["vllm"]["handlers"].append("causes")
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return LoggingConfig(pylogging_config_file=str(path))
+
+
+def _started(arguments: AsyncEngineArgs) -> AsyncLLM:
     with children.deaf_to_sigterm():
         return AsyncLLM.from_engine_args(arguments)

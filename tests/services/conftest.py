@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import pytest_asyncio
 
 if TYPE_CHECKING:
@@ -15,8 +16,13 @@ MODEL_DIR = Path("examples/blocks/models/inner-llm")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def vllm_engine() -> AsyncIterator["VllmEngine"]:
-    with warnings.catch_warnings():
+async def vllm_engine(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator["VllmEngine"]:
+    # Nothing may be compiled: its core would end at the first likelihood, as on a machine without g++.
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setenv("CXX", "/nowhere/g++")
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
         # vLLM 0.32 uses names that torch 2.13 deprecates, at import and while it starts.
         warnings.simplefilter("ignore")
         importlib.import_module("services.chat")  # its imports warn as well

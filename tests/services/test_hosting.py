@@ -16,9 +16,9 @@ from cryptography.x509.oid import NameOID
 from clients.endpoint import Endpoint
 from clients.rest import RestRewardClient
 from clients.rpc import GrpcRewardClient
-from services.hosting import ssl_section
+from services.hosting import refuse_certificates, ssl_section
 from services.question_reward import QuestionReward
-from services.settings import load_settings
+from services.settings import SettingsError, load_settings
 from tests.contract.servers import server
 from tests.contract.wire_values import question_group, rewards
 
@@ -76,6 +76,23 @@ def test_client_certificates_are_required_where_their_authority_is_named(tmp_pat
     )
     assert plain == {"enabled": True, "certfile": str(cert_file), "keyfile": str(key_file)}
     assert mutual == plain | {"ca_certs": str(cert_file), "cert_reqs": 2}
+
+
+@pytest.mark.parametrize("wrong", ["tls_cert_file", "tls_key_file", "tls_client_ca_file"])
+def test_file_that_tls_cannot_be_spoken_with_is_refused_by_its_variable(tmp_path: Path, wrong: str):
+    cert_file, key_file = write_certificate(tmp_path)
+    files = {
+        "tls_cert_file": cert_file,
+        "tls_key_file": key_file,
+        "tls_client_ca_file": cert_file,
+    }
+    environ = {f"A2L_{name.upper()}": str(path) for name, path in files.items()}
+    environ["A2L_ENGINE"] = "fake"
+    refuse_certificates(load_settings("question-reward", environ))
+    (tmp_path / "wrong.pem").write_text("no certificate")
+    environ[f"A2L_{wrong.upper()}"] = str(tmp_path / "wrong.pem")
+    with pytest.raises(SettingsError, match=f"A2L_{wrong.upper()} .*wrong.pem"):
+        refuse_certificates(load_settings("question-reward", environ))
 
 
 @pytest.mark.slow

@@ -21,9 +21,9 @@ from clients.wire import align2llava_pb2_grpc as pb_grpc
 from clients.wire.convert import to_proto
 from clients.wire.schemas import ScoreRequest
 from pipeline.serving import TARGETS
-from services import question_reward
+from services import question_reward, supervisor
 from services.errors import InternalError, UnavailableError
-from services.lifecycle import Loaded, Runtime, listening_hosts
+from services.lifecycle import Loaded, Runtime
 from services.loading import load_question_reward
 from services.rpc_reward import question_servicers
 from services.scoring import ScoreCore
@@ -95,6 +95,42 @@ async def test_model_that_fails_to_load_makes_the_service_dead(
         await made.stop()
 
 
+async def test_load_that_never_ends_makes_the_service_dead(caplog: pytest.LogCaptureFixture):
+    async def load(parts):
+        await asyncio.Event().wait()
+
+    made = runtime(load)
+    with mock.patch.dict(os.environ, {**FAKE, "A2L_LOAD_TIMEOUT_S": "1"}):
+        await made.start()
+    try:
+        assert made.is_alive
+        await until(lambda: not made.is_alive)
+        with pytest.raises(UnavailableError, match=r"failed: .* within 1 s \(A2L_LOAD_TIMEOUT_S\)"):
+            _ = made.core
+        assert "Traceback" not in caplog.text
+    finally:
+        await made.stop()
+
+
+async def test_why_the_model_did_not_load_is_told_on_one_line_and_to_callers(
+    caplog: pytest.LogCaptureFixture,
+):
+    async def load(parts):
+        raise UnavailableError("cannot load vicuna: 2.25 GiB KV cache is needed")
+
+    made = runtime(load)
+    with mock.patch.dict(os.environ, FAKE):
+        await made.start()
+    try:
+        await until(lambda: not made.is_alive)
+        with pytest.raises(UnavailableError, match=r"not ready: failed: .* 2\.25 GiB"):
+            _ = made.core
+        assert "cannot answer: cannot load vicuna: 2.25 GiB" in caplog.text
+        assert "Traceback" not in caplog.text
+    finally:
+        await made.stop()
+
+
 async def test_engine_that_dies_makes_the_service_dead():
     async with in_process(question_reward.QuestionReward, question_reward.RUNTIME) as service:
         await service.runtime.core.aclose()
@@ -109,7 +145,7 @@ async def test_open_address_without_keys_does_not_start():
     with socket.socket() as listener:
         listener.bind(("0.0.0.0", 0))
         listener.listen()
-        assert "0.0.0.0" in listening_hosts()
+        assert "0.0.0.0" in supervisor.listening_hosts()
         made = runtime()
         with mock.patch.dict(os.environ, FAKE), pytest.raises(SettingsError, match="without keys"):
             await made.start()
@@ -153,6 +189,12 @@ def serve(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProce
     [
         pytest.param({"A2L_MAX_PIXEL": "1"}, (), "A2L_MAX_PIXEL", id="unknown variable"),
         pytest.param({}, ("--host", "0.0.0.0"), "0.0.0.0 without keys", id="open without keys"),
+        pytest.param(
+            {"A2L_TLS_CERT_FILE": "LICENSE", "A2L_TLS_KEY_FILE": "LICENSE"},
+            (),
+            "A2L_TLS_CERT_FILE 'LICENSE'",
+            id="no certificate",
+        ),
     ],
 )
 def test_serve_refuses_with_one_clear_line(
@@ -163,6 +205,18 @@ def test_serve_refuses_with_one_clear_line(
     lines = done.stderr.strip().splitlines()
     assert message in lines[-1]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_taken_grpc_port_ends_the_service_with_its_number():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = str(listener.getsockname()[1])
+        done = serve({"A2L_GRPC_PORT": port}, "--port", "0")
+    assert done.returncode == 1
+    assert f"port {port} of 127.0.0.1 (A2L_GRPC_PORT)" in done.stderr.strip().splitlines()[-1]
 
 
 @pytest.mark.slow

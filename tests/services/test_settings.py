@@ -43,6 +43,9 @@ def test_empty_value_counts_as_unset():
         pytest.param(
             {"A2L_ENGINE": "vllm"}, "A2L_MODEL_DIR is not set", id="vllm without a checkpoint"
         ),
+        pytest.param(
+            {"A2L_ENGINE": "fake", "A2L_DEVICE": "cdua"}, "A2L_DEVICE is 'cdua'", id="no device"
+        ),
         pytest.param({"A2L_ENGINE": "gpu"}, "A2L_ENGINE is 'gpu'", id="no engine"),
         pytest.param(
             {"A2L_ENGINE": "fake", "A2L_MAX_PIXELS": "0"}, "A2L_MAX_PIXELS is '0'", id="zero limit"
@@ -67,6 +70,12 @@ def test_empty_value_counts_as_unset():
 def test_wrong_value_is_an_error_that_names_the_variable(environ: dict[str, str], message: str):
     with pytest.raises(SettingsError, match=message):
         load_settings("question-reward", environ)
+
+
+def test_vllm_takes_no_index_of_a_device(tmp_path: Path):
+    environ = {"A2L_MODEL_DIR": str(tmp_path), "A2L_DEVICE": "cuda:1"}
+    with pytest.raises(SettingsError, match="CUDA_VISIBLE_DEVICES"):
+        load_settings("inner-llm", environ)
 
 
 def test_an_engine_of_another_kind_is_refused():

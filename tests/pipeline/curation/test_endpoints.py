@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.errors import DeadlineError, UnauthenticatedError
+from clients.errors import DeadlineError, UnauthenticatedError, UnavailableError
 from clients.wire.schemas import Group, Image, Item, ModelIdentity, ScoreResponse
 from pipeline.config import Config, load_config
 from pipeline.curation.endpoints import (
@@ -63,6 +63,28 @@ async def opened(found: Config, connector: FakeConnector) -> Services:
 
 REPLICAS = 'endpoints.question_reward.url=["grpc://a:1", "http://b:2", "grpc://c:3"]'
 GROUP = Group(image=Image(sha256="0" * 64, data=b"x"), items=(Item(id="a", questions=("What?",)),))
+
+
+class LoadingConnector(FakeConnector):
+    """A service that asks to come again `num_refusals` times, then is ready."""
+
+    def __init__(self, num_refusals: int, *, retry_after_s: float) -> None:
+        super().__init__()
+        self.num_refusals = num_refusals
+        self.retry_after_s = retry_after_s
+
+    def reward(self, endpoint, *, kind):
+        outer = self
+
+        class Loading(FakeReward):
+            async def model(self, *, timeout_s: float) -> ModelIdentity:
+                outer.num_refusals -= 1
+                if outer.num_refusals >= 0:
+                    message = "the service is not ready: loading"
+                    raise UnavailableError(message, retry_after_s=outer.retry_after_s)
+                return identity(kind)
+
+        return Loading(identity(kind), Calls())
 
 
 class Events:
@@ -158,6 +180,28 @@ async def test_one_replica_that_is_away_at_the_start_is_tolerated(tmp_path: Path
         assert [(one["event"], one["url"], one["code"]) for one in events.seen] == [
             ("replica_unreachable", "grpc://c:3", "deadline_exceeded")
         ]
+
+
+async def test_service_that_still_loads_is_waited_for_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    found = await opened(config(tmp_path), LoadingConnector(2, retry_after_s=0.01))
+    assert found.question is not None
+    assert "loading; waiting up to 120 s" in caplog.text
+    assert "question-reward at grpc://nowhere:1" in caplog.text
+
+
+async def test_service_that_loads_for_longer_than_its_time_is_an_endpoint_error(tmp_path: Path):
+    found = config(tmp_path, "endpoints.question_reward.timeout_s=0.2")
+    with pytest.raises(EndpointError, match="not ready: loading"):
+        await opened(found, LoadingConnector(10**6, retry_after_s=0.01))
+
+
+async def test_one_replica_that_still_loads_is_not_waited_for(tmp_path: Path):
+    loading = UnavailableError("the service is not ready: loading", retry_after_s=1.0)
+    events = Events()
+    async with question_service(tmp_path, NamedConnector({"grpc://c:3": loading}), events):
+        assert events.seen[0]["code"] == "unavailable"
 
 
 async def test_one_replica_that_refuses_the_key_is_not_tolerated(tmp_path: Path):

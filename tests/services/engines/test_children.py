@@ -79,3 +79,35 @@ async def test_load_that_is_given_up_leaves_no_child_behind():
     (pid,) = pids
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_children_of_before_outlive_a_load_that_fails():
+    other = sleeping()
+    born: list[multiprocessing.process.BaseProcess] = []
+
+    def load() -> None:
+        born.append(sleeping())
+        born[0].join()
+
+    await children.started(asyncio.to_thread(load), has_failed=lambda: bool(born))
+    assert born[0].exitcode == -signal.SIGKILL
+    assert other.is_alive()
+    other.kill()
+    other.join()
+
+
+async def test_core_that_has_failed_is_ended_with_the_workers_it_waits_for():
+    pids: list[int] = []
+
+    def load() -> None:
+        with children.deaf_to_sigterm():
+            child = sleeping()
+        assert child.pid is not None
+        pids.append(child.pid)
+        child.join()
+        raise RuntimeError("the core has died")
+
+    with pytest.raises(RuntimeError, match="the core has died"):
+        await children.started(asyncio.to_thread(load), has_failed=lambda: bool(pids))
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)

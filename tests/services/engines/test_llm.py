@@ -163,6 +163,21 @@ async def test_identity_names_weights_dtype_and_prompts(vllm_engine):
     assert vllm_engine.is_running
 
 
+async def test_core_that_cannot_start_tells_its_root_cause(vllm_engine):
+    from services.engines.llm import LlmMemory
+
+    others = multiprocessing.active_children()
+    with pytest.raises(UnavailableError, match=r"cannot load inner-llm: [^\n]*KV cache[^\n]*$"):
+        await type(vllm_engine).load(
+            MODEL_DIR,
+            device="cpu",
+            dtype="float32",
+            num_threads=1,
+            memory=LlmMemory(kv_cache_bytes=2**16),
+        )
+    assert multiprocessing.active_children() == others
+
+
 async def test_directory_without_a_checkpoint_cannot_be_loaded(vllm_engine, tmp_path: Path):
     with pytest.raises(UnavailableError, match="cannot load"):
         await type(vllm_engine).load(tmp_path, device="cpu", dtype="float32", num_threads=1)

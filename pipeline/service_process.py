@@ -1,0 +1,184 @@
+"""One service as a process of this machine: started by `bentoml serve`, asked how it is, stopped.
+
+It runs in a session of its own, so that Ctrl-C reaches only us, and imports nothing of the folder we
+were started in. Knows the services' names and targets, and none of their code.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from pipeline.errors import EndpointError
+
+HOST = "127.0.0.1"
+_TAIL_LINES = 30
+_PACKAGES_ROOT = Path(__file__).resolve().parent.parent  # `services` is installed beside us
+_FILE_SETTINGS = (
+    "A2L_API_KEYS_FILE",
+    "A2L_TLS_CERT_FILE",
+    "A2L_TLS_KEY_FILE",
+    "A2L_TLS_CLIENT_CA_FILE",
+)
+
+TARGETS: dict[str, str] = {
+    "question-reward": "services.question_reward:QuestionReward",
+    "answer-reward": "services.answer_reward:AnswerReward",
+    "inner-llm": "services.inner_llm:InnerLLM",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """One service, where it answers."""
+
+    name: str
+    http_url: str
+    grpc_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceProcess:
+    """One service that was started."""
+
+    served: Served
+    ports: tuple[int, int]  # HTTP, gRPC
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    def failure(self) -> str | None:
+        """Returns what the log says last if the process has ended, else None."""
+        status = self.popen.poll()
+        if status is None:
+            return None
+        return f"{self.served.name} ended with status {status}; {self.tail()}"
+
+    def reported_failure(self, http: httpx.Client) -> str | None:
+        """Returns why the service says that it cannot become useful, None while it may."""
+        url = self.served.http_url
+        if _status(http, f"{url}/livez") != 503:
+            return None
+        name, said = self.served.name, _said(http, f"{url}/v1/model")
+        return f"{name}: {said}; its log: {self.log}" if said else f"{name} failed; {self.tail()}"
+
+    def is_ready(self, http: httpx.Client) -> bool:
+        """Whether the service answers, and it is ours: both ports are of processes that we started."""
+        return (
+            _status(http, f"{self.served.http_url}/readyz") == 200
+            and set(self.ports) <= self._listening()
+        )
+
+    def tail(self) -> str:
+        """Returns where the log is, and its last lines."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return f"its log {self.log} ends with:\n" + "\n".join(lines[-_TAIL_LINES:])
+
+    def _listening(self) -> set[int]:
+        import psutil  # noqa: PLC0415  (comes with BentoML; a driver alone lacks it)
+
+        ports: set[int] = set()
+        with suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self.popen.pid)
+            for process in (root, *root.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    ports |= {
+                        one.laddr.port
+                        for one in process.net_connections(kind="inet")
+                        if one.status == psutil.CONN_LISTEN
+                    }
+        return ports
+
+
+def start(
+    name: str, *, folder: Path, ports: tuple[int, int], environ: Mapping[str, str]
+) -> ServiceProcess:
+    """Starts a service on loopback; its log and what it writes lie in `folder`, which is made here."""
+    http_port, grpc_port = ports
+    tls = "s" if environ.get("A2L_TLS_CERT_FILE") else ""
+    folder.mkdir()
+    log = folder / "log"
+    command = [
+        *(sys.executable, "-P", "-m", "bentoml", "serve", TARGETS[name]),
+        *("--host", HOST, "--port", str(http_port), "--working-dir", str(_PACKAGES_ROOT)),
+    ]
+    with log.open("wb") as output:
+        popen = subprocess.Popen(  # noqa: S603  (our own interpreter and constants)
+            command,
+            cwd=folder,
+            env={
+                # Threads are fixed: rewards may depend on their number in the last bit.
+                "OMP_NUM_THREADS": "1",
+                **environ,
+                **_absolute(environ),
+                "A2L_GRPC_PORT": str(grpc_port),
+                # Servers that share it wipe each other's metrics.
+                "BENTOML_HOME": str(folder / "bentoml"),
+                "BENTOML_DO_NOT_TRACK": "True",
+                "PYTHONSAFEPATH": "1",  # BentoML starts its worker without our -P
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    served = Served(
+        name=name,
+        http_url=f"http{tls}://{HOST}:{http_port}",
+        grpc_url=f"grpc{tls}://{HOST}:{grpc_port}",
+    )
+    return ServiceProcess(served=served, ports=ports, popen=popen, log=log)
+
+
+def refuse_port(port: int, *, of: str, option: str) -> None:
+    """Refuses a port of loopback on which this machine lets nobody else listen.
+
+    Raises:
+        EndpointError: names the port, whose it would be, and the option that chooses another.
+    """
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+            listener.listen()
+        except OSError as error:
+            raise EndpointError(
+                f"{of} cannot listen on port {port} of {HOST}: {error.strerror}; "
+                f"stop who listens there, or choose other ports with {option}"
+            ) from error
+
+
+def kill_group(process: ServiceProcess) -> None:
+    """Kills what is left: a worker can outlive a parent that was killed; it shares the parent's group."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.popen.pid, signal.SIGKILL)
+
+
+def _absolute(environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns the files that settings name as seen from here: a service runs in another folder."""
+    return {
+        name: str(Path(environ[name]).resolve()) for name in _FILE_SETTINGS if environ.get(name)
+    }
+
+
+def _status(http: httpx.Client, url: str) -> int:
+    """Returns the status of a probe; 0 where nobody answers yet."""
+    try:
+        return http.get(url).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def _said(http: httpx.Client, url: str) -> str:
+    """Returns the message of an `unavailable` answer; nothing where another one comes."""
+    try:
+        answer = http.get(url)
+        return str(answer.json()["error"]["message"]) if answer.status_code == 503 else ""
+    except (httpx.TransportError, ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,127 @@
+"""A service as a process: what becomes of it by its ports and answers, with strangers of the test."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pipeline.errors import EndpointError
+from pipeline.service_process import Served, ServiceProcess, kill_group, refuse_port, start
+from tests.contract.servers import free_port
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Answers every probe with 200, as any web server on the port would."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def stranger(handler: type[BaseHTTPRequestHandler] = Stranger) -> Iterator[int]:
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def sleeping(tmp_path: Path, port: int) -> Iterator[ServiceProcess]:
+    """A process that never listens, whose port is somebody else's."""
+    log = tmp_path / "log"
+    log.write_text("last words\n")
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    popen = subprocess.Popen(command, start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+    served = Served(name="question-reward", http_url=url, grpc_url="grpc://127.0.0.1:1")
+    process = ServiceProcess(served=served, ports=(port, 1), popen=popen, log=log)
+    try:
+        yield process
+    finally:
+        kill_group(process)
+        popen.wait()
+
+
+def test_stranger_on_the_port_is_never_called_ready(tmp_path: Path):
+    with (
+        stranger() as port,
+        sleeping(tmp_path, port) as process,
+        httpx.Client(trust_env=False) as http,
+    ):
+        assert http.get(process.served.http_url).status_code == 200
+        assert not process.is_ready(http)
+
+
+class Failed(Stranger):
+    """A service whose model did not load."""
+
+    def do_GET(self) -> None:
+        self.send_response(503)
+        self.end_headers()
+        if self.path == "/v1/model":
+            self.wfile.write(b'{"error": {"code": "unavailable", "message": "no KV cache"}}')
+
+
+def test_service_that_did_not_load_is_told_by_its_own_words(tmp_path: Path):
+    with (
+        stranger(Failed) as port,
+        sleeping(tmp_path, port) as process,
+        httpx.Client(trust_env=False) as http,
+    ):
+        assert process.reported_failure(http) == (
+            f"question-reward: no KV cache; its log: {tmp_path / 'log'}"
+        )
+
+
+def test_ended_service_is_told_by_its_status_and_last_words(tmp_path: Path):
+    with sleeping(tmp_path, free_port()) as process:
+        assert process.failure() is None
+        kill_group(process)
+        process.popen.wait()
+        assert "question-reward ended with status -9" in str(process.failure())
+        assert str(process.failure()).endswith("last words")
+
+
+def test_taken_port_is_refused_by_number_and_option():
+    with stranger() as port, pytest.raises(EndpointError, match=rf"port {port} .*--grpc-port"):
+        refuse_port(port, of="question-reward (gRPC)", option="--grpc-port")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_nothing_of_the_current_folder_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("click", "services", "clients", "bentoml"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name}.py of the folder ran')\n")
+    monkeypatch.chdir(tmp_path)
+    environ = {
+        **{k: v for k, v in os.environ.items() if not k.startswith(("A2L_", "BENTOML_"))},
+        "A2L_ENGINE": "fake",
+        "A2L_TYPO": "1",  # ends it, after everything was imported
+    }
+    process = start(
+        "inner-llm",
+        folder=tmp_path / "run",
+        ports=(free_port(), free_port()),
+        environ=environ,
+    )
+    try:
+        assert process.popen.wait(timeout=100) == 1
+    finally:
+        kill_group(process)
+    assert "unknown environment variable A2L_TYPO" in process.tail()
+    assert "of the folder ran" not in process.tail()
