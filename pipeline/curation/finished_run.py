@@ -6,8 +6,9 @@ Decides nothing and writes nothing.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-import orjson
+import msgspec
 import polars as pl
 
 from pipeline.config import Config
@@ -27,6 +28,8 @@ from pipeline.curation.runs import load_run_config
 from pipeline.curation.scan import Scan, scan_input
 from pipeline.curation.spend import ScoreTotals
 from pipeline.errors import InputError, RunError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,18 +148,33 @@ def _totals(stage: RewardStage, rows: pl.LazyFrame) -> ScoreTotals:
 
 
 def quarantine_lines(paths: RunPaths) -> Iterator[QuarantineLine]:
-    """Yields the quarantined records as they were written."""
+    """Yields the quarantined records as they were written.
+
+    Raises:
+        RunError: a line is none.
+    """
     for part in parts(paths.quarantine, "jsonl"):
         with part.open("rb") as file:
-            for line in file:
-                yield orjson.loads(line)
+            for number, line in enumerate(file, start=1):
+                yield _decoded(line, QuarantineLine, f"{part}: line {number}")
 
 
 def run_events(paths: RunPaths) -> Iterator[dict[str, object]]:
-    """Yields the run's log; a last line that a kill cut short is left out."""
+    """Yields the run's log; a last line that a kill cut short is left out.
+
+    Raises:
+        RunError: a line before it is no event.
+    """
     if not paths.events.is_file():
         return
     with paths.events.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, start=1):
             if line.endswith(b"\n"):
-                yield orjson.loads(line)
+                yield _decoded(line, dict[str, object], f"{paths.events}: line {number}")
+
+
+def _decoded(line: bytes, kind: type[T], place: str) -> T:
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise RunError(f"{place} is not as a run writes it: {error}") from error

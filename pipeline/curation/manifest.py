@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import msgspec
 import orjson
 import polars as pl
 
@@ -18,7 +19,9 @@ from pipeline.curation.layout import (
     TypeCounts,
 )
 from pipeline.curation.readers import sha256_of
-from pipeline.errors import RunError
+from pipeline.errors import InputError, RunError
+
+_READ_BACK = ("decisions.parquet", "scores/", "rewrites/", "quarantine/")
 
 
 def counts_of(decisions: pl.DataFrame) -> dict[str, TypeCounts]:
@@ -79,19 +82,37 @@ def read_manifest(paths: RunPaths) -> Manifest:
     """Returns the manifest of a finished run.
 
     Raises:
-        RunError: the run is not finished, or was written by another version.
+        RunError: the run is not finished, was written by another version, or a file of it that is
+            read back is gone or not as it was written.
     """
     try:
-        manifest: Manifest = orjson.loads(paths.manifest.read_bytes())
+        manifest = msgspec.json.decode(paths.manifest.read_bytes(), type=Manifest)
     except FileNotFoundError as error:
         raise RunError(
             f"{paths.root} is not a finished run; finish it with a2l curate --resume always"
         ) from error
+    except OSError as error:
+        raise RunError(f"{paths.manifest} cannot be read: {error.strerror}") from error
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise RunError(f"{paths.manifest} is no manifest: {error}") from error
     if manifest["version"] != MANIFEST_VERSION:
         raise RunError(
             f"{paths.manifest} has version {manifest['version']}; this is {MANIFEST_VERSION}"
         )
+    _require_unchanged(paths, manifest)
     return manifest
+
+
+def _require_unchanged(paths: RunPaths, manifest: Manifest) -> None:
+    """Checks what is read back; the dataset is for others, who may have taken it away."""
+    for name, expected in manifest["files"].items():
+        if name.startswith(_READ_BACK):
+            try:
+                found = sha256_of(paths.root / name)
+            except InputError as error:
+                raise RunError(f"{error}; the manifest names it") from error
+            if found != expected:
+                raise RunError(f"{paths.root / name} is not as the run wrote it: sha256 {found}")
 
 
 def _files(paths: RunPaths) -> list[Path]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.curation.layout import RewardStage
 from pipeline.curation.pace import ANSWERED
+from pipeline.errors import RunError
 
 MAX_STEPS = 60
 MIN_STEP_S = 0.5
@@ -35,15 +36,18 @@ def stage_times(events: Iterable[Mapping[str, object]]) -> list[StageTime]:
     """Returns the wall time of each stage from the run's events, in the order they first ended.
 
     A run that was resumed ends a stage several times: seconds add up, records are the last's.
+
+    Raises:
+        RunError: an event lacks a number.
     """
     seconds: dict[str, float] = {}
     records: dict[str, int] = {}
     for event in events:
         if event.get("event") != "stage_finished":
             continue
-        stage = str(event["stage"])
-        seconds[stage] = seconds.get(stage, 0.0) + float(str(event["seconds"]))
-        records[stage] = int(str(event["num_records"]))
+        stage = str(event.get("stage"))
+        seconds[stage] = seconds.get(stage, 0.0) + _number(event, "seconds")
+        records[stage] = int(_number(event, "num_records"))
     return [
         StageTime(stage=stage, seconds=total, num_records=records[stage])
         for stage, total in seconds.items()
@@ -82,14 +86,18 @@ class ServicePace:
 
 
 def service_paces(events: Iterable[Mapping[str, object]]) -> list[ServicePace]:
-    """Returns the pace of each service from the run's events, in the order they first answered."""
+    """Returns the pace of each service from the run's events, in the order they first answered.
+
+    Raises:
+        RunError: an event lacks a number.
+    """
     traces: dict[str, _Trace] = {}
     for event in events:
         if event.get("event") == "run_started":
             for trace in traces.values():
                 trace.start_again()
         if event.get("event") == ANSWERED:
-            traces.setdefault(str(event["service"]), _Trace()).add(event)
+            traces.setdefault(str(event.get("service")), _Trace()).add(event)
     return [
         ServicePace(
             service=service,
@@ -117,17 +125,17 @@ class _Trace:
         self._elapsed_s = 0.0
 
     def add(self, event: Mapping[str, object]) -> None:
-        elapsed_s = float(str(event["elapsed_s"]))
+        elapsed_s = _number(event, "elapsed_s")
         if elapsed_s < self._elapsed_s:  # `a2l align` starts without saying so beforehand
             self.start_again()
         step = PaceStep(
             start_s=self._offset_s + self._elapsed_s,
             end_s=self._offset_s + elapsed_s,
-            num_items=int(str(event["num_items"])),
-            device_s=float(str(event["device_ms"])) / 1000,
+            num_items=int(_number(event, "num_items")),
+            device_s=_number(event, "device_ms") / 1000,
         )
         self._elapsed_s = elapsed_s
-        self.num_calls += int(str(event["num_calls"]))
+        self.num_calls += int(_number(event, "num_calls"))
         self.steps.append(step)
 
 
@@ -148,6 +156,13 @@ def coarser(steps: Sequence[PaceStep]) -> list[PaceStep]:
         last = joined.pop()
         joined[-1] = _joined(joined[-1], last)
     return joined
+
+
+def _number(event: Mapping[str, object], key: str) -> float:
+    value = event.get(key)
+    if not isinstance(value, int | float):
+        raise RunError(f"events.jsonl: {event.get('event')} has no number {key}: {value!r:.80}")
+    return float(value)
 
 
 def _is_short(step: PaceStep, shortest_s: float) -> bool:

@@ -9,7 +9,7 @@ from tests.cases.bench import A2L, Bench
 from tests.cases.case import Case, Fact, Ran, fact
 from tests.contract.servers import free_port
 
-_SERVE_S = 60.0
+_SERVE_S = 90.0
 _DEAD_PROXY = "http://127.0.0.1:9"
 
 

@@ -78,7 +78,7 @@ def request_forms(at: Bench, folder: Path) -> Iterator[Fact]:
             port, "/v1/score", score_body(data, text=base64.encodebytes(data).decode())
         ),
     }
-    named = {"gzip": "gzip", "data URI": "data:", "line breaks": "line break"}
+    named = {"gzip": "gzip", "data URI": "data URI", "line breaks": "line break"}
     for what, (code, text) in forms.items():
         is_read = code == 200 and "reward" in text
         is_named = 400 <= code < 500 and named[what] in text
@@ -92,7 +92,8 @@ def pad_strip(at: Bench, folder: Path) -> Iterator[Fact]:
     card = model / "reward.json"
     card.write_text(card.read_text().replace('"square"', '"pad"'))
     with at.model("question-reward", model) as running:
-        yield fact("the service is ready", holds=wait_until_ready(running), seen="ready")
+        is_ready = wait_until_ready(running)
+        yield fact("the service is ready", holds=is_ready, seen=f"ready: {is_ready}")
         post(running.http_port, "/v1/score", score_body(_red_square()))  # what every request costs
         held = memory_mib(running.process.pid, "VmHWM")
         for width, height in ((1, 20_000), (1, 60_000), (690, 15_420)):
@@ -127,7 +128,7 @@ def first_likelihood(at: Bench, _: Path) -> Iterator[Fact]:
         cache = str(at.new_folder())
         environ = {"CXX": compiler, "TORCHINDUCTOR_CACHE_DIR": cache, "VLLM_CACHE_ROOT": cache}
         with at.model("inner-llm", MODELS / "inner-llm", **environ) as running:
-            if not wait_until_ready(running, timeout_s=280):
+            if not wait_until_ready(running, timeout_s=300):
                 log = running.log.read_text()
                 is_named = "compiler" in log
                 yield fact(f"{compiler}: refused by name", holds=is_named, seen=log[-300:])

@@ -61,7 +61,7 @@ async def _asked(reward: RewardClient, inner: InnerLLMClient, which: int) -> Non
                 [RewriteItem(id="a", question="q", answer="a")], timeout_s=_PATIENCE_S
             )
         case _:
-            await reward.get_model(timeout_s=_PATIENCE_S)
+            await reward.model(timeout_s=_PATIENCE_S)
 
 
 def _rest(_: Path) -> Iterator[Feed]:
