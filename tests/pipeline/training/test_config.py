@@ -44,7 +44,7 @@ def test_an_unset_loss_is_the_papers(path):
         pytest.param("seed: 1", "seed: 2026-13-01", "cannot be read", id="month 13"),
         pytest.param("seed: 1", "seed: !!bool maybe", "cannot be read", id="no truth"),
         pytest.param("seed: 1", "seed: !!timestamp x", "cannot be read", id="no date"),
-        pytest.param(TEXT, "[" * 5000, "cannot be read", id="deep nesting"),
+        pytest.param(TEXT, "[" * 1000, "cannot be read", id="deep nesting"),
         pytest.param("name: tiny", r'name: "\ud83d"', r"model\.name", id="half a character"),
     ],
 )
