@@ -12,10 +12,13 @@ VISION_VENV := .venv-vllm-vision
 # Machines with an NVIDIA GPU install the CUDA builds (locked, not run yet); others the CPU builds.
 HAS_GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo 1)
 LOCK := requirements/$(if $(HAS_GPU),gpu,cpu).lock
-# torch's CPU build is not on PyPI: PIP_FIND_LINKS may name a folder that has it.
-TORCH_SOURCE := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match)
+# torch's CPU build is not on PyPI: PIP_FIND_LINKS may name a folder that has it. It is never looked for
+# where the GPU lock is installed: uv would take it for the CUDA build, and its hash is another.
+CPU_TORCH := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match)
 
-.PHONY: help install venv-vllm-vision demo test cases fuzz check fix lint types imports proto proto-check models model-base model-question model-answer model-inner-llm bento k8s-tools k8s-check lock clean
+TORCH_SOURCE := $(if $(HAS_GPU),,$(CPU_TORCH))
+
+.PHONY: help install venv-vllm-vision demo test cases fuzz check fix lint types imports proto proto-check models model-base model-question model-answer model-inner-llm bento k8s-tools k8s-check lock clean clean-runs
 
 help: ## This list
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-28s %s\n", $$1, $$2}'
@@ -33,7 +36,7 @@ venv-vllm-vision: $(VISION_VENV)/.installed ## A second environment, in which vL
 
 $(VISION_VENV)/.installed: requirements/vllm-vision.lock pyproject.toml | install
 	test -x $(VISION_VENV)/bin/python || $(PYTHON) -m venv $(VISION_VENV)
-	$(BIN)/uv pip install --quiet --python $(VISION_VENV)/bin/python --require-hashes $(TORCH_SOURCE) --no-deps -r $<
+	$(BIN)/uv pip install --quiet --python $(VISION_VENV)/bin/python --require-hashes $(CPU_TORCH) --no-deps -r $<
 	$(BIN)/uv pip install --quiet --python $(VISION_VENV)/bin/python --no-deps --no-build-isolation -e .
 	touch $@
 
@@ -108,5 +111,8 @@ k8s-check: install k8s-tools ## k8s/: renders, schemas, checkov, lint, alert rul
 lock: install ## Resolves the lock files again
 	$(BIN)/python tools/lock.py
 
-clean: ## Removes the environment and what tests and runs left
-	rm -rf $(VENV) .venv-checkov .tools runs .pytest_cache .ruff_cache .hypothesis
+clean: ## Removes the environments and what tests left; runs stay
+	rm -rf $(VENV) $(VISION_VENV) .venv-checkov .tools .pytest_cache .ruff_cache .hypothesis
+
+clean-runs: ## Removes runs/: curations, snapshots of trainings, the demo
+	rm -rf runs

@@ -35,6 +35,13 @@ VERBS = {
 """The module of each verb, in the order of the help; its `verbs` holds it."""
 
 
+EXTRAS = {
+    "reward": ("numpy", "safetensors", "tokenizers", "torch", "transformers"),
+    "services": ("bentoml", "grpc_health", "grpc_reflection", "prometheus_client", "starlette"),
+}
+"""What the base install, the driver, lacks: the packages that each extra brings."""
+
+
 class _Imported(UserDict[str, Any]):
     """Commands by verb, of which each is imported when it is looked at."""
 
@@ -55,6 +62,17 @@ class _Verbs(TyperGroup):
         except PipelineError as error:
             typer.echo(f"a2l: {error}", err=True)
             raise typer.Exit(error.exit_code) from error
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            extra = next((one for one, brings in EXTRAS.items() if missing in brings), None)
+            if extra is None:
+                raise
+            typer.echo(
+                f"a2l: this needs {missing}, which is not installed here: "
+                f"pip install 'align2llava[{extra}]'",
+                err=True,
+            )
+            raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo("a2l: interrupted; resumable with --resume always", err=True)
             raise typer.Exit(130) from error

@@ -56,6 +56,32 @@ for module in pipeline.cli.VERBS.values():
     ran(sys.executable, "-c", code)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        pytest.param(
+            ["train", "question", "examples/blocks/train-question.yaml"], "reward", id="train"
+        ),
+        pytest.param(["serve"], "services,reward,llm-cpu", id="serve"),
+    ],
+)
+def test_a_verb_that_needs_more_than_the_driver_says_what_to_install(
+    arguments: list[str], extra: str
+):
+    code = f"""
+import sys
+from pipeline.cli import app
+sys.modules.update(dict.fromkeys({ABSENT!r}))  # None: importing it raises
+app({arguments!r})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr[-2000:]
+    (line,) = done.stderr.splitlines()
+    assert f"pip install 'align2llava[{extra}]'" in line
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_fresh_environment_runs_the_command_line(installed: Path, tmp_path: Path):

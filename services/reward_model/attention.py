@@ -1,4 +1,4 @@
-"""Attention over token trees: what every way to compute it offers, and two ways in one piece.
+"""Attention over token trees: what every way to compute it offers, and the way in one piece.
 
 All ways compute the same: a place attends to its own row up to itself. Two more ways, in parts, are
 `blocks.py` and `cascade.py`; `kernels.py` chooses. Shapes: T places, Q queries, R rows, H heads,
@@ -12,7 +12,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
 from services.reward_model.tree import Tree, segments_of, visible
@@ -114,38 +113,3 @@ class DenseAttention:
 def trunk_of(tree: Tree) -> int:
     """Returns how many places from the first on lie on every row's path or before a branching."""
     return int(segments_of(tree)[1][0])
-
-
-class FlexAttention:
-    """FlexAttention with a block mask: for CUDA where `varlen_attn` is missing."""
-
-    name = "flex_attention"
-    joins_trees = True
-    min_shared = 1
-
-    def __init__(self) -> None:
-        self._compiled = torch.compile(flex_attention)
-
-    def plan(self, tree: Tree, *, device: torch.device) -> TreePlan:
-        """Returns how a tree's places attend."""
-        mask = block_mask(tree, device=device)
-
-        def attend(heads: Heads) -> Tensor:
-            query, key, value = (one.transpose(0, 1).unsqueeze(0) for one in heads)
-            is_shared = key.shape[1] != query.shape[1]
-            out_1HTD = self._compiled(query, key, value, block_mask=mask, enable_gqa=is_shared)
-            assert isinstance(out_1HTD, Tensor)
-            return out_1HTD[0].transpose(0, 1)
-
-        return plan_of(tree, everywhere=attend, device=device)
-
-
-def block_mask(tree: Tree, *, device: torch.device) -> BlockMask:
-    """Returns which blocks of places FlexAttention has to look at, and the rule within them."""
-    ends_T = torch.from_numpy(tree.ends_T).to(device)
-
-    def attends(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return (key <= query) & (query < ends_T[key])
-
-    size = tree.num_tokens
-    return create_block_mask(attends, None, None, size, size, device=str(device))

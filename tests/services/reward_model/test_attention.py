@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.reward_model.attention import DenseAttention, Heads, block_mask, trunk_of
+from services.reward_model.attention import DenseAttention, Heads, trunk_of
 from services.reward_model.tree import Tree, joined, merge, visible
 
 CPU = torch.device("cpu")
@@ -36,16 +36,6 @@ def test_a_place_attends_to_its_own_row_up_to_itself(forest):
     torch.testing.assert_close(everywhere, expected, atol=1e-5, rtol=0)
     at_lasts = plan.at_lasts(Heads(query[plan.lasts_R], key, value))
     torch.testing.assert_close(at_lasts, expected[tree.lasts_R], atol=1e-5, rtol=0)
-
-
-@given(forest=FORESTS)
-def test_the_block_mask_of_flex_attention_lets_each_place_see_its_own_row(forest):
-    tree = joined([merge(rows) for rows in forest])
-    mask = block_mask(tree, device=CPU)
-    places = torch.arange(tree.num_tokens)
-    zero = torch.tensor(0)
-    seen = mask.mask_mod(zero, zero, places[:, None], places[None, :])
-    assert torch.equal(seen, torch.from_numpy(visible(tree)))
 
 
 def test_the_trunk_ends_where_rows_part():
