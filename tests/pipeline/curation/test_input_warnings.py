@@ -12,7 +12,7 @@ def lines(numbers: dict[str, int], **selection: object) -> list[str]:
 
 
 def test_stratum_that_rounds_to_nothing_is_named_with_its_stage():
-    (line,) = lines({"a": 1, "b": 2, "c": 100}, question_keep=Decimal("0.3"))
+    (line,) = lines({"a": 1, "b": 2, "c": 100}, question_keep=Decimal("0.3"), answer=False)
     assert "question stage: 1 of 3: a (1 x 0.3);" in line
 
 

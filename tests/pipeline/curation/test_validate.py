@@ -77,8 +77,10 @@ def test_image_tokens_that_match_no_image_are_named(tmp_path: Path):
     found = validated(write_world(tmp_path, data))
     assert [one for one in found.lint.warnings if one.startswith("records")] == [
         "records with <image> and no image: 1 (at 10); many trainers stop there",
-        "records with an image and no <image>: 7 (at 8, 12, 13, 14, 15 and 2 more); many trainers "
-        "stop there",
+        (
+            "records with an image and no <image>: 7 (at 8, 12, 13, 14, 15 and 2 more); "
+            "many trainers stop there"
+        ),
         "records with one image and several <image>: 1 (at 9); many trainers stop there",
     ]
     assert f"warning: {found.lint.warnings[0]}" in validation_text(found)
