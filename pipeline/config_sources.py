@@ -43,7 +43,8 @@ class Given:
         """Returns the first fault as one line: who gave the value, its key, what is wrong."""
         details = error.errors(include_url=False)
         unknown = [detail for detail in details if detail["type"] == "extra_forbidden"]
-        detail = (unknown or details)[0]
+        # Of alternatives (a share, or a map of shares) the one that got farthest was meant.
+        detail = max(unknown or details, key=lambda one: len(self._place(one)[0]))
         place, found = self._place(detail)
         starts = [place[:length] for length in range(len(place), 0, -1)]
         source = next((self.sources[one] for one in starts if one in self.sources), str(path))

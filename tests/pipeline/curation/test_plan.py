@@ -149,7 +149,7 @@ def test_input_without_a_record_is_refused(tmp_path: Path):
 def test_types_too_small_to_keep_a_record_are_named(tmp_path: Path):
     data = [{**record(number), "type": f"t{number}"} for number in range(3)]
     found, _ = planned(write_world(tmp_path, [*data, *records(9)]), 10)
-    (warning,) = found.warnings
+    warning = found.warnings[0]
     assert "question stage: 3 of 5: t0 (1 x 0.3), t1 (1 x 0.3), t2 (1 x 0.3);" in warning
     assert f"warning: {warning}" in plan_text(found)
 

@@ -21,6 +21,22 @@ def test_summary_tells_how_firm_the_cuts_are(tmp_path: Path):
     ) in lines
 
 
+def test_summary_names_what_is_too_small_and_what_trainers_stop_at(tmp_path: Path):
+    data = [*records(12), {**record(1), "type": "rare"}]
+    messages = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]
+    data += [{"id": number, "image": "0.png", "conversations": messages} for number in (97, 98)]
+    config = write_world(tmp_path, data)
+    summary = run(config, tmp_path / "run", sets=("selection.question_keep=0.4",))
+    assert any("question stage: 1 of 3: rare (1 x 0.4);" in one for one in summary.warnings)
+    everything = ("selection.question=off", "selection.answer=off", "alignment.rewrite=off")
+    whole = run(config, tmp_path / "whole", sets=everything)
+    (warning,) = whole.warnings
+    assert warning == (
+        "records with an image and no <image>: 2 (at 13, 14); many trainers stop there"
+    )
+    assert f"warning: {warning}" in summary_text(whole)
+
+
 def test_summary_without_canaries_says_that_noise_was_not_measured(tmp_path: Path):
     config = write_world(tmp_path, records(12))
     summary = run(config, tmp_path / "run", sets=("run.canaries=0",))

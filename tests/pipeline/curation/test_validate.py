@@ -60,6 +60,46 @@ def test_dirt_is_counted_by_code_with_its_places(tmp_path: Path):
         assert f"{code}: {len(places)} (at {places[0]}" in validation_text(found)
 
 
+def test_types_are_told_by_the_rule_that_guessed_them(tmp_path: Path):
+    own = {**record(9), "type": "mine"}
+    detail = {**record(8), "conversations": record(8)["conversations"]}
+    detail["conversations"] = [
+        {"from": "human", "value": "<image>\nDescribe the image in detail."},
+        {"from": "gpt", "value": "A thing."},
+    ]
+    found = validated(write_world(tmp_path, [*records(6), own, detail, {"id": 7}]))
+    assert found.lint.type_rules == {"own": 1, "turns": 4, "template": 1, "other": 2}
+    assert (
+        "types: 1 by the records' own type, 4 guessed conversation (several questions), 1 guessed "
+        "detail (a request for a description), 2 guessed complex_reasoning (any other question)"
+    ) in validation_text(found)
+
+
+def test_image_tokens_that_match_no_image_are_named(tmp_path: Path):
+    def asked(question: str, **fields: object) -> dict[str, object]:
+        turn = [{"from": "human", "value": question}, {"from": "gpt", "value": "A thing."}]
+        return {"id": 1, **fields, "conversations": turn}
+
+    data = [
+        *(record(number) for number in range(8)),
+        asked("What?", image="0.png"),
+        asked("<image><image> What?", image="0.png"),
+        asked("<image> What?"),
+        asked("What?"),
+        *(asked(f"What {number}?", image="1.png") for number in range(6)),
+    ]
+    found = validated(write_world(tmp_path, data))
+    assert [one for one in found.lint.warnings if one.startswith("records")] == [
+        "records with <image> and no image: 1 (at 10); many trainers stop there",
+        (
+            "records with an image and no <image>: 7 (at 8, 12, 13, 14, 15 and 2 more); "
+            "many trainers stop there"
+        ),
+        "records with one image and several <image>: 1 (at 9); many trainers stop there",
+    ]
+    assert f"warning: {found.lint.warnings[0]}" in validation_text(found)
+
+
 class DeafConnector(FakeConnector):
     def reward(self, endpoint, *, kind):
         class Deaf(FakeReward):
