@@ -44,7 +44,8 @@ def test_list_of_answers_is_a_list_of_candidates():
 
 def test_record_without_image_is_text_only():
     assert usable({"id": 1, "conversations": [HUMAN, GPT]}).image is None
-    assert usable({"id": 1, "image": None, "conversations": [HUMAN, GPT]}).image is None
+    for image in (None, "", [], [""]):
+        assert usable({"id": 1, "image": image, "conversations": [HUMAN, GPT]}).image is None
 
 
 @pytest.mark.parametrize(

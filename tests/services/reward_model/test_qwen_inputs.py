@@ -124,6 +124,14 @@ def test_an_image_that_leaves_no_place_for_a_text_is_refused():
         inputs(max_length=14).row("a", image)
 
 
+def test_of_an_image_that_no_row_has_place_for_no_patches_are_made():
+    short = inputs(max_length=14)
+    image = short.image(noise(24, 30))
+    assert (image.pixels.size, image.num_tokens) == (0, 14)
+    with pytest.raises(LongImageError, match=r"takes 14 tokens; the model's limit is 14"):
+        short.row("a", image)
+
+
 def test_a_text_of_too_many_characters_is_refused():
     with pytest.raises(LongTextError, match="101 characters; the limit is 100"):
         inputs().row("a" * 101, None)
