@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.serving import Served, serving
+from pipeline.service_process import Served
+from pipeline.serving import serving
 
 BLOCKS = Path(__file__).resolve().parent
 RUN = Path("runs") / "demo"
