@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import TerminatedError
-from pipeline.serving import GRPC_PORT, HTTP_PORT, Served, serving
+from pipeline.service_process import Served
+from pipeline.serving import GRPC_PORT, HTTP_PORT, serving
 
 verbs = typer.Typer()
 

@@ -11,7 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.serving import Served, serving
+from pipeline.errors import PipelineError
+from pipeline.service_process import Served
+from pipeline.serving import serving
 
 BLOCKS = Path(__file__).resolve().parent
 RUN = Path("runs") / "demo"
@@ -31,13 +33,21 @@ def announce(served: Served) -> None:
     print(f"ready {served.name} {served.http_url} {served.grpc_url}", flush=True)
 
 
+def tell(line: str) -> None:
+    """Says what starts and what is waited for."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def main() -> None:
     """Curates `raw.json` into `runs/demo`, whatever was there before."""
     began = time.monotonic()
     shutil.rmtree(RUN, ignore_errors=True)
     print(f"$ a2l serve --models {BLOCKS / 'models'}", flush=True)
-    with serving(BLOCKS / "models", on_ready=announce):
-        a2l("curate", BLOCKS / "curate.yaml", "--run-dir", RUN)
+    try:
+        with serving(BLOCKS / "models", on_ready=announce, on_progress=tell):
+            a2l("curate", BLOCKS / "curate.yaml", "--run-dir", RUN)
+    except PipelineError as error:
+        sys.exit(f"the services do not start: {error}")
     for name in ("random", "length-matched"):
         a2l("export", RUN, "--baseline", name)
     a2l("report", RUN, "--truth", BLOCKS / "truth.jsonl")

@@ -19,7 +19,7 @@ import httpx
 from clients.api import InnerLLMClient, RewardClient
 from clients.connect import connect_inner_llm, connect_reward
 from clients.endpoint import Endpoint
-from pipeline.serving import TARGETS
+from pipeline.service_process import TARGETS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 Transport = Literal["rest", "grpc"]

@@ -18,7 +18,7 @@ import pytest
 
 from clients.connect import connect_reward
 from clients.endpoint import Endpoint
-from pipeline.serving import TARGETS
+from pipeline.service_process import TARGETS
 from tests.contract.servers import ROOT, free_port
 from tests.contract.wire_values import question_group
 from tests.k8s.name_server import Names, name_server

@@ -20,7 +20,7 @@ from clients.wire import align2llava_pb2 as pb
 from clients.wire import align2llava_pb2_grpc as pb_grpc
 from clients.wire.convert import to_proto
 from clients.wire.schemas import ScoreRequest
-from pipeline.serving import TARGETS
+from pipeline.service_process import TARGETS
 from services import question_reward, supervisor
 from services.errors import InternalError, UnavailableError
 from services.lifecycle import Loaded, Runtime

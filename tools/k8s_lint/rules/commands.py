@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 
 from pipeline.cli import app
 from pipeline.config import API_KEY, Config
-from pipeline.serving import TARGETS
+from pipeline.service_process import TARGETS
 from services.settings import (
     DRIVER_PREFIX,
     PREFIX,
