@@ -20,7 +20,7 @@ from clients.errors import (
     UnavailableError,
     error_of,
 )
-from clients.wire.codes import DEADLINE_HEADER, code_of_http
+from clients.wire.codes import DEADLINE_HEADER, MAX_DEADLINE_MS, code_of_http
 from clients.wire.schemas import ErrorBody, Message
 
 MSGPACK = "application/x-msgpack"
@@ -91,7 +91,7 @@ class _RestConnection:
             path,
             content=self._body(request),
             headers={
-                DEADLINE_HEADER: str(max(1, int(timeout_s * 1000))),
+                DEADLINE_HEADER: str(min(max(1, int(timeout_s * 1000)), MAX_DEADLINE_MS)),
                 **({} if request is None else {"content-type": MSGPACK}),
             },
             timeout=timeout_s,

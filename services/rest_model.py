@@ -1,47 +1,86 @@
-"""The routes beside BentoML's own: `GET /v1/model`, and the engine's chat routes where it has any."""
+"""The routes beside BentoML's own: `/`, `/docs.json`, `/v1/model`, and the engine's chat routes if any."""
 
 import asyncio
 from typing import TypeVar
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clients.wire.schemas import ModelIdentity
 from services.errors import DeadlineError, InvalidRequestError, ServiceError
+from services.front_page import HEADERS, READY, Standing, origin_of, page
 from services.lifecycle import Core, Runtime
-from services.rest import answer, current_call, error_response
+from services.openapi import document
+from services.rest import answer, current_call
+from services.rest_errors import error_response
+from services.rest_examples import DESCRIPTIONS, EXAMPLES
 
 C = TypeVar("C", bound=Core)
 
 
 def model_app(runtime: Runtime[C]) -> Starlette:
-    """Returns an app of `GET /v1/model`, for mounting."""
-    return Starlette(routes=[_model_route(runtime)])
+    """Returns an app of the routes that every service has, for mounting."""
+    return Starlette(routes=_own_routes(runtime))
 
 
 def chat_mount(runtime: Runtime[C]) -> Starlette:
-    """Returns an app of `GET /v1/model` and the OpenAI-compatible routes, for mounting."""
+    """Returns the same with the OpenAI-compatible routes."""
     chat = _EngineRoutes(runtime)
     return Starlette(
         routes=[
-            _model_route(runtime),
+            *_own_routes(runtime),
             Route("/v1/chat/completions", chat, methods=["POST"]),
             Route("/v1/models", chat, methods=["GET"]),
         ]
     )
 
 
-def _model_route(runtime: Runtime[C]) -> Route:
+def _own_routes(runtime: Runtime[C]) -> list[Route]:
+    kind = runtime.kind
+
     async def identity(_deadline: float) -> ModelIdentity:
         return runtime.core.identity
 
     async def model(_request: Request) -> Response:
         return await answer(identity)
 
-    return Route("/v1/model", model, methods=["GET"])
+    async def docs(_request: Request) -> Response:
+        return JSONResponse(document(kind, description=DESCRIPTIONS[kind]))
+
+    async def front(request: Request) -> Response:
+        scheme: str = request.scope["scheme"]
+        host, port = request.scope.get("server") or ("127.0.0.1", 80)
+        origin = origin_of(
+            scheme, request.headers.get("host", ""), otherwise=f"{scheme}://{host}:{port}"
+        )
+        html = page(_standing(runtime), EXAMPLES[kind], origin=origin)
+        return HTMLResponse(html, headers=HEADERS)
+
+    return [
+        Route("/", front, methods=["GET"]),
+        Route("/docs.json", docs, methods=["GET"]),
+        Route("/v1/model", model, methods=["GET"]),
+    ]
+
+
+def _standing(runtime: Runtime[C]) -> Standing:
+    state, model = READY, ""
+    try:
+        identity = runtime.core.identity
+        model = f"{identity.name} {identity.identity} {identity.dtype} {identity.engine}"
+    except ServiceError as error:
+        state = error.message
+    return Standing(
+        kind=runtime.kind,
+        description=DESCRIPTIONS[runtime.kind],
+        state=state,
+        model=model,
+        grpc_port=runtime.started.grpc_port,
+        needs_key=not runtime.started.keys.is_empty,
+    )
 
 
 class _EngineRoutes:

@@ -81,6 +81,7 @@ BY_GRPC_STATUS: dict[grpc.StatusCode, Code] = {row.grpc_status: code for code, r
 CODE_TRAILER = "a2l-code"
 RETRY_AFTER_TRAILER = "a2l-retry-after-ms"
 DEADLINE_HEADER = "x-deadline-ms"
+MAX_DEADLINE_MS = 2**32 - 1  # of the header, and of `deadline_ms` in the gRPC contract: 49 days
 
 
 def code_of_http(status: int) -> Code:

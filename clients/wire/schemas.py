@@ -1,13 +1,14 @@
 """The REST bodies, and the values that both surfaces and both clients speak.
 
-Field names are those of `align2llava.proto`. In JSON an image's `data` is base64, in msgpack
-bytes; a oneof is its one member at top level; absent members are left out. Knows no transport.
+Field names are those of `align2llava.proto`. In JSON an image's `data` is base64 (with line
+breaks or as a data URI too), in msgpack bytes; a oneof is its one member at top level; absent
+members are left out. Knows no transport.
 """
 
 import base64
-import binascii
+import hashlib
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -26,7 +27,27 @@ def _decoded(value: object) -> object:
         return value
     try:
         return base64.b64decode(value, validate=True)
-    except binascii.Error as error:
+    except ValueError:
+        # Rare forms, looked at only where the plain one fails.
+        return _decoded_loosely(value)
+
+
+def _decoded_loosely(text: str) -> bytes:
+    """Returns the bytes of base64 with line breaks, or of a `data:...;base64,` URI.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text[:5].lower() == "data:":
+        kind, _, text = text.partition(",")
+        if not kind.lower().endswith(";base64"):
+            raise ValueError("data is a data URI without `;base64,`")
+    text = "".join(text.split())
+    if "-" in text or "_" in text:
+        raise ValueError("data is base64 of the URL-safe alphabet (-, _); it takes that of + and /")
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
         raise ValueError(f"data is not base64: {error}") from error
 
 
@@ -53,10 +74,26 @@ def _require_one(message: BaseModel, names: tuple[str, ...]) -> None:
 
 
 class Image(Message):
-    """An encoded image, or its hash alone where the service already holds it."""
+    """An encoded image, or its hash alone where the service already holds it.
 
-    sha256: Annotated[str, Field(pattern=SHA256_PATTERN)]
+    Without `sha256` the hash is taken from `data`.
+    """
+
+    sha256: Annotated[str, Field(pattern=SHA256_PATTERN)] = ""
     data: ImageData | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hashed(cls, value: object) -> object:
+        if not isinstance(value, dict) or value.get("sha256"):
+            return cast("object", value)
+        given = cast("dict[str, object]", value)
+        data = _decoded(given.get("data"))
+        if data is None:
+            raise ValueError("an image needs `data`, or the `sha256` of data sent before")
+        if not isinstance(data, bytes):
+            return given
+        return {**given, "data": data, "sha256": hashlib.sha256(data).hexdigest()}
 
 
 class Item(Message):

@@ -2,6 +2,9 @@
 
 import base64
 import hashlib
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import bentoml
@@ -16,11 +19,13 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from PIL import Image as PilImage
 
-from tests.contract.servers import Server
+from clients.wire.schemas import ScoreResponse
+from tests.contract.servers import ROOT, Server
 from tests.contract.wire_values import encoded
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
+PRINTED_URL = "http://127.0.0.1:3001"
 DATA = encoded(PilImage.new("RGB", (8, 8), "green"))
 GROUP = {
     "image": {"sha256": hashlib.sha256(DATA).hexdigest(), "data": base64.b64encode(DATA).decode()},
@@ -40,6 +45,36 @@ def test_bentoml_client_rewrites(inner_server: Server):
     with bentoml.SyncHTTPClient(inner_server.url("rest")) as client:
         response = client.rewrite({"items": [{"id": "a", "question": "q", "answer": "a"}]})
     assert response["items"][0]["rewritten"]["answer"]
+
+
+def printed(language: str, word: str) -> str:
+    """The one block of docs/clients.md in this language that holds the word."""
+    text = (ROOT / "docs" / "clients.md").read_text()
+    blocks = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    (block,) = [one for one in blocks if word in one]
+    return block
+
+
+def test_bentoml_example_of_the_page_runs_as_printed(question_server: Server):
+    code = printed("python", "bentoml").replace(PRINTED_URL, question_server.url("rest"))
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert -1 <= float(run.stdout) <= 1
+
+
+def test_curl_example_of_the_page_runs_as_printed_and_its_reply_has_that_form(
+    question_server: Server,
+):
+    command = printed("bash", "curl").replace(PRINTED_URL, question_server.url("rest"))
+    run = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    answer = ScoreResponse.model_validate_json(run.stdout)
+    shown = ScoreResponse.model_validate_json(printed("json", "blocks-question-reward"))
+    assert [[item.id for item in group.items] for group in answer.groups] == [["a", "b"]]
+    assert [[item.id for item in group.items] for group in shown.groups] == [["a", "b"]]
+    assert all(item.reward is not None for item in answer.groups[0].items)
 
 
 def test_docs_describe_the_route(question_server: Server):

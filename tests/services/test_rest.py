@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
+import gzip
 import hashlib
 import io
 import json
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,9 +16,8 @@ import pytest
 from PIL import Image
 
 from services import question_reward
-from services.errors import InvalidRequestError
 from services.question_reward import QuestionReward
-from services.rest import MSGPACK, error_of, is_table_body, json_of_msgpack, message_of
+from services.rest_bodies import MSGPACK
 from tests.services.in_process import InProcess, in_process
 
 _BUFFER = io.BytesIO()
@@ -106,6 +107,14 @@ async def test_model_answers_the_identity(running: InProcess):
         pytest.param(b'{"groups": [{"items": [{"id": 1}]}]}', id="wrong type"),
         pytest.param(b'{"groups": [{"image": {"sha256": "x"}, "items": []}]}', id="no hash"),
         pytest.param('{"groups": ["\udcff"]}'.encode("latin-1", "surrogateescape"), id="no utf-8"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(b'{"groups": ' + b'[{"items": ' * 500 + b"1", id="deep in the schema"),
+        pytest.param(b'{"groups": NaN}', id="nan"),
+        pytest.param(b'{"groups": ' + b"9" * 5000 + b"}", id="a huge integer"),
+        pytest.param(b'{"groups": [{"items": [{"id": "\\ud800"}]}]}', id="a lone surrogate"),
+        pytest.param(b"\xef\xbb\xbf{}", id="a byte order mark"),
+        pytest.param(b"\x00", id="a null byte"),
+        pytest.param('{"groups": []}'.encode("utf-16"), id="utf-16"),
     ],
 )
 async def test_body_outside_the_schema_is_invalid(running: InProcess, content: bytes):
@@ -127,16 +136,68 @@ async def test_other_content_types_are_never_parsed(running: InProcess, content_
 
 
 async def test_unknown_route_and_method_keep_their_status(running: InProcess):
-    assert_error(await running.http.get("/v1/nothing"), 404, "invalid_request")
-    assert_error(await running.http.get("/v1/score"), 405, "invalid_request")
+    unknown = await running.http.get("/v1/nothing")
+    assert "'GET /v1/nothing'" in assert_error(unknown, 404, "invalid_request")
+    wrong = await running.http.get("/v1/score")
+    assert "'GET /v1/score'" in assert_error(wrong, 405, "invalid_request")
+    assert wrong.headers["allow"] == "POST"
 
 
-@pytest.mark.parametrize("stated", ["0", "-1", "1.5", "soon", "\u0661"])
+@pytest.mark.parametrize(
+    "stated",
+    ["0", "-1", "1.5", "soon", "\u0661", "\u00b2", str(2**32), "9" * 400, "9" * 5000],
+    ids=lambda stated: stated[:12],
+)
 async def test_deadline_that_is_no_positive_number_is_invalid(running: InProcess, stated: str):
     response = await running.http.post(
         "/v1/score", json=body("x"), headers={"x-deadline-ms": stated.encode()}
     )
     assert_error(response, 400, "invalid_request")
+
+
+async def test_gzip_body_is_unpacked(running: InProcess):
+    packed = gzip.compress(json.dumps(body("x")).encode())
+    response = await running.http.post(
+        "/v1/score",
+        content=packed,
+        headers={"content-type": "application/json", "content-encoding": "gzip"},
+    )
+    assert response.status_code == 200
+    assert "reward" in response.json()["groups"][0]["items"][0]
+
+
+async def test_gzip_body_is_bounded_unpacked(strict: InProcess):
+    response = await strict.http.post(
+        "/v1/score", content=gzip.compress(bytes(3000)), headers={"content-encoding": "gzip"}
+    )
+    assert "2000 bytes unpacked" in assert_error(response, 413, "too_large")
+
+
+async def test_other_encodings_are_refused_by_name(running: InProcess):
+    response = await running.http.post(
+        "/v1/score", content=b"x", headers={"content-encoding": "br"}
+    )
+    assert "content-encoding is 'br'" in assert_error(response, 400, "invalid_request")
+
+
+async def test_body_that_is_no_json_says_so_by_place_and_logs_no_trace(
+    running: InProcess, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
+    response = await running.http.post("/v1/score", content=b'{"secret": ')
+    said = assert_error(response, 400, "invalid_request")
+    assert said == "the body is no JSON: EOF while parsing a value at line 1 column 11"
+    lines = [record for record in caplog.records if record.name.startswith("bentoml")]
+    assert [(line.levelname, line.exc_info) for line in lines] == [("INFO", None)]
+
+
+@pytest.mark.parametrize("host", ["[", "a:b", "\u00ff", "", "a b/c?d#e"])
+async def test_host_that_is_none_is_no_fault_of_the_service(running: InProcess, host: str):
+    headers = {"host": host.encode("latin-1"), "content-type": "application/json"}
+    good = await running.http.post("/v1/score", json=body("x"), headers=headers)
+    assert good.status_code in (200, 400)
+    bad = await running.http.post("/v1/score", content=b"{", headers=headers)
+    assert_error(bad, 400, "invalid_request")
 
 
 async def test_deadline_is_kept(running: InProcess):
@@ -209,7 +270,8 @@ async def test_address_beyond_loopback_is_refused_without_keys(running: InProces
 async def test_service_that_drains_is_unavailable(running: InProcess):
     running.runtime.begin_drain()
     assert_error(await running.http.post("/v1/score", json=body("x")), 503, "unavailable")
-    assert (await running.http.get("/readyz")).status_code == 503
+    said = assert_error(await running.http.get("/readyz"), 503, "unavailable")
+    assert said == "the service is not ready: draining"
     assert (await running.http.get("/livez")).status_code == 200
 
 
@@ -220,39 +282,3 @@ async def test_requests_are_counted_by_code(running: InProcess):
     before = counter._value.get()
     await running.http.post("/v1/score", json={"groups": []})
     assert counter._value.get() == before + 1
-
-
-@pytest.mark.parametrize(
-    "packed",
-    [b"\xc1", b"\x81", msgpack.packb({1: b"x"}), msgpack.packb(msgpack.ExtType(5, b""))],
-    ids=["reserved byte", "cut", "number as a key", "extension"],
-)
-def test_msgpack_that_json_cannot_say_is_invalid(packed: bytes):
-    with pytest.raises(InvalidRequestError):
-        json_of_msgpack(packed)
-
-
-@pytest.mark.parametrize(
-    ("said", "message"),
-    [
-        (b'[{"error": "bad"}]', "bad"),
-        (b'{"error": "bad"}', "bad"),
-        (b'{"error": "1 error", "detail": [{"loc": ["a", 0], "msg": "no"}]}', "a.0: no"),
-        (b"plain text", "plain text"),
-        (b"[]", "[]"),
-    ],
-)
-def test_bodies_of_bentoml_are_read(said: bytes, message: str):
-    assert message_of(said) == message
-
-
-def test_statuses_outside_the_table_fall_to_their_class():
-    assert error_of(418, b"").code == "invalid_request"
-    assert error_of(599, b"").code == "internal"
-    assert error_of(504, b"").code == "deadline_exceeded"
-
-
-def test_only_codes_of_the_table_make_a_table_body():
-    assert is_table_body(b'{"error": {"code": "overloaded", "message": "m"}}', "application/json")
-    assert not is_table_body(b'{"error": {"code": 400, "message": "m"}}', "application/json")
-    assert not is_table_body(b"nothing", "application/json")

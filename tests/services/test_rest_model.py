@@ -1,7 +1,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from services import inner_llm
@@ -38,6 +38,17 @@ async def test_engine_routes_hold_their_place_at_the_door(running: InProcess):
     assert (await running.http.get("/v1/models")).text == "of the engine"
     assert seen == [1, 1]
     assert running.runtime.started.parts.admission.num_items == 0
+
+
+async def test_error_of_an_engine_route_is_worded_by_the_table(running: InProcess):
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        error = {"message": "no such model", "type": "NotFoundError", "param": None, "code": 404}
+        await JSONResponse({"error": error}, status_code=404)(scope, receive, send)
+
+    running.runtime._loaded = Loaded(core=running.runtime.core, app=app)
+    response = await running.http.post("/v1/chat/completions", json={})
+    assert response.status_code == 404
+    assert response.json() == {"error": {"code": "invalid_request", "message": "no such model"}}
 
 
 async def test_loading_service_is_unavailable(running: InProcess):

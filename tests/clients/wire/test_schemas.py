@@ -1,6 +1,8 @@
 """The REST bodies refuse what the contract does not allow."""
 
 import base64
+import hashlib
+from collections.abc import Callable
 
 import pytest
 from pydantic import ValidationError
@@ -36,3 +38,49 @@ def test_request_outside_the_schema_is_refused(body: str, reason: str):
 def test_item_has_exactly_one_outcome():
     with pytest.raises(ValidationError, match="exactly one of reward, error"):
         ItemReward(id="a", reward=1.0, error=ErrorBody(code="internal", message=""))
+
+
+def wrapped(data: bytes) -> str:
+    return base64.encodebytes(data).decode()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param(wrapped, id="with line breaks"),
+        pytest.param(lambda data: f"data:image/png;base64,{wrapped(data)}", id="a data URI"),
+        pytest.param(
+            lambda data: f"DATA:;BASE64,{base64.b64encode(data).decode()}", id="in capitals"
+        ),
+    ],
+)
+def test_base64_as_tools_write_it_is_taken(written: Callable[[bytes], str]):
+    data = bytes(range(250))
+    assert Image.model_validate({"data": written(data)}).data == data
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data:image/svg+xml,%3Csvg", "a data URI without `;base64,`"),
+        ("_-8=", "URL-safe alphabet"),
+        ("abc", "Incorrect padding"),
+        ("!", "not base64"),
+        ("\u00e9", "not base64"),
+    ],
+)
+def test_text_that_is_no_base64_says_which_part_is_wrong(text: str, words: str):
+    with pytest.raises(ValidationError, match=words):
+        Image.model_validate({"sha256": "0" * 64, "data": text})
+
+
+@pytest.mark.parametrize("stated", [{}, {"sha256": ""}], ids=["absent", "empty"])
+def test_hash_may_be_left_out_where_the_data_is_there(stated: dict):
+    sha256 = hashlib.sha256(b"abc").hexdigest()
+    assert Image.model_validate({"data": b"abc", **stated}).sha256 == sha256
+    assert Image.model_validate_json('{"data": "YWJj"}').sha256 == sha256
+
+
+def test_image_of_neither_hash_nor_data_says_what_it_needs():
+    with pytest.raises(ValidationError, match="an image needs `data`, or the `sha256`"):
+        Image.model_validate({})
