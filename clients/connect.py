@@ -17,9 +17,9 @@ def connect_reward(
     `retries` False = it makes one attempt, for a pool that retries.
 
     Raises:
-        ValueError: the URL's scheme is none of ours.
+        ValueError: the URL is none of a service, or a file of its certificates cannot be used.
     """
-    if is_rest(endpoint.url):
+    if endpoint.address().is_rest:
         from clients.rest import RestRewardClient  # noqa: PLC0415 - httpx only where it is used
 
         return RestRewardClient(endpoint, retries=retries)
@@ -30,26 +30,10 @@ def connect_reward(
 
 def connect_inner_llm(endpoint: Endpoint, *, retries: bool = True) -> InnerLLMClient:
     """Returns a client of the inner-llm service; as `connect_reward`."""
-    if is_rest(endpoint.url):
+    if endpoint.address().is_rest:
         from clients.rest import RestInnerLLMClient  # noqa: PLC0415 - as above
 
         return RestInnerLLMClient(endpoint, retries=retries)
     from clients.rpc import GrpcInnerLLMClient  # noqa: PLC0415 - as above
 
     return GrpcInnerLLMClient(endpoint, retries=retries)
-
-
-def is_rest(url: str) -> bool:
-    """Returns whether the URL is REST's, not gRPC's.
-
-    Raises:
-        ValueError: the scheme is none of http, https, grpc, grpcs, dns.
-    """
-    scheme = url.partition(":")[0]
-    if scheme in ("http", "https"):
-        return True
-    if scheme in ("grpc", "grpcs", "dns"):
-        return False
-    raise ValueError(
-        f"endpoint {url!r}: the scheme must be http://, https://, grpc://, grpcs:// or dns:///"
-    )

@@ -1,7 +1,8 @@
-"""Errors a client raises: one class per code of the table, and three that only a client can see.
+"""Errors a client raises: one class per code of the table, and those that only a client can see.
 
 ClientError(code)
   +-- InvalidRequestError, UnauthenticatedError, ImageNeededError, TooLargeError, ImageInvalidError
+        InvalidRequestError <- OtherServiceError  another service or protocol answers at the URL
   +-- OverloadedError
   +-- UnavailableError
         +-- OtherModelError  no replica is left that is the model asked for
@@ -45,6 +46,10 @@ class InvalidRequestError(ClientError):
     """The request does not fit the contract."""
 
     code = Code.INVALID_REQUEST
+
+
+class OtherServiceError(InvalidRequestError):
+    """Another service, or another protocol, answers at the URL: no attempt can help."""
 
 
 class UnauthenticatedError(ClientError):

@@ -20,6 +20,7 @@ from clients.errors import (
     UnavailableError,
     error_of,
 )
+from clients.spoken import raise_for_mix_up
 from clients.wire.codes import DEADLINE_HEADER, MAX_DEADLINE_MS, code_of_http
 from clients.wire.schemas import ErrorBody, Message
 
@@ -73,12 +74,15 @@ class _RestConnection:
 
     def __init__(self, endpoint: Endpoint, transport: httpx.AsyncBaseTransport | None) -> None:
         self._max_body_bytes = endpoint.max_body_bytes
+        self._endpoint = endpoint
+        self._through = endpoint.through()
         self._http = httpx.AsyncClient(
-            base_url=endpoint.url,
+            base_url=endpoint.address().url,
             headers={"accept": MSGPACK, **endpoint.bearer()},
             verify=endpoint.ssl_context() if endpoint.url.startswith("https:") else False,
             transport=transport,
-            trust_env=False,
+            trust_env=False,  # its proxy is the endpoint's; ~/.netrc is no key of ours
+            proxy=endpoint.proxy if transport is None else None,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
         )
 
@@ -101,11 +105,17 @@ class _RestConnection:
                 response = await self._http.send(http_request, stream=True)
                 content = await self._read(response)
         except (httpx.TimeoutException, TimeoutError) as error:
-            raise DeadlineError(f"{path}: no answer within {timeout_s:g} s") from error
+            raise DeadlineError(
+                f"{path}: no answer within {timeout_s:g} s{self._through}"
+            ) from error
         except httpx.TransportError as error:
-            raise UnavailableError(f"{path}: {type(error).__name__}: {error}") from error
+            if method is Method.GET_MODEL:
+                await raise_for_mix_up(self._endpoint)
+            raise UnavailableError(
+                f"{path}: {type(error).__name__}: {error}{self._through}"
+            ) from error
         if response.status_code != 200:
-            raise _error_of(response, content)
+            raise _error_of(response, content, through=self._through)
         return _parsed(schema, content, path=path)
 
     def _body(self, request: Message | None) -> bytes | None:
@@ -146,7 +156,7 @@ def _parsed(schema: type[S], content: bytes, *, path: str) -> S:
         raise BadAnswerError(f"{path}: the answer does not fit the schema: {error}") from error
 
 
-def _error_of(response: httpx.Response, content: bytes) -> ClientError:
+def _error_of(response: httpx.Response, content: bytes, *, through: str) -> ClientError:
     code = code_of_http(response.status_code)
     message = f"HTTP {response.status_code}"
     with suppress(ValidationError, ValueError, msgpack.UnpackException):
@@ -157,4 +167,4 @@ def _error_of(response: httpx.Response, content: bytes) -> ClientError:
     retry_after_s = 0.0
     with suppress(ValueError):
         retry_after_s = max(0.0, float(response.headers.get("retry-after", "0")))
-    return error_of(code, message, retry_after_s=retry_after_s)
+    return error_of(code, f"{message}{through}", retry_after_s=retry_after_s)

@@ -13,7 +13,14 @@ from google.protobuf.message import Message as ProtoMessage
 
 from clients.connection import ConnectedInnerLLMClient, ConnectedRewardClient, Method, Retrying
 from clients.endpoint import Endpoint
-from clients.errors import BadAnswerError, ClientError, InvalidRequestError, error_of
+from clients.errors import (
+    BadAnswerError,
+    ClientError,
+    InvalidRequestError,
+    OtherServiceError,
+    error_of,
+)
+from clients.spoken import raise_for_mix_up
 from clients.streaming import AskAloneError, NoStreamsError, ScoreStreams
 from clients.wire import align2llava_pb2 as pb
 from clients.wire.codes import CODE_TRAILER, RETRY_AFTER_TRAILER, code_of_grpc
@@ -30,6 +37,11 @@ MESSAGES: Mapping[Method, tuple[type[ProtoMessage], type[ProtoMessage]]] = {
     Method.GET_MODEL: (pb.GetModelRequest, pb.ModelIdentity),
 }
 ServiceName = Literal["QuestionReward", "AnswerReward", "InnerLLM"]
+KINDS: Mapping[ServiceName, str] = {
+    "QuestionReward": "question-reward",
+    "AnswerReward": "answer-reward",
+    "InnerLLM": "inner-llm",
+}
 MIN_TIMEOUT_S = 0.001
 S = TypeVar("S", bound=Message)
 
@@ -47,7 +59,7 @@ class GrpcRewardClient(ConnectedRewardClient):
         """Must be made inside a running event loop; `retries` False = a pool retries."""
         service: ServiceName = "QuestionReward" if kind == "question-reward" else "AnswerReward"
         single = _GrpcConnection(endpoint, service)
-        is_many = endpoint.url.startswith("dns:")
+        is_many = endpoint.address().scheme == "dns"
         connection = single if is_many else _StreamingConnection(single)
         super().__init__(Retrying(connection) if retries else connection)
 
@@ -67,9 +79,11 @@ class _GrpcConnection:
     def __init__(self, endpoint: Endpoint, service: ServiceName) -> None:
         self.url = endpoint.url
         self.max_body_bytes = endpoint.max_body_bytes
-        self._service = service
+        self._service: ServiceName = service
         self._channel = _channel(endpoint)
         self._metadata = tuple(endpoint.bearer().items())
+        self._endpoint = endpoint
+        self._through = endpoint.through()
         self._calls = {
             method: self._channel.unary_unary(
                 f"/align2llava.v1.{service}/{method.value}",
@@ -90,7 +104,9 @@ class _GrpcConnection:
         try:
             data = await self._calls[method](message, timeout=timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            raise error_of_rpc(error) from error
+            if method is Method.GET_MODEL:
+                await self._raise_for_mix_up(error, timeout_s=timeout_s)
+            raise self.error_of_rpc(error) from error
         try:
             answer = answer_class.FromString(data)
         except DecodeError as error:
@@ -104,6 +120,28 @@ class _GrpcConnection:
             response_deserializer=_raw,
         )
         return aiter(call(requests, metadata=self._metadata))
+
+    def error_of_rpc(self, error: grpc.aio.AioRpcError) -> ClientError:
+        """Returns what a failed call means, by its status and trailers."""
+        return error_of_rpc(error, through=self._through)
+
+    async def _raise_for_mix_up(self, error: grpc.aio.AioRpcError, *, timeout_s: float) -> None:
+        """Raises where another service or protocol answers at the URL."""
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            await raise_for_mix_up(self._endpoint)
+        if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+            return
+        for service, kind in KINDS.items():
+            get_model = self._channel.unary_unary(
+                f"/align2llava.v1.{service}/{Method.GET_MODEL.value}",
+                request_serializer=pb.GetModelRequest.SerializeToString,
+                response_deserializer=_raw,
+            )
+            with suppress(grpc.aio.AioRpcError):
+                await get_model(pb.GetModelRequest(), timeout=timeout_s, metadata=self._metadata)
+                needed = KINDS[self._service]
+                raise OtherServiceError(f"a {kind} service answers there; {needed} is needed")
+        raise OtherServiceError(f"a gRPC server answers there that knows no {self._service}")
 
     async def aclose(self) -> None:
         await self._channel.close()
@@ -121,7 +159,7 @@ class _StreamingConnection:
         self._has_streams = True
         self._streams = ScoreStreams(
             single.open_score_stream,
-            error_of_rpc=error_of_rpc,
+            error_of_rpc=single.error_of_rpc,
             max_message_bytes=single.max_body_bytes,
         )
 
@@ -173,21 +211,25 @@ def _raw(data: bytes) -> bytes:
 
 
 def _channel(endpoint: Endpoint) -> grpc.aio.Channel:
-    scheme, _, rest = endpoint.url.partition("://")
-    target = endpoint.url if endpoint.url.startswith("dns:") else rest
-    options = [
+    address = endpoint.address()
+    target = address.url if address.scheme == "dns" else address.netloc
+    options: list[tuple[str, int | str]] = [
         ("grpc.max_send_message_length", endpoint.max_body_bytes),
         ("grpc.max_receive_message_length", endpoint.max_body_bytes),
         ("grpc.lb_policy_name", "round_robin"),
         ("grpc.enable_retries", 0),  # retries are ours, by the code table
+        # gRPC itself would take a proxy from the environment, for loopback too.
+        ("grpc.enable_http_proxy", 0 if endpoint.proxy is None else 1),
     ]
-    if scheme == "grpcs":
+    if endpoint.proxy is not None:
+        options.append(("grpc.http_proxy", endpoint.proxy))
+    if address.scheme == "grpcs":
         return grpc.aio.secure_channel(target, endpoint.channel_credentials(), options=options)
     return grpc.aio.insecure_channel(target, options=options)
 
 
-def error_of_rpc(error: grpc.aio.AioRpcError) -> ClientError:
-    """Returns what a failed call means, by its status and trailers."""
+def error_of_rpc(error: grpc.aio.AioRpcError, *, through: str = "") -> ClientError:
+    """Returns what a failed call means, by its status and trailers; `through` ends its message."""
     trailers = dict(error.trailing_metadata() or ())
     trailer = trailers.get(CODE_TRAILER)
     code = code_of_grpc(error.code(), trailer if isinstance(trailer, str) else None)
@@ -195,4 +237,4 @@ def error_of_rpc(error: grpc.aio.AioRpcError) -> ClientError:
     with suppress(ValueError):
         retry_after_s = max(0.0, float(trailers.get(RETRY_AFTER_TRAILER, "0")) / 1000)
     message = error.details() or error.code().name
-    return error_of(code, message, retry_after_s=retry_after_s)
+    return error_of(code, f"{message}{through}", retry_after_s=retry_after_s)

@@ -6,15 +6,18 @@ its limit, 4 endpoint, 5 budget reached, 75 checkpointed, 124 a job's time-out,
 """
 
 import logging
+import os
+import platform
 from collections import UserDict
-from importlib import import_module
-from typing import Any
+from importlib import import_module, metadata
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import CompletionItem, TyperGroup
 from typer.main import get_group
 
 from pipeline.errors import PipelineError
+from pipeline.screen import ShownFormatter, lasting_streams, say, tell
 
 VERBS = {
     "validate": "pipeline.cli_curate",
@@ -56,11 +59,22 @@ class _Verbs(TyperGroup):
         super().__init__(**attributes)
         self.commands = _Imported(VERBS)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[CompletionItem]:
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(verb) for verb in VERBS if verb.startswith(incomplete)]  # no import
+
+    def main(self, *args: Any, **attributes: Any) -> Any:
+        # Errors say in words what gRPC's C core would write on the terminal; read when it is imported.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        with lasting_streams():
+            return super().main(*args, **attributes)
+
     def invoke(self, ctx: typer.Context) -> object:  # pyright: ignore[reportIncompatibleMethodOverride] typer hides its own click
         try:
             return super().invoke(ctx)
         except PipelineError as error:
-            typer.echo(f"a2l: {error}", err=True)
+            tell(f"a2l: {error}")
             raise typer.Exit(error.exit_code) from error
         except ModuleNotFoundError as error:
             missing = (error.name or "").partition(".")[0]
@@ -74,7 +88,7 @@ class _Verbs(TyperGroup):
             )
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            typer.echo("a2l: interrupted; resumable with --resume always", err=True)
+            tell("a2l: interrupted; resumable with --resume always")
             raise typer.Exit(130) from error
 
 
@@ -82,12 +96,26 @@ app = typer.Typer(
     name="a2l",
     cls=_Verbs,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Curates visual instruction data. Example: a2l curate examples/blocks/curate.yaml",
 )
 
 
+def _show_version(is_asked: bool) -> None:
+    if not is_asked:
+        return
+    version = metadata.version("align2llava")
+    say(f"a2l {version}, Python {platform.python_version()}, {platform.platform()}")
+    raise typer.Exit
+
+
 @app.callback()
-def _configure() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+def _configure(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(ShownFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])

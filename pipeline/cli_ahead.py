@@ -19,6 +19,7 @@ from pipeline.curation.preview import preview
 from pipeline.curation.preview_text import preview_text
 from pipeline.curation.progress import progress_view
 from pipeline.curation.runs import Resume, default_run_dir
+from pipeline.screen import say, tell
 
 verbs = typer.Typer()
 
@@ -41,7 +42,7 @@ def _preview(
     if as_json:
         print_json(found)
     else:
-        print(preview_text(found, width=shutil.get_terminal_size().columns))
+        say(preview_text(found, width=shutil.get_terminal_size().columns))
 
 
 @verbs.command("plan")
@@ -62,7 +63,7 @@ def _plan(
     if as_json:
         print_json(found)
     else:
-        print(plan_text(found))
+        say(plan_text(found))
 
 
 @verbs.command("ablate")
@@ -88,9 +89,9 @@ def _ablate(
             connector=connector_within(budget, run_dir=run_dir),
             api_key=api_key(),
             progress=progress,
-            tell=lambda line: typer.echo(line, err=True),
+            tell=tell,
         )
     if as_json:
         print_json(found)
     else:
-        print(ablation_text(found))
+        say(ablation_text(found))

@@ -22,6 +22,7 @@ from pipeline.curation.progress import progress_view
 from pipeline.curation.runs import Resume, default_run_dir
 from pipeline.curation.validate import validate, validation_text
 from pipeline.errors import EndpointError
+from pipeline.screen import say, tell
 
 verbs = typer.Typer()
 
@@ -36,9 +37,12 @@ def _validate(config: ConfigPath, *, sets: Sets = None, as_json: AsJson = False)
     if as_json:
         print_json(found)
     else:
-        print(validation_text(found))
-    if found.endpoint_error is not None:
-        raise EndpointError(found.endpoint_error)
+        say(validation_text(found))
+    if found.endpoint_errors:
+        *others, last = found.endpoint_errors.values()
+        for error in others:
+            tell(f"a2l: {error}")
+        raise EndpointError(last)
     limit = loaded.run.quarantine_limit
     check_quarantine(found.lint.num_dirty, of=found.lint.num_records, limit=limit)
 

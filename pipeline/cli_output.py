@@ -5,11 +5,12 @@ from pydantic import BaseModel
 
 from pipeline.curation.summary import Summary, summary_text
 from pipeline.errors import QuarantineError
+from pipeline.screen import say, say_json
 
 
 def print_json(found: object) -> None:
     """Prints what a verb found as one JSON object."""
-    print(orjson.dumps(found, option=orjson.OPT_INDENT_2, default=_plain).decode())
+    say_json(orjson.dumps(found, option=orjson.OPT_INDENT_2, default=_plain).decode())
 
 
 def show_summary(summary: Summary, *, as_json: bool) -> None:
@@ -21,7 +22,7 @@ def show_summary(summary: Summary, *, as_json: bool) -> None:
     if as_json:
         print_json(summary)
     else:
-        print(summary_text(summary))
+        say(summary_text(summary))
     limit = summary.quarantine_limit
     check_quarantine(summary.num_quarantined, of=summary.num_input, limit=limit)
 

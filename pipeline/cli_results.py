@@ -17,6 +17,7 @@ from pipeline.curation.export import export_baseline, export_dataset
 from pipeline.curation.report import write_report
 from pipeline.curation.report_text import exported_text, report_text
 from pipeline.errors import ConfigError
+from pipeline.screen import say
 
 verbs = typer.Typer()
 
@@ -45,8 +46,8 @@ def _report(
     if as_json:
         print_json(written.figures)
         return
-    print(report_text(written.figures))
-    print(f"report: {written.page}")
+    say(report_text(written.figures))
+    say(f"report: {written.page}")
 
 
 @verbs.command("explain")
@@ -71,7 +72,7 @@ def _explain(
     if as_json:
         print_json(explanation)
     else:
-        print(explanation_text(explanation))
+        say(explanation_text(explanation))
 
 
 @verbs.command("export")
@@ -103,7 +104,7 @@ def _export(
     if as_json:
         print_json(exported)
     else:
-        print(exported_text(exported))
+        say(exported_text(exported))
 
 
 @verbs.command("diff")
@@ -121,4 +122,4 @@ def _diff(
     if as_json:
         print_json(found)
     else:
-        print(diff_text(found))
+        say(diff_text(found))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import TerminatedError
+from pipeline.screen import say
 from pipeline.service_process import Served
 from pipeline.serving import GRPC_PORT, HTTP_PORT, serving
 
@@ -52,7 +53,7 @@ def _serve(
 
 
 def _print_ready(served: Served) -> None:
-    typer.echo(f"ready {served.name} {served.http_url} {served.grpc_url}")
+    say(f"ready {served.name} {served.http_url} {served.grpc_url}")
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

@@ -22,13 +22,14 @@ from pydantic import (
     model_validator,
 )
 
+from clients.address import Address, address_of
 from pipeline.config_sources import Given
 from pipeline.errors import ConfigError
+from pipeline.proxies import proxy_of
 from pipeline.yaml_text import DecimalLoader, yaml_value
 
 ENV_PREFIX = "A2L__"
 API_KEY = "A2L__API_KEY"
-URL_SCHEMES = ("grpc://", "grpcs://", "http://", "https://", "dns:///")
 
 
 def _share(value: object) -> object:
@@ -106,10 +107,9 @@ class EndpointConfig(_Section):
     batch_items: Positive = 32
 
     @model_validator(mode="after")
-    def _known_schemes(self) -> Self:
+    def _urls_of_services(self) -> Self:
         for url in self.urls():
-            if not url.startswith(URL_SCHEMES):
-                raise ValueError(f"url {url!r} must start with one of {', '.join(URL_SCHEMES)}")
+            address_of(url)
         if (self.cert_file is None) is not (self.key_file is None):
             raise ValueError("cert_file and key_file go together")
         return self
@@ -223,6 +223,15 @@ def load_config(
 def api_key() -> str | None:
     """Returns the bearer key of the services from the environment, None where there is none."""
     return os.environ.get(API_KEY) or None
+
+
+def proxy_for(address: Address) -> str | None:
+    """Returns the URL of the proxy that the environment names for an address, None where none is.
+
+    Raises:
+        ConfigError: it is no `http://` proxy.
+    """
+    return proxy_of(address, os.environ)
 
 
 def dump_config(config: Config) -> str:

@@ -9,12 +9,13 @@ import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeVar
 
+from clients.address import address_of
 from clients.api import InnerLLMClient, RewardClient
 from clients.connect import connect_inner_llm, connect_reward
-from clients.endpoint import Endpoint
+from clients.endpoint import Endpoint, EndpointFileError
 from clients.errors import ClientError
 from clients.places import Member
 from clients.pool import Pool
@@ -22,12 +23,12 @@ from clients.pooled import PooledInnerLLMClient, PooledRewardClient
 from clients.retry import with_retries
 from clients.wire.codes import Code
 from clients.wire.schemas import ModelIdentity
-from pipeline.config import Config, EndpointConfig, RunConfig
+from pipeline.config import Config, EndpointConfig, RunConfig, proxy_for
 from pipeline.curation.canaries import CanaryClient
 from pipeline.curation.events import Notify
 from pipeline.curation.fragility import CANARIES_COMPARED
 from pipeline.curation.pace import ANSWERED, Pace, PacedInnerLLMClient, PacedRewardClient
-from pipeline.errors import EndpointError
+from pipeline.errors import ConfigError, EndpointError
 
 logger = logging.getLogger(__name__)
 
@@ -146,16 +147,24 @@ async def inner_llm_service(
 
 
 def _endpoints(config: EndpointConfig, api_key: str | None) -> tuple[Endpoint, ...]:
-    return tuple(
-        Endpoint(
-            url=url,
-            api_key=api_key,
-            ca_file=config.ca_file,
-            cert_file=config.cert_file,
-            key_file=config.key_file,
-        )
-        for url in config.urls()
+    """Returns the endpoints of the replicas; ConfigError where a certificate or proxy cannot be used."""
+    return tuple(_endpoint(url, config, api_key) for url in config.urls())
+
+
+def _endpoint(url: str, config: EndpointConfig, api_key: str | None) -> Endpoint:
+    endpoint = Endpoint(
+        url=url,
+        api_key=api_key,
+        ca_file=config.ca_file,
+        cert_file=config.cert_file,
+        key_file=config.key_file,
+        proxy=proxy_for(address_of(url)),
     )
+    try:
+        endpoint.ssl_context()
+    except EndpointFileError as error:
+        raise ConfigError(f"endpoint {url}: {error}") from error
+    return endpoint
 
 
 @asynccontextmanager
@@ -244,8 +253,10 @@ async def _asked(
 
 def _check_tolerable(url: str, error: ClientError, *, kind: str, num_others: int) -> None:
     """Raises for what is no passing trouble of one replica among others."""
-    if error.code is Code.UNAUTHENTICATED or num_others == 0:
-        raise EndpointError(f"{kind} at {url}: {error.code}: {error.message}") from error
+    if error.code in (Code.UNAUTHENTICATED, Code.INVALID_REQUEST) or num_others == 0:
+        refused = error.code is Code.UNAUTHENTICATED
+        hint = "; the key is what A2L__API_KEY holds" if refused else ""
+        raise EndpointError(f"{kind} at {url}: {error.code}: {error.message}{hint}") from error
 
 
 def agreed_model(models: Mapping[str, ModelIdentity], *, kind: str) -> ModelIdentity:
@@ -294,9 +305,27 @@ async def open_services(
     how fast services answer.
 
     Raises:
-        EndpointError: one cannot be reached, refuses the key, or is of the wrong kind.
+        EndpointError: some cannot be reached, refuse the key, or are of the wrong kind; it tells of each.
     """
-    endpoints = config.endpoints
+    services, failures = await open_each(
+        stack, config, connector=connector, api_key=api_key, notify=notify
+    )
+    if failures:
+        raise EndpointError("; ".join(map(str, failures.values())))
+    return services
+
+
+async def open_each(
+    stack: AsyncExitStack,
+    config: Config,
+    *,
+    connector: Connector,
+    api_key: str | None,
+    notify: Notify,
+) -> tuple[Services, dict[str, EndpointError]]:
+    """Opens what can be opened, as `open_services`; what cannot comes by the endpoint's name."""
+    endpoints, selection = config.endpoints, config.selection
+    failures: dict[str, EndpointError] = {}
 
     async def reward(wanted: EndpointConfig | None, kind: RewardKind) -> RewardService | None:
         if wanted is None:
@@ -309,23 +338,27 @@ async def open_services(
             api_key=api_key,
             notify=notify,
         )
-        return await stack.enter_async_context(service)
+        try:
+            return await stack.enter_async_context(service)
+        except EndpointError as error:
+            failures[kind.replace("-", "_")] = error
+            return None
 
-    return Services(
-        question=await reward(
-            endpoints.question_reward if config.selection.question else None, "question-reward"
-        ),
-        answer=await reward(
-            endpoints.answer_reward if config.selection.answer else None, "answer-reward"
-        ),
-        inner_llm=await open_inner_llm(
-            stack,
-            endpoints.inner_llm if config.alignment.rewrite else None,
-            connector=connector,
-            api_key=api_key,
-            notify=notify,
-        ),
+    question = endpoints.question_reward if selection.question else None
+    answer = endpoints.answer_reward if selection.answer else None
+    services = Services(
+        question=await reward(question, "question-reward"),
+        answer=await reward(answer, "answer-reward"),
+        inner_llm=None,
     )
+    wanted = endpoints.inner_llm if config.alignment.rewrite else None
+    try:
+        inner_llm = await open_inner_llm(
+            stack, wanted, connector=connector, api_key=api_key, notify=notify
+        )
+    except EndpointError as error:
+        return services, {**failures, "inner_llm": error}
+    return replace(services, inner_llm=inner_llm), failures
 
 
 async def open_inner_llm(

@@ -8,6 +8,7 @@ from pipeline.curation.explanation import ExplainedRewrite, Explanation
 from pipeline.curation.layout import QUESTION_TURN
 from pipeline.curation.preview import Preview
 from pipeline.curation.report_words import count, reward, seconds, words
+from pipeline.screen import shown
 
 MIN_WIDTH = 60
 _GAP = " | "
@@ -46,7 +47,7 @@ def _record(one: Explanation, width: int) -> Iterator[str]:
             original = turn.answers[_chosen(of_turn)]
             yield from _rewrite(rewrites[at], (turn.question, original), width)
     if one.raw is not None:
-        yield from textwrap.wrap(_printable(one.raw), width)
+        yield from textwrap.wrap(shown(one.raw), width)
 
 
 def _chosen(rewards: Sequence[float | None]) -> int:
@@ -56,7 +57,7 @@ def _chosen(rewards: Sequence[float | None]) -> int:
 
 
 def _told(mark: str, text: str, width: int) -> Iterator[str]:
-    wrapped = textwrap.wrap(_printable(text), width - 8) or [""]
+    wrapped = textwrap.wrap(shown(text), width - 8) or [""]
     yield f"  {mark:<5} {wrapped[0]}"
     yield from (f"  {'':<5} {line}" for line in wrapped[1:])
 
@@ -87,15 +88,10 @@ def _verdict(one: ExplainedRewrite) -> str:
 
 
 def _beside(left: str, right: str, half: int) -> Iterator[str]:
-    columns = [textwrap.wrap(_printable(text), half) for text in (left, right)]
+    columns = [textwrap.wrap(shown(text), half) for text in (left, right)]
     pairs = zip_longest(*columns, fillvalue="")
     for one, two in pairs:
         yield f"  {one:<{half}}{_GAP}{two}".rstrip()
-
-
-def _printable(text: str) -> str:
-    """Returns a record's text without what a terminal would obey."""
-    return "".join(one if one.isprintable() or one.isspace() else "?" for one in text)
 
 
 def _summary(preview: Preview, width: int) -> Iterator[str]:

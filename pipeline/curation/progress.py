@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pipeline.screen import tell
+
 SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -64,8 +66,7 @@ class LineProgress:
         self._shown = time.monotonic()
         of_total = "" if self._total is None else f"/{self._total}"
         seconds = self._shown - self._started
-        sys.stderr.write(f"{self._stage}: {self._done}{of_total} records, {seconds:.1f} s\n")
-        sys.stderr.flush()
+        tell(f"{self._stage}: {self._done}{of_total} records, {seconds:.1f} s")
 
 
 class BarProgress:

@@ -22,6 +22,7 @@ from typing import IO
 
 import orjson
 
+from pipeline.children import child_environ, module_command
 from pipeline.curation.row_batch import RowBatch, batch_of
 from pipeline.curation.row_reader import Chunk, ReadingRules, RowReader
 from pipeline.curation.rows import RawElement
@@ -96,8 +97,9 @@ class _Worker:
     """One process, which has one chunk at a time."""
 
     def __init__(self, rules: ReadingRules) -> None:
-        words = [sys.executable, "-m", __name__, json.dumps(rules)]
-        self._process = subprocess.Popen(words, stdin=PIPE, stdout=PIPE)  # noqa: S603 - our own
+        words = module_command(__name__, json.dumps(rules))
+        environ = child_environ(os.environ)
+        self._process = subprocess.Popen(words, env=environ, stdin=PIPE, stdout=PIPE)  # noqa: S603 - our own
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._to, self._from = self._process.stdin, self._process.stdout

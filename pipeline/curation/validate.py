@@ -8,13 +8,12 @@ import polars as pl
 
 from clients.wire.schemas import ModelIdentity
 from pipeline.config import Config
-from pipeline.curation.endpoints import Connector, log_event, open_services
+from pipeline.curation.endpoints import Connector, log_event, open_each
 from pipeline.curation.interrupts import run_async, sigterm_raises
 from pipeline.curation.layout import InputEntry
 from pipeline.curation.progress import ProgressView
 from pipeline.curation.record_types import TypeRule
 from pipeline.curation.scan import scan_input
-from pipeline.errors import EndpointError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +48,11 @@ class Lint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """The input's lint, and who answers at the endpoints, or why none does."""
+    """The input's lint, and who answers at each endpoint, or why none does, by its name."""
 
     lint: Lint
     models: Mapping[str, ModelIdentity]
-    endpoint_error: str | None
+    endpoint_errors: Mapping[str, str]
 
 
 def validate(
@@ -67,11 +66,8 @@ def validate(
     """
     with sigterm_raises():
         lint = _lint(config, progress)
-        try:
-            models = run_async(_models(config, connector=connector, api_key=api_key))
-        except EndpointError as error:
-            return Validation(lint=lint, models={}, endpoint_error=str(error))
-        return Validation(lint=lint, models=models, endpoint_error=None)
+        models, errors = run_async(_models(config, connector=connector, api_key=api_key))
+        return Validation(lint=lint, models=models, endpoint_errors=errors)
 
 
 def validation_text(validation: Validation) -> str:
@@ -101,12 +97,12 @@ def validation_text(validation: Validation) -> str:
 
 async def _models(
     config: Config, *, connector: Connector, api_key: str | None
-) -> dict[str, ModelIdentity]:
+) -> tuple[dict[str, ModelIdentity], dict[str, str]]:
     async with AsyncExitStack() as stack:
-        services = await open_services(
+        services, failures = await open_each(
             stack, config, connector=connector, api_key=api_key, notify=log_event
         )
-        return services.models()
+        return services.models(), {name: str(error) for name, error in failures.items()}
 
 
 def _lint(config: Config, progress: ProgressView) -> Lint:

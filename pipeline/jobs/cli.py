@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import orjson
 import typer
 
+from pipeline.screen import say, say_json, tell
+
 if TYPE_CHECKING:
     from pipeline.jobs.states import JobState
 
@@ -62,13 +64,13 @@ def _submit(
         submitting.planned(template, place=place, sets=sets or (), run=run, manifests=manifests)
     )
     if dry_run:
-        typer.echo(_json(job.to_dict()) if as_json else job_text(job), nl=as_json)
+        say_json(_json(job.to_dict())) if as_json else say(job_text(job), end="")
         return
     made = _ran(submitting.create(job, place=place))
     assert made.metadata is not None
     name = str(made.metadata.name)
     told = {"name": name, "namespace": made.metadata.namespace, "uid": made.metadata.uid}
-    typer.echo(_json(told) if as_json else name)
+    say_json(_json(told)) if as_json else say(name)
 
 
 @jobs.command("wait")
@@ -86,18 +88,18 @@ def _wait(
     from pipeline.jobs import watching  # noqa: PLC0415 - as it runs
     from pipeline.jobs.cluster import connected  # noqa: PLC0415 - as it runs
 
-    def tell(state: "JobState") -> None:
-        typer.echo(f"{name}: {state.phase}" + (f": {state.why}" if state.why else ""), err=True)
+    def told_state(state: "JobState") -> None:
+        tell(f"{name}: {state.phase}" + (f": {state.why}" if state.why else ""))
 
     async def waited() -> "JobState":
         async with connected(kubeconfig=kubeconfig, namespace=namespace) as cluster:
             return await watching.wait(
-                cluster, name, timeout_s=timeout, pace=watching.Pace(), tell=tell
+                cluster, name, timeout_s=timeout, pace=watching.Pace(), tell=told_state
             )
 
     state = _ran(waited())
     if as_json:
-        typer.echo(_json({"name": name, "phase": state.phase}))
+        say_json(_json({"name": name, "phase": state.phase}))
 
 
 @jobs.command("logs")
@@ -118,9 +120,9 @@ def _logs(
     async def shown() -> None:
         async with connected(kubeconfig=kubeconfig, namespace=namespace) as cluster:
             if follow:
-                await logs.follow_log(cluster, name, pace=Pace(), write=typer.echo)
+                await logs.follow_log(cluster, name, pace=Pace(), write=say)
             else:
-                await logs.show_log(cluster, name, write=typer.echo)
+                await logs.show_log(cluster, name, write=say)
 
     _ran(shown())
 
@@ -139,12 +141,12 @@ def _list(
 
     rows = _ran(found())
     if as_json:
-        typer.echo(_json(rows))
+        say_json(_json(rows))
         return
     width = max((len(row.name) for row in rows), default=0)
     for row in rows:
         created = f"{row.created:%Y-%m-%d %H:%M}" if row.created is not None else ""
-        typer.echo(f"{row.name:{width}}  {row.phase:9}  {created}  {row.why}".rstrip())
+        say(f"{row.name:{width}}  {row.phase:9}  {created}  {row.why}".rstrip())
 
 
 @jobs.command("delete")
@@ -158,7 +160,7 @@ def _delete(name: JobName, *, namespace: Namespace = None, kubeconfig: Kubeconfi
             await cluster.delete(name)
 
     _ran(deleted())
-    typer.echo(f"deleted {name}")
+    say(f"deleted {name}")
 
 
 def _ran(work: Coroutine[None, None, _Result]) -> _Result:

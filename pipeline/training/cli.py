@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.screen import say
+
 verbs = typer.Typer()
 
 
@@ -42,7 +44,7 @@ def _train(
         load_training_config(config),
         resume=resume is _Resume.AUTO,
     )
-    typer.echo(
+    say(
         f"wrote {result.out}: {result.steps} steps, pairwise accuracy {result.test_accuracy:.4f} "
         f"on {result.num_test_pairs} test pairs"
     )

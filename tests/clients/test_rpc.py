@@ -9,7 +9,13 @@ import grpc.aio
 import pytest
 
 from clients.endpoint import Endpoint
-from clients.errors import BadAnswerError, ClientError, DeadlineError, InvalidRequestError
+from clients.errors import (
+    BadAnswerError,
+    ClientError,
+    DeadlineError,
+    InvalidRequestError,
+    OtherServiceError,
+)
 from clients.rpc import GrpcInnerLLMClient, GrpcRewardClient
 from clients.wire import align2llava_pb2 as pb
 from clients.wire.codes import TABLE, Code
@@ -130,7 +136,7 @@ async def test_slow_service_is_a_deadline():
             await client.score([GROUP], timeout_s=0.05)
 
 
-async def test_service_of_another_kind_is_a_server_fault():
+async def test_method_that_is_unknown_is_a_server_fault():
     async def handler(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         return b""
 
@@ -152,3 +158,22 @@ async def test_rewrite_speaks_its_own_messages():
         response = await client.rewrite([turn], timeout_s=5)
         await client.aclose()
     assert response.items[0].unparsed == "?"
+
+
+async def test_service_of_another_kind_is_named():
+    async def handler(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        return MODEL.SerializeToString()
+
+    async with server("InnerLLM/GetModel", handler) as endpoint:
+        client = GrpcRewardClient(endpoint, kind="question-reward")
+        with pytest.raises(OtherServiceError, match="inner-llm service answers there"):
+            await client.model(timeout_s=5)
+        await client.aclose()
+
+
+async def test_proxy_is_named_in_the_error():
+    proxied = Endpoint(url="grpc://far.invalid:1", proxy="http://127.0.0.1:9")
+    client = GrpcRewardClient(proxied, kind="question-reward", retries=False)
+    with pytest.raises(ClientError, match=r"through the proxy http://127\.0\.0\.1:9"):
+        await client.model(timeout_s=5)
+    await client.aclose()

@@ -29,7 +29,7 @@ def test_clean_input_is_counted_and_endpoints_say_who_they_are(tmp_path: Path):
     assert found.lint.num_images == 3
     assert found.lint.by_type == {"complex_reasoning": 4, "conversation": 4}
     assert set(found.models) == {"question_reward", "answer_reward", "inner_llm"}
-    assert found.endpoint_error is None
+    assert not found.endpoint_errors
     assert not connector.calls.asked
     assert "identity question-reward-a" in validation_text(found)
 
@@ -111,7 +111,11 @@ class DeafConnector(FakeConnector):
 
 @pytest.mark.slow  # retries are waited for
 @pytest.mark.timeout(40)
-def test_unreachable_endpoint_is_told_beside_the_lint(tmp_path: Path):
+def test_each_unreachable_endpoint_is_told_beside_the_lint(tmp_path: Path):
     found = validated(write_world(tmp_path, records(3)), connector=DeafConnector())
     assert found.lint.num_records == 3
-    assert found.endpoint_error == "question-reward at grpc://nowhere:1: unavailable: gone"
+    assert found.endpoint_errors == {
+        "question_reward": "question-reward at grpc://nowhere:1: unavailable: gone",
+        "answer_reward": "answer-reward at grpc://nowhere:2: unavailable: gone",
+    }
+    assert set(found.models) == {"inner_llm"}
