@@ -23,6 +23,8 @@ import pyarrow.parquet as pq
 from pipeline.curation.finished_run import FinishedRun, quarantine_lines
 from pipeline.curation.layout import Decision, QuarantineLine, RewardStage
 from pipeline.curation.readers import read_elements, sha256_of
+from pipeline.curation.rows import Place, Row
+from pipeline.curation.scan import Scan
 from pipeline.curation.shown_record import ShownRecord, shown_record
 from pipeline.errors import StoreError
 
@@ -144,8 +146,7 @@ class _Texts:
 
     def __init__(self, run: FinishedRun) -> None:
         scan = run.scan()
-        rows = scan.table.rows(run.decisions["position"])
-        self._raws = (raw for _, raw in scan.corpus.raws(rows))
+        self._raws = (raw for _, raw in scan.corpus.raws(_places(scan)))
         self._faults = quarantine_lines(run.paths)
         self._fault: QuarantineLine | None = next(self._faults, None)
         self._dataset = _dataset(run, run.paths.train(scan.corpus.dialect))
@@ -165,6 +166,22 @@ class _Texts:
         if self._fault is None or self._fault["position"] != position:
             return None
         return self._fault["message"]
+
+
+def _places(scan: Scan) -> Iterator[Row]:
+    """Yields where each record stands, without what else a row holds and nobody asks for here."""
+    columns = ("position", "file", "offset", "num_bytes")
+    for some in scan.table.slices(*columns, num_rows=PART_RECORDS):
+        for position, *place in some.iter_rows():
+            yield Row(
+                position=position,
+                uid=None,
+                id_json=None,
+                type="",
+                image=None,
+                fault=None,
+                place=Place(*place),
+            )
 
 
 def _dataset(run: FinishedRun, path: Path) -> Iterator[bytes]:

@@ -92,8 +92,9 @@ def page_environment() -> jinja2.Environment:
 
 
 def _visible(value: object) -> object:
-    is_text = isinstance(value, str) and not isinstance(value, Markup)
-    return visible(value) if is_text else value
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return visible(value)
+    return value
 
 
 def _breakable(name: str) -> Markup:

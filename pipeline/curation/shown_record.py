@@ -104,18 +104,19 @@ def _messages(value: Mapping[str, object]) -> list[tuple[str, list[str]]]:
     conversations = value.get("conversations")
     if not isinstance(conversations, list):
         return []
-    found = [
-        (str(one.get("from"))[:32], _texts(one.get("value")))
-        for one in conversations
-        if isinstance(one, dict)
-    ]
-    is_whole = len(found) == len(conversations) and all(texts for _, texts in found)
-    return found if is_whole else []
+    found: list[tuple[str, list[str]]] = []
+    for one in conversations:
+        texts = _texts(one.get("value")) if isinstance(one, dict) else []
+        if not texts:
+            return []
+        found.append((str(one.get("from"))[:32], texts))
+    return found
 
 
 def _texts(value: object) -> list[str]:
-    texts = value if isinstance(value, list) else [value]
-    return [one for one in texts if isinstance(one, str)] if value is not None else []
+    if isinstance(value, str):
+        return [value]
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def bounded(text: str) -> str:

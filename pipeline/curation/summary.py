@@ -65,9 +65,6 @@ def summary_of(
     """Returns the summary of a published run."""
     rewrites = published.report.rewrites
     counts, faults = published.written.counts, published.written.faults
-    by_code = faults.group_by("reason").agg(
-        pl.len().alias("num"), pl.col("message").sort_by("position").first()
-    )
     return Summary(
         run_dir=run_dir,
         dataset=dataset,
@@ -76,12 +73,7 @@ def summary_of(
         num_quarantined=faults.height,
         quarantine_limit=quarantine_limit,
         counts=counts,
-        quarantined={
-            code: CodeSummary(num_records=number, first_message=message)
-            for code, number, message in by_code.sort("num", "reason", descending=[True, False])
-            .select("reason", "num", "message")
-            .iter_rows()
-        },
+        quarantined=_by_code(faults),
         gaps=gaps,
         asked=asked,
         warnings=warnings,
@@ -95,6 +87,18 @@ def summary_of(
         cautions=tuple(cautions(published.report.provenance.identities, rewrites)),
         seconds=seconds,
     )
+
+
+def _by_code(faults: pl.DataFrame) -> dict[str, CodeSummary]:
+    by_code = faults.group_by("reason").agg(
+        pl.len().alias("num"), pl.col("message").sort_by("position").first()
+    )
+    return {
+        code: CodeSummary(num_records=number, first_message=message)
+        for code, number, message in by_code.sort("num", "reason", descending=[True, False])
+        .select("reason", "num", "message")
+        .iter_rows()
+    }
 
 
 def summary_text(summary: Summary) -> str:
