@@ -167,7 +167,7 @@ async def test_core_that_cannot_start_tells_its_root_cause(vllm_engine):
     from services.engines.llm import LlmMemory
 
     others = multiprocessing.active_children()
-    with pytest.raises(UnavailableError, match=r"cannot load inner-llm: [^\n]*KV cache[^\n]*$"):
+    with pytest.raises(UnavailableError, match=r"cannot load inner-llm: [^\n]*cache blocks[^\n]*$"):
         await type(vllm_engine).load(
             MODEL_DIR,
             device="cpu",
