@@ -127,3 +127,12 @@ def test_diff_tells_config_counts_records_and_turns(tmp_path: Path):
         found["kept"]["only_b"]["below_answer_cut"]
         == found["kept"]["num_b"] - (found["kept"]["num_both"])
     )
+
+
+def test_verb_over_a_run_takes_the_new_place_of_its_data(tmp_path: Path):
+    config = write_world(tmp_path / "data", records(40))
+    curate_world(config, tmp_path / "run")
+    moved = (tmp_path / "data").rename(tmp_path / "moved")
+    given = ("--input", moved / "raw.json", "--images-root", moved / "images")
+    assert a2l("explain", tmp_path / "run", "3", *given).exit_code == 0
+    assert a2l("export", tmp_path / "run").exit_code == 0
