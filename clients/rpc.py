@@ -140,7 +140,7 @@ class _GrpcConnection:
             with suppress(grpc.aio.AioRpcError):
                 await get_model(pb.GetModelRequest(), timeout=timeout_s, metadata=self._metadata)
                 needed = KINDS[self._service]
-                raise OtherServiceError(f"a {kind} service answers there; {needed} is needed")
+                raise OtherServiceError(f"the {kind} service answers there; {needed} is needed")
         raise OtherServiceError(f"a gRPC server answers there that knows no {self._service}")
 
     async def aclose(self) -> None:

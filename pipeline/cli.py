@@ -13,7 +13,10 @@ from importlib import import_module, metadata
 from typing import Annotated, Any
 
 import typer
-from typer.core import CompletionItem, TyperGroup
+from typer.core import (
+    CompletionItem,  # pyright: ignore[reportPrivateImportUsage] typer hides its own click
+    TyperGroup,
+)
 from typer.main import get_group
 
 from pipeline.errors import PipelineError

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,3 +107,14 @@ def test_no_path_of_one_machine_is_tracked():
     )
     assert found.returncode in (0, 1), found.stderr
     assert not found.stdout
+
+
+def test_what_is_printed_goes_through_the_screen():
+    """`pipeline/screen.py` cleans it; workers speak in bytes on their pipes, bars are drawn by rich."""
+    pattern = re.compile(r"\bprint\(|typer\.echo|secho|sys\.(stdout|stderr)\.write|\brprint\b")
+    found = [
+        str(path.relative_to(ROOT))
+        for path in python_files("pipeline")
+        if path.name != "screen.py" and pattern.search(path.read_text())
+    ]
+    assert not found

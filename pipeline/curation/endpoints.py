@@ -330,16 +330,11 @@ async def open_each(
     async def reward(wanted: EndpointConfig | None, kind: RewardKind) -> RewardService | None:
         if wanted is None:
             return None
-        service = reward_service(
-            wanted,
-            kind=kind,
-            run=config.run,
-            connector=connector,
-            api_key=api_key,
-            notify=notify,
+        opening = reward_service(
+            wanted, kind=kind, run=config.run, connector=connector, api_key=api_key, notify=notify
         )
         try:
-            return await stack.enter_async_context(service)
+            return await stack.enter_async_context(opening)
         except EndpointError as error:
             failures[kind.replace("-", "_")] = error
             return None
