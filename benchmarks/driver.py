@@ -27,6 +27,7 @@ import orjson
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it sees its folder only
 
+from align2llava.pipeline.curation.readers import read_elements
 from benchmarks.driver_floor import pieces
 from benchmarks.driver_runs import Asking, Run, Transport, curated, remove_run
 from benchmarks.driver_world import World, WorldSize, remove_world, write_world
@@ -41,7 +42,6 @@ from benchmarks.measuring import (
 )
 from benchmarks.stub_load import grpc_items_per_s, rest_items_per_s
 from benchmarks.stub_process import running_stub
-from pipeline.curation.readers import read_elements
 
 KNOWN_GOALS: dict[Transport, float] = {"grpc": 5_000, "rest": 1_500}
 SENT_GOALS: dict[Transport, float] = {"grpc": 400, "rest": 250}

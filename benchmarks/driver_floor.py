@@ -14,9 +14,9 @@ from typing import TypeVar
 import orjson
 from PIL import Image
 
+from align2llava.clients.wire import align2llava_pb2 as pb
 from benchmarks.driver_world import World, image_name, records
 from benchmarks.measuring import Row
-from clients.wire import align2llava_pb2 as pb
 
 RECORDS_A_MESSAGE = 32
 _NUM_TIMES = 3

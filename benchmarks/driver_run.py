@@ -15,11 +15,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it sees its folder only
 
-from pipeline.config import load_config
-from pipeline.curation.curate import curate
-from pipeline.curation.endpoints import NetworkConnector
-from pipeline.curation.memory import peak_rss_bytes
-from pipeline.curation.runs import Resume
+from align2llava.pipeline.config import load_config
+from align2llava.pipeline.curation.curate import curate
+from align2llava.pipeline.curation.endpoints import NetworkConnector
+from align2llava.pipeline.curation.memory import peak_rss_bytes
+from align2llava.pipeline.curation.runs import Resume
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # Source: Linux, Documentation/filesystems/proc.rst, clear_refs

@@ -22,14 +22,14 @@ from transformers import LlavaConfig
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from align2llava.services.engines.allocation import keep_freed_memory
+from align2llava.services.reward_model.kernels import attention_for
 from benchmarks.measuring import NotRun, Report, argument_parser, at_least, at_most, say
 from benchmarks.reward_methods import TorchMethods
 from benchmarks.reward_precision import add_precision
 from benchmarks.reward_shapes import Shape, blocks_shape, flops, mid_shape, seven_b_shape
 from benchmarks.reward_workload import Workload, draw_workload
 from benchmarks.vllm_process import VllmProcess, VllmUnavailableError
-from services.engines.allocation import keep_freed_memory
-from services.reward_model.kernels import attention_for
 
 NAME = "reward_engine"
 CANDIDATES = (1, 2, 4, 8, 16)

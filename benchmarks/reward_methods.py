@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from align2llava.services.reward_model.attention import TreeAttention
+from align2llava.services.reward_model.batches import padded_rows
+from align2llava.services.reward_model.inputs import TokenRow
+from align2llava.services.reward_model.model import LlavaRewardModel, last_positions
+from align2llava.services.reward_model.tree import joined, merge
 from benchmarks.reward_workload import Group, Workload
-from services.reward_model.attention import TreeAttention
-from services.reward_model.batches import padded_rows
-from services.reward_model.inputs import TokenRow
-from services.reward_model.model import LlavaRewardModel, last_positions
-from services.reward_model.tree import joined, merge
 
 PAD = 0
 

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from align2llava.services.reward_model.kernels import attention_for
 from benchmarks.measuring import NotRun, Report, at_least, at_most, say
 from benchmarks.reward_methods import TorchMethods
 from benchmarks.reward_shapes import mid_shape
 from benchmarks.reward_workload import draw_workload
-from services.reward_model.kernels import attention_for
 
 NUM_GROUPS, CANDIDATES = 50, 10  # 500 candidates
 RANKS = "bfloat16 trees: Spearman against float32, 500 candidates"

@@ -14,10 +14,10 @@ import grpc.aio
 import httpx
 import msgpack
 
-from clients.wire import align2llava_pb2 as pb
-from clients.wire.codes import RETRY_AFTER_TRAILER, TABLE, Code
-from clients.wire.convert import from_proto, to_proto
-from clients.wire.schemas import Group, ScoreRequest, ScoreResponse
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire.codes import RETRY_AFTER_TRAILER, TABLE, Code
+from align2llava.clients.wire.convert import from_proto, to_proto
+from align2llava.clients.wire.schemas import Group, ScoreRequest, ScoreResponse
 
 Transport = Literal["rest", "grpc", "stream"]
 _MSGPACK = "application/x-msgpack"

@@ -25,8 +25,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it sees its folder only
 
+from align2llava.clients.wire import schemas
 from benchmarks.service_calls import Connection, Overloaded, Transport, connected
-from clients.wire import schemas
 
 NUM_DISTINCT = 128  # images; later requests begin again with the first
 WIDTH, HEIGHT = 640, 480

@@ -26,6 +26,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it sees its folder only
 
+from align2llava.services.engines.api import Candidate, PreparedGroup, RewardGroup
+from align2llava.services.engines.reward import EngineLimits, TorchRewardEngine
+from align2llava.services.images import decoded
 from benchmarks.measuring import (
     Cell,
     Claim,
@@ -41,9 +44,6 @@ from benchmarks.mid_model import write_mid_model
 from benchmarks.service_calls import Transport
 from benchmarks.service_load import Outcome, Plan, group_of
 from benchmarks.service_process import ROOT, ServiceProcess, running_service
-from services.engines.api import Candidate, PreparedGroup, RewardGroup
-from services.engines.reward import EngineLimits, TorchRewardEngine
-from services.images import decoded
 
 BLOCKS = ROOT / "examples" / "blocks" / "models" / "question-reward"
 TRANSPORTS: tuple[Transport, ...] = ("rest", "grpc", "stream")

@@ -90,7 +90,7 @@ def running_service(model_dir: Path, settings: Mapping[str, str]) -> Generator[S
             "PYTHONPATH": str(ROOT),
             **settings,
         }
-        target = "services.question_reward:QuestionReward"
+        target = "align2llava.services.question_reward:QuestionReward"
         options = ["--host", "127.0.0.1", "-p", str(http_port)]
         with log.open("wb") as output:
             process = subprocess.Popen(

@@ -13,8 +13,8 @@ import grpc.aio
 import httpx
 import msgpack
 
+from align2llava.clients.wire import align2llava_pb2 as pb
 from benchmarks.stub_process import StubProcess
-from clients.wire import align2llava_pb2 as pb
 
 GROUPS_A_MESSAGE = 16
 ITEMS_A_GROUP = 2

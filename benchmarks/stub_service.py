@@ -32,7 +32,7 @@ from starlette.types import Receive, Scope, Send
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it sees its folder only
 
-from clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire import align2llava_pb2 as pb
 
 Kind = Literal["question-reward", "answer-reward"]
 Holds = Literal["all", "seen"]

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from align2llava.services.engines.allocation import SAME_BY_ENVIRONMENT
 from benchmarks.reward_workload import Workload
-from services.engines.allocation import SAME_BY_ENVIRONMENT
 
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / ".venv-vllm-vision" / "bin" / "python"

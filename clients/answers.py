@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from clients.wire.schemas import Group, GroupRewards, ItemReward, Usage
+from align2llava.clients.wire.schemas import Group, GroupRewards, ItemReward, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from clients.wire.schemas import (
+from align2llava.clients.wire.schemas import (
     Group,
     LikelihoodItem,
     LikelihoodResponse,

@@ -7,7 +7,7 @@ Source: M. Nygard, Release It!, 2nd ed., sec. 5.2.
 
 import math
 
-from clients.retry import delay_s
+from align2llava.clients.retry import delay_s
 
 FAILURES_TO_OPEN = 5
 

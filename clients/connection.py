@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
-from clients.api import LoadImage
-from clients.errors import BadAnswerError
-from clients.known_images import KnownImages
-from clients.retry import with_retries
-from clients.scoring import score_groups
-from clients.wire.schemas import (
+from align2llava.clients.api import LoadImage
+from align2llava.clients.errors import BadAnswerError
+from align2llava.clients.known_images import KnownImages
+from align2llava.clients.retry import with_retries
+from align2llava.clients.scoring import score_groups
+from align2llava.clients.wire.schemas import (
     Group,
     LikelihoodItem,
     LikelihoodRequest,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 
-from clients.address import Address, address_of
+from align2llava.clients.address import Address, address_of
 
 DEFAULT_MAX_BODY_BYTES = 64 * 2**20
 

@@ -14,10 +14,10 @@ ClientError(code)
 import copy
 from typing import TYPE_CHECKING, Self
 
-from clients.wire.codes import Code
+from align2llava.clients.wire.codes import Code
 
 if TYPE_CHECKING:
-    from clients.wire.schemas import ScoreResponse
+    from align2llava.clients.wire.schemas import ScoreResponse
 
 
 class ClientError(Exception):

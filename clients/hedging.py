@@ -7,7 +7,7 @@ call takes only an idle place (see `clients.pool`), so that those saved up cost 
 
 from collections import defaultdict, deque
 
-from clients.concurrency import Shape
+from align2llava.clients.concurrency import Shape
 
 PERCENTILE = 0.95
 BUDGET = 0.05  # second calls per first call

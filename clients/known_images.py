@@ -9,8 +9,8 @@ from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from clients.wire.codes import Code
-from clients.wire.schemas import Group, GroupRewards
+from align2llava.clients.wire.codes import Code
+from align2llava.clients.wire.schemas import Group, GroupRewards
 
 ARRIVAL_S = 0.05
 MAX_OWED = 16

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from clients.concurrency import Shape
-from clients.errors import ClientError, OtherModelError, UnavailableError
-from clients.replica import Permit, Replica, least_loaded
-from clients.wire.codes import Code
+from align2llava.clients.concurrency import Shape
+from align2llava.clients.errors import ClientError, OtherModelError, UnavailableError
+from align2llava.clients.replica import Permit, Replica, least_loaded
+from align2llava.clients.wire.codes import Code
 
 _TROUBLE = frozenset({Code.UNAVAILABLE, Code.INTERNAL, Code.DEADLINE_EXCEEDED, Code.OVERLOADED})
 MIN_PAUSE_S = 0.001

@@ -8,13 +8,13 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from clients.concurrency import Shape
-from clients.errors import ClientError, DeadlineError, ServerFaultError
-from clients.hedging import Hedging
-from clients.places import Member, Place, Places
-from clients.retry import may_retry
-from clients.wire.codes import TABLE, Code, Retry
-from clients.wire.schemas import ModelIdentity
+from align2llava.clients.concurrency import Shape
+from align2llava.clients.errors import ClientError, DeadlineError, ServerFaultError
+from align2llava.clients.hedging import Hedging
+from align2llava.clients.places import Member, Place, Places
+from align2llava.clients.retry import may_retry
+from align2llava.clients.wire.codes import TABLE, Code, Retry
+from align2llava.clients.wire.schemas import ModelIdentity
 
 logger = logging.getLogger(__name__)
 

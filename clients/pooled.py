@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from clients.answers import Part, everything, has_no_reward, merged, part_of
-from clients.api import InnerLLMClient, LoadImage, RewardClient
-from clients.concurrency import Shape
-from clients.errors import ClientError
-from clients.pool import Pool
-from clients.wire.schemas import (
+from align2llava.clients.answers import Part, everything, has_no_reward, merged, part_of
+from align2llava.clients.api import InnerLLMClient, LoadImage, RewardClient
+from align2llava.clients.concurrency import Shape
+from align2llava.clients.errors import ClientError
+from align2llava.clients.pool import Pool
+from align2llava.clients.wire.schemas import (
     Group,
     LikelihoodItem,
     LikelihoodResponse,

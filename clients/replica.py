@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from clients.breaker import Breaker
-from clients.concurrency import AdaptiveLimit, Shape, Ticket
-from clients.errors import ClientError
-from clients.retry import delay_s
-from clients.wire.codes import Code
+from align2llava.clients.breaker import Breaker
+from align2llava.clients.concurrency import AdaptiveLimit, Shape, Ticket
+from align2llava.clients.errors import ClientError
+from align2llava.clients.retry import delay_s
+from align2llava.clients.wire.codes import Code
 
 FAULTS = frozenset({Code.UNAVAILABLE, Code.INTERNAL, Code.DEADLINE_EXCEEDED})
 

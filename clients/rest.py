@@ -9,9 +9,14 @@ import msgpack
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from clients.connection import ConnectedInnerLLMClient, ConnectedRewardClient, Method, Retrying
-from clients.endpoint import Endpoint
-from clients.errors import (
+from align2llava.clients.connection import (
+    ConnectedInnerLLMClient,
+    ConnectedRewardClient,
+    Method,
+    Retrying,
+)
+from align2llava.clients.endpoint import Endpoint
+from align2llava.clients.errors import (
     BadAnswerError,
     ClientError,
     DeadlineError,
@@ -20,9 +25,9 @@ from clients.errors import (
     UnavailableError,
     error_of,
 )
-from clients.spoken import raise_for_mix_up
-from clients.wire.codes import DEADLINE_HEADER, MAX_DEADLINE_MS, code_of_http
-from clients.wire.schemas import ErrorBody, Message
+from align2llava.clients.spoken import raise_for_mix_up
+from align2llava.clients.wire.codes import DEADLINE_HEADER, MAX_DEADLINE_MS, code_of_http
+from align2llava.clients.wire.schemas import ErrorBody, Message
 
 MSGPACK = "application/x-msgpack"
 PATHS = {

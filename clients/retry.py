@@ -5,8 +5,8 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from clients.errors import ClientError, DeadlineError
-from clients.wire.codes import TABLE, Retry
+from align2llava.clients.errors import ClientError, DeadlineError
+from align2llava.clients.wire.codes import TABLE, Retry
 
 T = TypeVar("T")
 

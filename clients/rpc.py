@@ -11,21 +11,26 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
-from clients.connection import ConnectedInnerLLMClient, ConnectedRewardClient, Method, Retrying
-from clients.endpoint import Endpoint
-from clients.errors import (
+from align2llava.clients.connection import (
+    ConnectedInnerLLMClient,
+    ConnectedRewardClient,
+    Method,
+    Retrying,
+)
+from align2llava.clients.endpoint import Endpoint
+from align2llava.clients.errors import (
     BadAnswerError,
     ClientError,
     InvalidRequestError,
     OtherServiceError,
     error_of,
 )
-from clients.spoken import raise_for_mix_up
-from clients.streaming import AskAloneError, NoStreamsError, ScoreStreams
-from clients.wire import align2llava_pb2 as pb
-from clients.wire.codes import CODE_TRAILER, RETRY_AFTER_TRAILER, code_of_grpc
-from clients.wire.convert import from_proto, to_proto
-from clients.wire.schemas import Message, ScoreRequest
+from align2llava.clients.spoken import raise_for_mix_up
+from align2llava.clients.streaming import AskAloneError, NoStreamsError, ScoreStreams
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire.codes import CODE_TRAILER, RETRY_AFTER_TRAILER, code_of_grpc
+from align2llava.clients.wire.convert import from_proto, to_proto
+from align2llava.clients.wire.schemas import Message, ScoreRequest
 
 logger = logging.getLogger(__name__)
 

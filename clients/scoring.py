@@ -8,13 +8,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
 
-from clients.answers import merged, part_of
-from clients.api import LoadImage
-from clients.errors import BadAnswerError, ClientError, ImageNeededError
-from clients.known_images import KnownImages
-from clients.retry import MAX_INTERNAL_RETRIES
-from clients.wire.codes import Code
-from clients.wire.schemas import Group, Image, ItemReward, ScoreResponse
+from align2llava.clients.answers import merged, part_of
+from align2llava.clients.api import LoadImage
+from align2llava.clients.errors import BadAnswerError, ClientError, ImageNeededError
+from align2llava.clients.known_images import KnownImages
+from align2llava.clients.retry import MAX_INTERNAL_RETRIES
+from align2llava.clients.wire.codes import Code
+from align2llava.clients.wire.schemas import Group, Image, ItemReward, ScoreResponse
 
 Send = Callable[[tuple[Group, ...]], Awaitable[ScoreResponse]]
 

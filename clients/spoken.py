@@ -4,9 +4,9 @@ import asyncio
 from contextlib import suppress
 from enum import StrEnum
 
-from clients.address import Address
-from clients.endpoint import Endpoint
-from clients.errors import OtherServiceError
+from align2llava.clients.address import Address
+from align2llava.clients.endpoint import Endpoint
+from align2llava.clients.errors import OtherServiceError
 
 TIMEOUT_S = 2.0
 _NUM_BYTES = 9  # of the header of an HTTP/2 frame

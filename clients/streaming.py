@@ -17,11 +17,11 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from clients.errors import ClientError, DeadlineError, UnavailableError, error_of
-from clients.wire import align2llava_pb2 as pb
-from clients.wire.codes import BY_NAME, Code
-from clients.wire.convert import proto_values
-from clients.wire.schemas import ScoreRequest
+from align2llava.clients.errors import ClientError, DeadlineError, UnavailableError, error_of
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire.codes import BY_NAME, Code
+from align2llava.clients.wire.convert import proto_values
+from align2llava.clients.wire.schemas import ScoreRequest
 
 MAX_IN_FLIGHT = 64
 MAX_AGE_S = 60.0

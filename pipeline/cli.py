@@ -19,24 +19,24 @@ from typer.core import (
 )
 from typer.main import get_group
 
-from pipeline.errors import PipelineError
-from pipeline.screen import ShownFormatter, lasting_streams, say, tell
+from align2llava.pipeline.errors import PipelineError
+from align2llava.pipeline.screen import ShownFormatter, lasting_streams, say, tell
 
 VERBS = {
-    "validate": "pipeline.cli_curate",
-    "curate": "pipeline.cli_curate",
-    "select": "pipeline.cli_decide",
-    "align": "pipeline.cli_decide",
-    "serve": "pipeline.cli_serve",
-    "train": "pipeline.training.cli",
-    "preview": "pipeline.cli_ahead",
-    "plan": "pipeline.cli_ahead",
-    "ablate": "pipeline.cli_ahead",
-    "report": "pipeline.cli_results",
-    "explain": "pipeline.cli_results",
-    "export": "pipeline.cli_results",
-    "diff": "pipeline.cli_results",
-    "jobs": "pipeline.jobs.cli",
+    "validate": "align2llava.pipeline.cli_curate",
+    "curate": "align2llava.pipeline.cli_curate",
+    "select": "align2llava.pipeline.cli_decide",
+    "align": "align2llava.pipeline.cli_decide",
+    "serve": "align2llava.pipeline.cli_serve",
+    "train": "align2llava.pipeline.training.cli",
+    "preview": "align2llava.pipeline.cli_ahead",
+    "plan": "align2llava.pipeline.cli_ahead",
+    "ablate": "align2llava.pipeline.cli_ahead",
+    "report": "align2llava.pipeline.cli_results",
+    "explain": "align2llava.pipeline.cli_results",
+    "export": "align2llava.pipeline.cli_results",
+    "diff": "align2llava.pipeline.cli_results",
+    "jobs": "align2llava.pipeline.jobs.cli",
 }
 """The module of each verb, in the order of the help; its `verbs` holds it."""
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli_options import (
+from align2llava.pipeline.cli_options import (
     AsJson,
     Budgets,
     ConfigPath,
@@ -13,16 +13,16 @@ from pipeline.cli_options import (
     Sets,
     all_sets,
 )
-from pipeline.cli_output import check_quarantine, print_json, show_summary
-from pipeline.config import api_key, load_config
-from pipeline.curation.budget import connector_within, parse_budget
-from pipeline.curation.curate import curate
-from pipeline.curation.endpoints import NetworkConnector
-from pipeline.curation.progress import progress_view
-from pipeline.curation.runs import Resume, default_run_dir
-from pipeline.curation.validate import validate, validation_text
-from pipeline.errors import EndpointError
-from pipeline.screen import say, tell
+from align2llava.pipeline.cli_output import check_quarantine, print_json, show_summary
+from align2llava.pipeline.config import api_key, load_config
+from align2llava.pipeline.curation.budget import connector_within, parse_budget
+from align2llava.pipeline.curation.curate import curate
+from align2llava.pipeline.curation.endpoints import NetworkConnector
+from align2llava.pipeline.curation.progress import progress_view
+from align2llava.pipeline.curation.runs import Resume, default_run_dir
+from align2llava.pipeline.curation.validate import validate, validation_text
+from align2llava.pipeline.errors import EndpointError
+from align2llava.pipeline.screen import say, tell
 
 verbs = typer.Typer()
 

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli_options import AsJson, Moved, MovedImages, RunPath, take_moved
-from pipeline.cli_output import show_summary
-from pipeline.config import api_key
-from pipeline.curation.endpoints import NetworkConnector
-from pipeline.curation.progress import progress_view
-from pipeline.curation.reselect import align, select
-from pipeline.errors import ConfigError
+from align2llava.pipeline.cli_options import AsJson, Moved, MovedImages, RunPath, take_moved
+from align2llava.pipeline.cli_output import show_summary
+from align2llava.pipeline.config import api_key
+from align2llava.pipeline.curation.endpoints import NetworkConnector
+from align2llava.pipeline.curation.progress import progress_view
+from align2llava.pipeline.curation.reselect import align, select
+from align2llava.pipeline.errors import ConfigError
 
 verbs = typer.Typer()
 

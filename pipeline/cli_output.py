@@ -3,9 +3,9 @@
 import orjson
 from pydantic import BaseModel
 
-from pipeline.curation.summary import Summary, summary_text
-from pipeline.errors import QuarantineError
-from pipeline.screen import say, say_json
+from align2llava.pipeline.curation.summary import Summary, summary_text
+from align2llava.pipeline.errors import QuarantineError
+from align2llava.pipeline.screen import say, say_json
 
 
 def print_json(found: object) -> None:

@@ -6,18 +6,18 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli_options import AsJson, Moved, MovedImages, RunPath, take_moved
-from pipeline.cli_output import print_json
-from pipeline.curation.baselines import Baseline
-from pipeline.curation.diff import diff
-from pipeline.curation.diff_text import diff_text
-from pipeline.curation.explain import explain
-from pipeline.curation.explanation import explanation_text
-from pipeline.curation.export import export_baseline, export_dataset
-from pipeline.curation.report import write_report
-from pipeline.curation.report_text import exported_text, report_text
-from pipeline.errors import ConfigError
-from pipeline.screen import say
+from align2llava.pipeline.cli_options import AsJson, Moved, MovedImages, RunPath, take_moved
+from align2llava.pipeline.cli_output import print_json
+from align2llava.pipeline.curation.baselines import Baseline
+from align2llava.pipeline.curation.diff import diff
+from align2llava.pipeline.curation.diff_text import diff_text
+from align2llava.pipeline.curation.explain import explain
+from align2llava.pipeline.curation.explanation import explanation_text
+from align2llava.pipeline.curation.export import export_baseline, export_dataset
+from align2llava.pipeline.curation.report import write_report
+from align2llava.pipeline.curation.report_text import exported_text, report_text
+from align2llava.pipeline.errors import ConfigError
+from align2llava.pipeline.screen import say
 
 verbs = typer.Typer()
 

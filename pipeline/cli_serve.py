@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from pipeline.errors import TerminatedError
-from pipeline.screen import say
-from pipeline.service_process import Served
-from pipeline.serving import GRPC_PORT, HTTP_PORT, serving
+from align2llava.pipeline.errors import TerminatedError
+from align2llava.pipeline.screen import say
+from align2llava.pipeline.service_process import Served
+from align2llava.pipeline.serving import GRPC_PORT, HTTP_PORT, serving
 
 verbs = typer.Typer()
 

@@ -22,11 +22,11 @@ from pydantic import (
     model_validator,
 )
 
-from clients.address import Address, address_of
-from pipeline.config_sources import Given
-from pipeline.errors import ConfigError
-from pipeline.proxies import proxy_of
-from pipeline.yaml_text import DecimalLoader, yaml_value
+from align2llava.clients.address import Address, address_of
+from align2llava.pipeline.config_sources import Given
+from align2llava.pipeline.errors import ConfigError
+from align2llava.pipeline.proxies import proxy_of
+from align2llava.pipeline.yaml_text import DecimalLoader, yaml_value
 
 ENV_PREFIX = "A2L__"
 API_KEY = "A2L__API_KEY"

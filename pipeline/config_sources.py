@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.yaml_text import DecimalLoader, yaml_value
+from align2llava.pipeline.yaml_text import DecimalLoader, yaml_value
 
 
 @dataclass(frozen=True, slots=True)

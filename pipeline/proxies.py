@@ -8,8 +8,8 @@ import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from clients.address import Address
-from pipeline.errors import ConfigError
+from align2llava.clients.address import Address
+from align2llava.pipeline.errors import ConfigError
 
 _SUFFIX = "_proxy"
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pipeline.errors import StoreError
+from align2llava.pipeline.errors import StoreError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer  # of `collections.abc` from Python 3.12 on

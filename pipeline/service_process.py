@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ from pathlib import Path
 
 import httpx
 
-from pipeline.errors import EndpointError
+import align2llava
+from align2llava.pipeline.children import child_environ, module_command
+from align2llava.pipeline.errors import EndpointError
 
 HOST = "127.0.0.1"
 _TAIL_LINES = 30
-_PACKAGES_ROOT = Path(__file__).resolve().parent.parent  # `services` is installed beside us
+_PACKAGES_ROOT = Path(align2llava.__path__[0]).parent
 _FILE_SETTINGS = (
     "A2L_API_KEYS_FILE",
     "A2L_TLS_CERT_FILE",
@@ -29,9 +30,9 @@ _FILE_SETTINGS = (
 )
 
 TARGETS: dict[str, str] = {
-    "question-reward": "services.question_reward:QuestionReward",
-    "answer-reward": "services.answer_reward:AnswerReward",
-    "inner-llm": "services.inner_llm:InnerLLM",
+    "question-reward": "align2llava.services.question_reward:QuestionReward",
+    "answer-reward": "align2llava.services.answer_reward:AnswerReward",
+    "inner-llm": "align2llava.services.inner_llm:InnerLLM",
 }
 
 
@@ -104,24 +105,23 @@ def start(
     tls = "s" if environ.get("A2L_TLS_CERT_FILE") else ""
     folder.mkdir()
     log = folder / "log"
-    command = [
-        *(sys.executable, "-P", "-m", "bentoml", "serve", TARGETS[name]),
-        *("--host", HOST, "--port", str(http_port), "--working-dir", str(_PACKAGES_ROOT)),
-    ]
+    command = module_command(
+        *("bentoml", "serve", TARGETS[name], "--host", HOST, "--port", str(http_port)),
+        *("--working-dir", str(_PACKAGES_ROOT)),
+    )
     with log.open("wb") as output:
         popen = subprocess.Popen(  # noqa: S603  (our own interpreter and constants)
             command,
             cwd=folder,
-            env={
+            env=child_environ(environ)
+            | {
                 # Threads are fixed: rewards may depend on their number in the last bit.
-                "OMP_NUM_THREADS": "1",
-                **environ,
+                "OMP_NUM_THREADS": environ.get("OMP_NUM_THREADS", "1"),
                 **_absolute(environ),
                 "A2L_GRPC_PORT": str(grpc_port),
                 # Servers that share it wipe each other's metrics.
                 "BENTOML_HOME": str(folder / "bentoml"),
                 "BENTOML_DO_NOT_TRACK": "True",
-                "PYTHONSAFEPATH": "1",  # BentoML starts its worker without our -P
             },
             stdin=subprocess.DEVNULL,
             stdout=output,

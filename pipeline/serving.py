@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 
-from pipeline.errors import ConfigError, EndpointError
-from pipeline.service_process import (
+from align2llava.pipeline.errors import ConfigError, EndpointError
+from align2llava.pipeline.service_process import (
     TARGETS,
     Served,
     ServiceProcess,

@@ -9,7 +9,7 @@ from decimal import Decimal
 import yaml
 from yaml.nodes import MappingNode, ScalarNode
 
-from pipeline.errors import ConfigError
+from align2llava.pipeline.errors import ConfigError
 
 # What PyYAML raises besides its own: for depth, and where a tag's text does not fit (`!!bool x`).
 _ERRORS = (yaml.YAMLError, ValueError, KeyError, AttributeError)

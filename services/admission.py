@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from services.errors import OverloadedError, TooLargeError, UnavailableError
+from align2llava.services.errors import OverloadedError, TooLargeError, UnavailableError
 
 _MIN_RETRY_MS = 50
 _MAX_RETRY_MS = 10_000

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TypeVar
 
-from clients.wire.schemas import (
+from align2llava.clients.wire.schemas import (
     ErrorBody,
     LikelihoodItem,
     LikelihoodRequest,
@@ -28,9 +28,9 @@ from clients.wire.schemas import (
     Sampling,
     Turn,
 )
-from services.admission import Admission
-from services.engines.api import LanguageEngine, Rollout
-from services.errors import (
+from align2llava.services.admission import Admission
+from align2llava.services.engines.api import LanguageEngine, Rollout
+from align2llava.services.errors import (
     DeadlineError,
     InternalError,
     InvalidRequestError,
@@ -39,9 +39,9 @@ from services.errors import (
     UnavailableError,
     error_body,
 )
-from services.gathering import gathered
-from services.metrics import Metrics
-from services.prompts import (
+from align2llava.services.gathering import gathered
+from align2llava.services.metrics import Metrics
+from align2llava.services.prompts import (
     CHOICES,
     ReviewOrder,
     combined,
@@ -51,9 +51,9 @@ from services.prompts import (
     rewrite_messages,
     verdict_of,
 )
-from services.scoring import check_ids, check_length
-from services.settings import Settings
-from services.sharing import SharedClock
+from align2llava.services.scoring import check_ids, check_length
+from align2llava.services.settings import Settings
+from align2llava.services.sharing import SharedClock
 
 logger = logging.getLogger(__name__)
 

@@ -1,19 +1,19 @@
 """The answer-reward service: g(image, question, answer), over REST and gRPC.
 
-`bentoml serve services.answer_reward:AnswerReward`
+`bentoml serve align2llava.services.answer_reward:AnswerReward`
 """
 
 import bentoml
 from starlette.responses import Response
 
-from clients.wire.schemas import ScoreRequest, ScoreResponse
-from services.hosting import HostedService
-from services.lifecycle import Runtime
-from services.loading import load_answer_reward
-from services.rest import RestSurface, answer
-from services.rest_model import model_app
-from services.rpc_reward import answer_servicers
-from services.scoring import ScoreCore
+from align2llava.clients.wire.schemas import ScoreRequest, ScoreResponse
+from align2llava.services.hosting import HostedService
+from align2llava.services.lifecycle import Runtime
+from align2llava.services.loading import load_answer_reward
+from align2llava.services.rest import RestSurface, answer
+from align2llava.services.rest_model import model_app
+from align2llava.services.rpc_reward import answer_servicers
+from align2llava.services.scoring import ScoreCore
 
 RUNTIME: Runtime[ScoreCore] = Runtime(
     "answer-reward", load=load_answer_reward, servicers=answer_servicers

@@ -9,8 +9,8 @@ import ipaddress
 from collections.abc import Iterable
 from pathlib import Path
 
-from services.errors import UnauthenticatedError
-from services.settings import SettingsError
+from align2llava.services.errors import UnauthenticatedError
+from align2llava.services.settings import SettingsError
 
 _SCHEME = "bearer "
 

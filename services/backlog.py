@@ -12,7 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from services.errors import OverloadedError
+from align2llava.services.errors import OverloadedError
 
 _NUM_BATCHES = 32  # that the estimates look back on
 _RUNNING_WEIGHT = 2.0

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from services.errors import DeadlineError, InternalError, ServiceError, UnavailableError
+from align2llava.services.errors import DeadlineError, InternalError, ServiceError, UnavailableError
 
 logger = logging.getLogger(__name__)
 

@@ -5,13 +5,13 @@ It is built and never served: a process serves one of the three, each with its o
 
 import bentoml
 
-from services.answer_reward import AnswerReward
-from services.inner_llm import InnerLLM
-from services.question_reward import QuestionReward
+from align2llava.services.answer_reward import AnswerReward
+from align2llava.services.inner_llm import InnerLLM
+from align2llava.services.question_reward import QuestionReward
 
 _REFUSAL = (
     "the bundle is not served itself; serve one of the three, for example "
-    "bentoml serve services.question_reward:QuestionReward"
+    "bentoml serve align2llava.services.question_reward:QuestionReward"
 )
 
 

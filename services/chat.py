@@ -19,7 +19,7 @@ from vllm.entrypoints.serve.exception_handling.register import init_exception_ha
 from vllm.exceptions import VLLMError
 from vllm.renderers.online_renderer import OnlineRenderer
 
-from services.engines.llm import VllmEngine
+from align2llava.services.engines.llm import VllmEngine
 
 
 def chat_app(engine: VllmEngine) -> FastAPI:

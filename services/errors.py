@@ -8,8 +8,8 @@ Both surfaces translate them by `clients.wire.codes.TABLE`; engines and the batc
 return them and know no transport.
 """
 
-from clients.wire.codes import Code
-from clients.wire.schemas import ErrorBody
+from align2llava.clients.wire.codes import Code
+from align2llava.clients.wire.schemas import ErrorBody
 
 MAX_MESSAGE_CHARS = 500  # at most 6 KB in a trailer, whose limit is 8 KiB at clients' ends
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from shlex import quote
 
-from services.rest_examples import Example
+from align2llava.services.rest_examples import Example
 
 _STYLE = """
 :root { color-scheme: light dark; --text: #1d2129; --soft: #5b6472; --back: #fff; --box: #f3f4f6;

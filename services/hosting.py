@@ -18,7 +18,7 @@ from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
 from starlette.applications import Starlette
 
-from services.settings import Settings, SettingsError, is_set, load_settings
+from align2llava.services.settings import Settings, SettingsError, is_set, load_settings
 
 T = TypeVar("T")
 

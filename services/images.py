@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from clients.wire import schemas
-from clients.wire.decoding import BrokenImageError, LargeImageError, rgb_image
-from services.errors import ImageInvalidError, ImageNeededError, TooLargeError
+from align2llava.clients.wire import schemas
+from align2llava.clients.wire.decoding import BrokenImageError, LargeImageError, rgb_image
+from align2llava.services.errors import ImageInvalidError, ImageNeededError, TooLargeError
 
 _CHANNELS = 3
 

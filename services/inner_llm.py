@@ -1,12 +1,12 @@
 """The inner-llm service: rewrite, review, likelihood and chat, text only, over REST and gRPC.
 
-`bentoml serve services.inner_llm:InnerLLM`
+`bentoml serve align2llava.services.inner_llm:InnerLLM`
 """
 
 import bentoml
 from starlette.responses import Response
 
-from clients.wire.schemas import (
+from align2llava.clients.wire.schemas import (
     LikelihoodRequest,
     LikelihoodResponse,
     ReviewRequest,
@@ -14,13 +14,13 @@ from clients.wire.schemas import (
     RewriteRequest,
     RewriteResponse,
 )
-from services.aligning import AlignCore
-from services.hosting import HostedService
-from services.lifecycle import Runtime
-from services.loading import load_inner_llm
-from services.rest import RestSurface, answer
-from services.rest_model import chat_mount
-from services.rpc_inner_llm import inner_llm_servicers
+from align2llava.services.aligning import AlignCore
+from align2llava.services.hosting import HostedService
+from align2llava.services.lifecycle import Runtime
+from align2llava.services.loading import load_inner_llm
+from align2llava.services.rest import RestSurface, answer
+from align2llava.services.rest_model import chat_mount
+from align2llava.services.rpc_inner_llm import inner_llm_servicers
 
 RUNTIME: Runtime[AlignCore] = Runtime(
     "inner-llm", load=load_inner_llm, servicers=inner_llm_servicers

@@ -18,16 +18,16 @@ from typing import Generic, Protocol, TypeVar
 
 from starlette.types import ASGIApp
 
-from clients.wire.schemas import ModelIdentity
-from services import supervisor
-from services.admission import Admission
-from services.auth import KeyRing, load_keys, refuse_open
-from services.errors import ServiceError, UnavailableError
-from services.hosting import refuse_certificates
-from services.machine import refuse_machine
-from services.metrics import Metrics, metrics
-from services.rpc import GrpcSurface, Servicers
-from services.settings import (
+from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.services import supervisor
+from align2llava.services.admission import Admission
+from align2llava.services.auth import KeyRing, load_keys, refuse_open
+from align2llava.services.errors import ServiceError, UnavailableError
+from align2llava.services.hosting import refuse_certificates
+from align2llava.services.machine import refuse_machine
+from align2llava.services.metrics import Metrics, metrics
+from align2llava.services.rpc import GrpcSurface, Servicers
+from align2llava.services.settings import (
     ServiceKind,
     Settings,
     SettingsError,
@@ -145,7 +145,9 @@ class Runtime(Generic[C]):
         Raises:
             SettingsError: the settings do not allow this process to serve.
         """
-        logging.getLogger("services").setLevel(logging.INFO)  # BentoML shows what reaches the root
+        logging.getLogger("align2llava.services").setLevel(
+            logging.INFO
+        )  # BentoML shows what reaches the root
         try:
             await self._start()
         except Exception as error:

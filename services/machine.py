@@ -12,7 +12,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.settings import Settings, SettingsError
+from align2llava.services.settings import Settings, SettingsError
 
 _CUDA_LIBRARY = "libcuda.so.1"  # comes with the driver
 _CPU_LIBRARY = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from services.batching import BatchStats
+from align2llava.services.batching import BatchStats
 
 if TYPE_CHECKING:
     from prometheus_client import Counter, Gauge, Histogram

@@ -10,8 +10,8 @@ from typing import cast
 
 from pydantic.json_schema import models_json_schema
 
-from clients.wire.codes import DEADLINE_HEADER, MAX_DEADLINE_MS, TABLE, Code
-from services.errors import (
+from align2llava.clients.wire.codes import DEADLINE_HEADER, MAX_DEADLINE_MS, TABLE, Code
+from align2llava.services.errors import (
     DeadlineError,
     ImageInvalidError,
     ImageNeededError,
@@ -24,9 +24,9 @@ from services.errors import (
     UnavailableError,
     error_body,
 )
-from services.rest_bodies import JSON, MSGPACK
-from services.rest_examples import EXAMPLES, Example
-from services.settings import ServiceKind
+from align2llava.services.rest_bodies import JSON, MSGPACK
+from align2llava.services.rest_examples import EXAMPLES, Example
+from align2llava.services.settings import ServiceKind
 
 Document = dict[str, object]
 

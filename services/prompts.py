@@ -10,9 +10,9 @@ Source: arXiv 2409.18541, figure 2; arXiv 2503.18320 for the wording.
 import re
 from enum import StrEnum
 
-from clients.wire.schemas import Reviewed, Turn, Verdict
-from services.engines.api import ChatMessage
-from services.errors import InternalError
+from align2llava.clients.wire.schemas import Reviewed, Turn, Verdict
+from align2llava.services.engines.api import ChatMessage
+from align2llava.services.errors import InternalError
 
 # Goes up with every change of a text below: it is part of the model's identity.
 TEMPLATE_VERSION = "1"

@@ -1,19 +1,19 @@
 """The question-reward service: f(image, all human turns of a record), over REST and gRPC.
 
-`bentoml serve services.question_reward:QuestionReward`
+`bentoml serve align2llava.services.question_reward:QuestionReward`
 """
 
 import bentoml
 from starlette.responses import Response
 
-from clients.wire.schemas import ScoreRequest, ScoreResponse
-from services.hosting import HostedService
-from services.lifecycle import Runtime
-from services.loading import load_question_reward
-from services.rest import RestSurface, answer
-from services.rest_model import model_app
-from services.rpc_reward import question_servicers
-from services.scoring import ScoreCore
+from align2llava.clients.wire.schemas import ScoreRequest, ScoreResponse
+from align2llava.services.hosting import HostedService
+from align2llava.services.lifecycle import Runtime
+from align2llava.services.loading import load_question_reward
+from align2llava.services.rest import RestSurface, answer
+from align2llava.services.rest_model import model_app
+from align2llava.services.rpc_reward import question_servicers
+from align2llava.services.scoring import ScoreCore
 
 RUNTIME: Runtime[ScoreCore] = Runtime(
     "question-reward", load=load_question_reward, servicers=question_servicers

@@ -18,21 +18,28 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clients.wire import schemas
-from clients.wire.codes import DEADLINE_HEADER, MAX_DEADLINE_MS
-from services.auth import is_loopback
-from services.errors import (
+from align2llava.clients.wire import schemas
+from align2llava.clients.wire.codes import DEADLINE_HEADER, MAX_DEADLINE_MS
+from align2llava.services.auth import is_loopback
+from align2llava.services.errors import (
     InternalError,
     InvalidRequestError,
     ServiceError,
     UnauthenticatedError,
     UnavailableError,
 )
-from services.lifecycle import Core, Runtime
-from services.metrics import metrics
-from services.rest_bodies import JSON, MSGPACK, check_json, is_whole, json_body, json_headers
-from services.rest_errors import error_response
-from services.rest_exchange import Exchange
+from align2llava.services.lifecycle import Core, Runtime
+from align2llava.services.metrics import metrics
+from align2llava.services.rest_bodies import (
+    JSON,
+    MSGPACK,
+    check_json,
+    is_whole,
+    json_body,
+    json_headers,
+)
+from align2llava.services.rest_errors import error_response
+from align2llava.services.rest_exchange import Exchange
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import orjson
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
-from services.errors import DeadlineError, InvalidRequestError, TooLargeError
+from align2llava.services.errors import DeadlineError, InvalidRequestError, TooLargeError
 
 JSON = "application/json"
 MSGPACK = "application/x-msgpack"

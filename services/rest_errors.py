@@ -10,10 +10,10 @@ import msgpack
 import orjson
 from starlette.responses import Response
 
-from clients.wire.codes import TABLE, Code
-from services.errors import InternalError, ServiceError, error_body
-from services.faults import worded
-from services.rest_bodies import JSON, MSGPACK
+from align2llava.clients.wire.codes import TABLE, Code
+from align2llava.services.errors import InternalError, ServiceError, error_body
+from align2llava.services.faults import worded
+from align2llava.services.rest_bodies import JSON, MSGPACK
 
 
 def error_response(error: ServiceError, *, wants_msgpack: bool) -> Response:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from clients.wire.schemas import (
+from align2llava.clients.wire.schemas import (
     LikelihoodRequest,
     LikelihoodResponse,
     Message,
@@ -19,7 +19,7 @@ from clients.wire.schemas import (
     ScoreRequest,
     ScoreResponse,
 )
-from services.settings import ServiceKind
+from align2llava.services.settings import ServiceKind
 
 Json = Mapping[str, object]
 

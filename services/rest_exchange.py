@@ -9,10 +9,10 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.errors import DeadlineError, InvalidRequestError, ServiceError
-from services.metrics import CANCELLED, OK
-from services.rest_bodies import JSON
-from services.rest_errors import code_of, error_of, error_response, is_table_body
+from align2llava.services.errors import DeadlineError, InvalidRequestError, ServiceError
+from align2llava.services.metrics import CANCELLED, OK
+from align2llava.services.rest_bodies import JSON
+from align2llava.services.rest_errors import code_of, error_of, error_response, is_table_body
 
 # No route, or not for this method: outside the table, worded as `invalid_request`.
 _ROUTING_STATUSES = frozenset({404, 405})

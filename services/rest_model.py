@@ -9,14 +9,14 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clients.wire.schemas import ModelIdentity
-from services.errors import DeadlineError, InvalidRequestError, ServiceError
-from services.front_page import HEADERS, READY, Standing, origin_of, page
-from services.lifecycle import Core, Runtime
-from services.openapi import document
-from services.rest import answer, current_call
-from services.rest_errors import error_response
-from services.rest_examples import DESCRIPTIONS, EXAMPLES
+from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.services.errors import DeadlineError, InvalidRequestError, ServiceError
+from align2llava.services.front_page import HEADERS, READY, Standing, origin_of, page
+from align2llava.services.lifecycle import Core, Runtime
+from align2llava.services.openapi import document
+from align2llava.services.rest import answer, current_call
+from align2llava.services.rest_errors import error_response
+from align2llava.services.rest_examples import DESCRIPTIONS, EXAMPLES
 
 C = TypeVar("C", bound=Core)
 

@@ -19,21 +19,21 @@ from grpc_health.v1.health import aio as health_aio  # pyright: ignore[reportAtt
 from grpc_reflection.v1alpha import reflection
 from pydantic import ValidationError
 
-from clients.wire import align2llava_pb2 as pb
-from clients.wire.codes import CODE_TRAILER, RETRY_AFTER_TRAILER, TABLE
-from clients.wire.convert import from_proto, to_proto
-from clients.wire.schemas import Message, ModelIdentity
-from services.auth import KeyRing
-from services.errors import (
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire.codes import CODE_TRAILER, RETRY_AFTER_TRAILER, TABLE
+from align2llava.clients.wire.convert import from_proto, to_proto
+from align2llava.clients.wire.schemas import Message, ModelIdentity
+from align2llava.services.auth import KeyRing
+from align2llava.services.errors import (
     InternalError,
     InvalidRequestError,
     ServiceError,
     error_body,
 )
-from services.faults import described
-from services.metrics import CANCELLED, OK, metrics
-from services.rpc_decoding import Context, Decoding, Handler
-from services.settings import Settings, SettingsError, is_set
+from align2llava.services.faults import described
+from align2llava.services.metrics import CANCELLED, OK, metrics
+from align2llava.services.rpc_decoding import Context, Decoding, Handler
+from align2llava.services.settings import Settings, SettingsError, is_set
 
 logger = logging.getLogger(__name__)
 

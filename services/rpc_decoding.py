@@ -17,7 +17,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
-from services.errors import InvalidRequestError, ServiceError
+from align2llava.services.errors import InvalidRequestError, ServiceError
 
 logger = logging.getLogger(__name__)
 

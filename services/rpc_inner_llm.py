@@ -1,11 +1,11 @@
 """The gRPC servicer of inner-llm: `Rewrite`, `Review`, `Likelihood`, `GetModel`."""
 
-from clients.wire import align2llava_pb2 as pb
-from clients.wire import align2llava_pb2_grpc as pb_grpc
-from clients.wire.schemas import LikelihoodRequest, ReviewRequest, RewriteRequest
-from services.aligning import AlignCore
-from services.lifecycle import Runtime
-from services.rpc import Context, Servicers, answered, model_answered
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire import align2llava_pb2_grpc as pb_grpc
+from align2llava.clients.wire.schemas import LikelihoodRequest, ReviewRequest, RewriteRequest
+from align2llava.services.aligning import AlignCore
+from align2llava.services.lifecycle import Runtime
+from align2llava.services.rpc import Context, Servicers, answered, model_answered
 
 
 class InnerLLMServicer(pb_grpc.InnerLLMServicer):

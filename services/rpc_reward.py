@@ -6,20 +6,20 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import TypeVar
 
-from clients.wire import align2llava_pb2 as pb
-from clients.wire import align2llava_pb2_grpc as pb_grpc
-from clients.wire.convert import to_proto
-from clients.wire.schemas import ScoreRequest
-from services.errors import (
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire import align2llava_pb2_grpc as pb_grpc
+from align2llava.clients.wire.convert import to_proto
+from align2llava.clients.wire.schemas import ScoreRequest
+from align2llava.services.errors import (
     InvalidRequestError,
     OverloadedError,
     ServiceError,
     UnavailableError,
     error_body,
 )
-from services.lifecycle import Runtime
-from services.metrics import OK, metrics
-from services.rpc import (
+from align2llava.services.lifecycle import Runtime
+from align2llava.services.metrics import OK, metrics
+from align2llava.services.rpc import (
     Context,
     Servicers,
     aborted,
@@ -29,7 +29,7 @@ from services.rpc import (
     parsed,
     service_error,
 )
-from services.scoring import ScoreCore
+from align2llava.services.scoring import ScoreCore
 
 MAX_STREAM_REQUESTS = 64
 

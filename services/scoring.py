@@ -13,7 +13,7 @@ from typing import assert_never
 
 from PIL import Image
 
-from clients.wire.schemas import (
+from align2llava.clients.wire.schemas import (
     Group,
     GroupRewards,
     Item,
@@ -23,10 +23,10 @@ from clients.wire.schemas import (
     ScoreResponse,
     Usage,
 )
-from services.admission import Admission
-from services.backlog import Backlog, Held
-from services.batching import Batcher, BatchLimits, BatchStats
-from services.engines.api import (
+from align2llava.services.admission import Admission
+from align2llava.services.backlog import Backlog, Held
+from align2llava.services.batching import Batcher, BatchLimits, BatchStats
+from align2llava.services.engines.api import (
     Candidate,
     GroupScore,
     RewardEngine,
@@ -34,7 +34,7 @@ from services.engines.api import (
     RewardKind,
     RowReward,
 )
-from services.errors import (
+from align2llava.services.errors import (
     DeadlineError,
     InternalError,
     InvalidRequestError,
@@ -43,10 +43,10 @@ from services.errors import (
     UnavailableError,
     error_body,
 )
-from services.gathering import gathered
-from services.images import ImageLimits, ImageStore
-from services.metrics import Metrics
-from services.settings import Settings
+from align2llava.services.gathering import gathered
+from align2llava.services.images import ImageLimits, ImageStore
+from align2llava.services.metrics import Metrics
+from align2llava.services.settings import Settings
 
 _WARM_UP_S = 300.0
 _FLOAT32_MAX = 3.4028234663852886e38

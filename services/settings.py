@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from clients.wire.decoding import MAX_IMAGE_BYTES, MAX_PIXELS
+from align2llava.clients.wire.decoding import MAX_IMAGE_BYTES, MAX_PIXELS
 
 ServiceKind = Literal["question-reward", "answer-reward", "inner-llm"]
 EngineName = Literal["torch", "vllm", "fake"]

@@ -15,7 +15,7 @@ import click
 import psutil
 from bentoml._internal.configuration.containers import BentoMLContainer
 
-from services.settings import Settings, SettingsError
+from align2llava.services.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 

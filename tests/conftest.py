@@ -41,5 +41,5 @@ def pytest_configure(config: pytest.Config) -> None:
 def _loggers_speak() -> None:
     """Undoes what another test's library did by setting up logging anew: it disables every logger."""
     for name in list(logging.root.manager.loggerDict):
-        if name.partition(".")[0] in ("clients", "services", "pipeline"):
+        if name.partition(".")[0] == "align2llava":
             logging.getLogger(name).disabled = False

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from pipeline.config import Config, EndpointConfig
-from services.settings import Settings, variable_of
+from align2llava.pipeline.config import Config, EndpointConfig
+from align2llava.services.settings import Settings, variable_of
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -90,7 +90,7 @@ def test_tests_mirror_the_source():
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_come_from_this_checkout(package: str):
-    module = importlib.import_module(package)
+    module = importlib.import_module(f"align2llava.{package}")
     assert module.__file__ is not None
     assert Path(module.__file__).resolve().parent == ROOT / package
 

@@ -12,7 +12,7 @@ from tests.contract.scripted_runs import Stub, environ, records, stub, write_rec
 
 ROOT = Path(__file__).resolve().parent.parent
 ABSENT = ("torch", "bentoml", "vllm", "transformers", "numpy")
-CLIENTS = "clients.api, clients.connect, clients.rest, clients.rpc"
+CLIENTS = ", ".join(f"align2llava.clients.{name}" for name in ("api", "connect", "rest", "rpc"))
 
 
 def ran(*command: object, cwd: Path = ROOT) -> str:
@@ -49,8 +49,8 @@ def test_driver_and_clients_import_nothing_heavy():
 import sys
 from importlib import import_module
 sys.modules.update(dict.fromkeys({ABSENT!r}))  # None: importing it raises
-import {CLIENTS}, pipeline.cli
-for module in pipeline.cli.VERBS.values():
+import {CLIENTS}, align2llava.pipeline.cli
+for module in align2llava.pipeline.cli.VERBS.values():
     import_module(module)
 """
     ran(sys.executable, "-c", code)
@@ -70,7 +70,7 @@ def test_a_verb_that_needs_more_than_the_driver_says_what_to_install(
 ):
     code = f"""
 import sys
-from pipeline.cli import app
+from align2llava.pipeline.cli import app
 sys.modules.update(dict.fromkeys({ABSENT!r}))  # None: importing it raises
 app({arguments!r})
 """

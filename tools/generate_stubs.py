@@ -27,7 +27,7 @@ def generated(folder: Path) -> dict[str, str]:
     # protoc writes a top-level import; ours lives in a package.
     grpc_stub = stubs["align2llava_pb2_grpc.py"]
     stubs["align2llava_pb2_grpc.py"] = grpc_stub.replace(
-        "import align2llava_pb2 as", "from clients.wire import align2llava_pb2 as"
+        "import align2llava_pb2 as", "from align2llava.clients.wire import align2llava_pb2 as"
     )
     return stubs
 

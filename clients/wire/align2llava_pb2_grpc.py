@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from clients.wire import align2llava_pb2 as align2llava__pb2
+from align2llava.clients.wire import align2llava_pb2 as align2llava__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__

@@ -13,8 +13,8 @@ from typing import Any, TypeVar, cast
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message as ProtoMessage
 
-from clients.wire import align2llava_pb2 as pb
-from clients.wire import schemas
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire import schemas
 
 _VERDICT_PREFIX = "VERDICT_"
 

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
-from clients.wire.schemas import Turn, Verdict
+from align2llava.clients.wire.schemas import Turn, Verdict
+from align2llava.services.engines.api import ChatMessage
+from align2llava.services.prompts import (
+    CHOICES,
+    ReviewOrder,
+    review_messages,
+    rewrite_messages,
+    tagged,
+)
 from examples.blocks import language
 from examples.blocks.facts import (
     MAX_COUNT,
@@ -42,8 +50,6 @@ from examples.blocks.scene import (
     Thing,
     draw_scene,
 )
-from services.engines.api import ChatMessage
-from services.prompts import CHOICES, ReviewOrder, review_messages, rewrite_messages, tagged
 
 _SIMPLE_KINDS = tuple(kind for kind in Kind if kind is not Kind.DESCRIPTION)
 _SIMPLE_WEIGHTS = [

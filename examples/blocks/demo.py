@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.errors import PipelineError
-from pipeline.service_process import Served
-from pipeline.serving import serving
+from align2llava.pipeline.errors import PipelineError
+from align2llava.pipeline.service_process import Served
+from align2llava.pipeline.serving import serving
 
 BLOCKS = Path(__file__).resolve().parent
 RUN = Path("runs") / "demo"

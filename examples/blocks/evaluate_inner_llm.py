@@ -15,7 +15,16 @@ from random import Random
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from clients.wire.schemas import Turn, Verdict
+from align2llava.clients.wire.schemas import Turn, Verdict
+from align2llava.services.prompts import (
+    CHOICES,
+    ReviewOrder,
+    combined,
+    parse_rewrite,
+    review_messages,
+    rewrite_messages,
+    verdict_of,
+)
 from examples.blocks import language
 from examples.blocks.alignment_examples import (
     Change,
@@ -29,15 +38,6 @@ from examples.blocks.sampling import NoSuchFactError, draw_fact, draw_topic
 from examples.blocks.scene import Scene, draw_scenes
 from examples.blocks.train_inner_batches import prompt_ids, text_ids
 from examples.blocks.train_inner_llm import MODEL_DIR
-from services.prompts import (
-    CHOICES,
-    ReviewOrder,
-    combined,
-    parse_rewrite,
-    review_messages,
-    rewrite_messages,
-    verdict_of,
-)
 
 FIGURES = "figures.json"
 _GROUP = 32  # prompts decoded at once

@@ -15,12 +15,12 @@ from typing import Literal
 
 import torch
 
+from align2llava.pipeline.preferences.groups import PreferenceGroup
+from align2llava.pipeline.preferences.readers import read_groups
+from align2llava.pipeline.training.batches import BatchMaker
+from align2llava.pipeline.training.evaluate import rewards_of_groups
+from align2llava.services.reward_model.checkpoint import RewardCheckpoint, read_reward
 from examples.blocks.defects import Defect, is_image_dependent_only
-from pipeline.preferences.groups import PreferenceGroup
-from pipeline.preferences.readers import read_groups
-from pipeline.training.batches import BatchMaker
-from pipeline.training.evaluate import rewards_of_groups
-from services.reward_model.checkpoint import RewardCheckpoint, read_reward
 
 BLOCKS = Path(__file__).parent
 Kind = Literal["question", "answer"]

@@ -21,20 +21,25 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
+from align2llava.pipeline.training.language import LlavaLanguageModel
+from align2llava.pipeline.training.schedule import learning_rate
+from align2llava.pipeline.training.snapshots import (
+    captured,
+    newest_snapshot,
+    restore,
+    write_snapshot,
+)
+from align2llava.pipeline.training.termination import CheckpointedError, noted_sigterm
+from align2llava.services.reward_model.batches import padded_rows
+from align2llava.services.reward_model.export import write_language_model
+from align2llava.services.reward_model.inputs import RowEncoder, TextLimits, TokenRow
+from align2llava.services.reward_model.model import image_geometry, special_ids
+from align2llava.services.reward_model.pixels import pixels_CHW
 from examples.blocks.render import render
 from examples.blocks.scene import CELLS, COLORS, SHAPES, WORDS, Block, Scene, Sign, draw_scenes
 from examples.blocks.train_shape import MAX_LENGTH, PIXELS, llava_config
 from examples.blocks.train_tokenizer import build_tokenizer
 from examples.blocks.train_truths import Form, truthful_text
-from pipeline.training.language import LlavaLanguageModel
-from pipeline.training.schedule import learning_rate
-from pipeline.training.snapshots import captured, newest_snapshot, restore, write_snapshot
-from pipeline.training.termination import CheckpointedError, noted_sigterm
-from services.reward_model.batches import padded_rows
-from services.reward_model.export import write_language_model
-from services.reward_model.inputs import RowEncoder, TextLimits, TokenRow
-from services.reward_model.model import image_geometry, special_ids
-from services.reward_model.pixels import pixels_CHW
 
 NAMES = (*COLORS, *SHAPES, *WORDS, "sign", "nothing")
 PLACES = ("top", "bottom", "left", "right", "center")

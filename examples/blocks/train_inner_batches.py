@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from align2llava.services.engines.api import ChatMessage
 from examples.blocks.alignment_examples import WORLD_WORDS, Example
 from examples.blocks.train_inner_tokenizer import EOS_ID, NAMES, PAD_ID, QUESTION_TAG
-from services.engines.api import ChatMessage
 
 # Shapes: B examples, T tokens.
 

@@ -20,6 +20,7 @@ from random import Random
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from align2llava.services.reward_model.card import write_card
 from examples.blocks.alignment_examples import (
     DESCRIPTION_SHARE,
     Example,
@@ -29,7 +30,6 @@ from examples.blocks.alignment_examples import (
 from examples.blocks.train_inner_batches import by_length, encode
 from examples.blocks.train_inner_student import Student, num_targets
 from examples.blocks.train_inner_tokenizer import BOS_ID, EOS_ID, PAD_ID, build_tokenizer
-from services.reward_model.card import write_card
 
 logger = logging.getLogger(__name__)
 

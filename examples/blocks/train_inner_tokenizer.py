@@ -12,9 +12,9 @@ from random import Random
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from align2llava.services.prompts import REVIEW_INSTRUCTION, REWRITE_INSTRUCTION
 from examples.blocks.alignment_examples import review_example, rewrite_example
 from examples.blocks.scene import CELLS, COLORS, SHAPES, WORDS
-from services.prompts import REVIEW_INSTRUCTION, REWRITE_INSTRUCTION
 
 PAD, BOS, EOS, USER, ASSISTANT, SYSTEM = (
     "<pad>",

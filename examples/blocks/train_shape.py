@@ -2,8 +2,8 @@
 
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
+from align2llava.services.reward_model.pixels import ImageMode, PixelSettings
 from examples.blocks.train_tokenizer import BOS_ID, EOS_ID, IMAGE_ID, PAD_ID
-from services.reward_model.pixels import ImageMode, PixelSettings
 
 PATCH_PX = 24
 MAX_LENGTH = 256

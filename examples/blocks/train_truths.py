@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
+from align2llava.services.reward_model.inputs import answer_prompt, question_prompt
 from examples.blocks.facts import (
     RELATIONS,
     ColorOf,
@@ -33,7 +34,6 @@ from examples.blocks.sampling import (
     redescribed,
 )
 from examples.blocks.scene import COLORS, SHAPES, WORDS, Block, Cell, Scene, Sign, Thing
-from services.reward_model.inputs import answer_prompt, question_prompt
 
 _MAX_DRAWS = 20
 

@@ -6,6 +6,7 @@ RUN pip install --no-cache-dir uv==0.13.9
 COPY requirements/jobs.lock /build/
 RUN uv venv /app && uv pip install --python /app/bin/python --require-hashes --no-deps -r /build/jobs.lock
 COPY pyproject.toml README.md /build/
+COPY align2llava /build/align2llava
 COPY clients /build/clients
 COPY services /build/services
 COPY pipeline /build/pipeline

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.config import Config
-from pipeline.curation.ablation_figures import (
+from align2llava.pipeline.config import Config
+from align2llava.pipeline.curation.ablation_figures import (
     AblationRow,
     Asked,
     ablation_row,
@@ -24,19 +24,19 @@ from pipeline.curation.ablation_figures import (
     usable_uids,
     variants,
 )
-from pipeline.curation.baselines import Baseline, baseline_positions
-from pipeline.curation.budget_clients import CANARY_PREFIX, CallCost, MeteredConnector
-from pipeline.curation.curate import curate
-from pipeline.curation.durable import publish
-from pipeline.curation.endpoints import Connector
-from pipeline.curation.export import export_baseline
-from pipeline.curation.finished_run import open_run, rewrite_ledger, score_rows
-from pipeline.curation.layout import RewardStage, RunPaths
-from pipeline.curation.progress import ProgressView
-from pipeline.curation.runs import Resume
-from pipeline.curation.summary import Summary
-from pipeline.curation.uids import with_numbers
-from pipeline.errors import StoreError
+from align2llava.pipeline.curation.baselines import Baseline, baseline_positions
+from align2llava.pipeline.curation.budget_clients import CANARY_PREFIX, CallCost, MeteredConnector
+from align2llava.pipeline.curation.curate import curate
+from align2llava.pipeline.curation.durable import publish
+from align2llava.pipeline.curation.endpoints import Connector
+from align2llava.pipeline.curation.export import export_baseline
+from align2llava.pipeline.curation.finished_run import open_run, rewrite_ledger, score_rows
+from align2llava.pipeline.curation.layout import RewardStage, RunPaths
+from align2llava.pipeline.curation.progress import ProgressView
+from align2llava.pipeline.curation.runs import Resume
+from align2llava.pipeline.curation.summary import Summary
+from align2llava.pipeline.curation.uids import with_numbers
+from align2llava.pipeline.errors import StoreError
 
 FOLDER = "ablations"
 WHOLE = "whole"

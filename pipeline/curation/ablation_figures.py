@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.config import Config
-from pipeline.curation.figures import passed_at
-from pipeline.curation.layout import Decision, RewardStage, Stage
+from align2llava.pipeline.config import Config
+from align2llava.pipeline.curation.figures import passed_at
+from align2llava.pipeline.curation.layout import Decision, RewardStage, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

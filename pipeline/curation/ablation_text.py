@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from pipeline.curation.ablation import Ablation
-from pipeline.curation.ablation_figures import AblationRow, Asked
-from pipeline.curation.report_words import count, reward
+from align2llava.pipeline.curation.ablation import Ablation
+from align2llava.pipeline.curation.ablation_figures import AblationRow, Asked
+from align2llava.pipeline.curation.report_words import count, reward
 
 
 def ablation_text(ablation: Ablation) -> str:

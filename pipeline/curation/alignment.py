@@ -7,25 +7,25 @@ original stands, so nothing is dropped here.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from clients.errors import ClientError
-from clients.wire.schemas import (
+from align2llava.clients.errors import ClientError
+from align2llava.clients.wire.schemas import (
     ReviewItem,
     RewriteItem,
     RewriteResult,
     Turn,
     Verdict,
 )
-from clients.wire.schemas import Sampling as WireSampling
-from pipeline.config import AlignmentConfig, RunConfig
-from pipeline.curation.calls import call_bounded, stop_if_unusable
-from pipeline.curation.committing import GroupCommit
-from pipeline.curation.corpus import Corpus
-from pipeline.curation.endpoints import InnerLLMService
-from pipeline.curation.gates import gated, is_hard_format
-from pipeline.curation.layout import AlignStatus, Gate
-from pipeline.curation.ledger import Entry, Ledger, LedgerRow, Sampling
-from pipeline.curation.progress import ProgressView
-from pipeline.curation.rows import Loaded, Row
+from align2llava.clients.wire.schemas import Sampling as WireSampling
+from align2llava.pipeline.config import AlignmentConfig, RunConfig
+from align2llava.pipeline.curation.calls import call_bounded, stop_if_unusable
+from align2llava.pipeline.curation.committing import GroupCommit
+from align2llava.pipeline.curation.corpus import Corpus
+from align2llava.pipeline.curation.endpoints import InnerLLMService
+from align2llava.pipeline.curation.gates import gated, is_hard_format
+from align2llava.pipeline.curation.layout import AlignStatus, Gate
+from align2llava.pipeline.curation.ledger import Entry, Ledger, LedgerRow, Sampling
+from align2llava.pipeline.curation.progress import ProgressView
+from align2llava.pipeline.curation.rows import Loaded, Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

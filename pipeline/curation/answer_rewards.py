@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from pipeline.curation.uids import in_parts
+from align2llava.pipeline.curation.uids import in_parts
 
 
 def record_rewards(slots: pl.DataFrame) -> pl.DataFrame:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
-from clients.wire.schemas import Group, Image, Item, ItemReward, ScoreResponse
-from pipeline.curation.layout import QUESTION_TURN
-from pipeline.curation.records import Fault
-from pipeline.curation.rows import ImageRef, Loaded
-from pipeline.curation.store import RewardRow
+from align2llava.clients.wire.schemas import Group, Image, Item, ItemReward, ScoreResponse
+from align2llava.pipeline.curation.layout import QUESTION_TURN
+from align2llava.pipeline.curation.records import Fault
+from align2llava.pipeline.curation.rows import ImageRef, Loaded
+from align2llava.pipeline.curation.store import RewardRow
 
 MAX_BATCH_BYTES = 16 * 2**20
 MAX_WINDOW_BYTES = 64 * 2**20

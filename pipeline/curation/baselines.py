@@ -11,9 +11,9 @@ from enum import StrEnum
 
 import polars as pl
 
-from pipeline.curation.figures import eligible
-from pipeline.curation.layout import Decision
-from pipeline.curation.uids import keyed_hashes
+from align2llava.pipeline.curation.figures import eligible
+from align2llava.pipeline.curation.layout import Decision
+from align2llava.pipeline.curation.uids import keyed_hashes
 
 MAX_LENGTH_BINS = 20
 RECORDS_PER_LENGTH_BIN = 5

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.curation.budget_clients import CallCost, MeteredConnector
-from pipeline.curation.endpoints import Connector, NetworkConnector
-from pipeline.errors import BudgetError, ConfigError
+from align2llava.pipeline.curation.budget_clients import CallCost, MeteredConnector
+from align2llava.pipeline.curation.endpoints import Connector, NetworkConnector
+from align2llava.pipeline.errors import BudgetError, ConfigError
 
 SETTLE_S = 0.1  # without a call in flight: what was answered last has reached the store by then
 _POLL_S = 0.01

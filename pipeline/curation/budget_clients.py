@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
-from clients.api import InnerLLMClient, LoadImage, RewardClient
-from clients.endpoint import Endpoint
-from clients.errors import ClientError
-from clients.wire.schemas import (
+from align2llava.clients.api import InnerLLMClient, LoadImage, RewardClient
+from align2llava.clients.endpoint import Endpoint
+from align2llava.clients.errors import ClientError
+from align2llava.clients.wire.schemas import (
     Group,
     LikelihoodItem,
     LikelihoodResponse,
@@ -22,7 +22,7 @@ from clients.wire.schemas import (
     RewriteResponse,
     ScoreResponse,
 )
-from pipeline.curation.endpoints import Connector, RewardKind
+from align2llava.pipeline.curation.endpoints import Connector, RewardKind
 
 CANARY_PREFIX = "canary/"  # of item ids that are asked again, see `canaries`
 CallKind = Literal["question-reward", "answer-reward", "rewrite", "review", "likelihood"]

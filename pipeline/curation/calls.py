@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
 from typing import TypeVar
 
-from clients.errors import ClientError
-from clients.wire.codes import Code
-from pipeline.errors import EndpointError
+from align2llava.clients.errors import ClientError
+from align2llava.clients.wire.codes import Code
+from align2llava.pipeline.errors import EndpointError
 
 _STOPPING = frozenset({Code.UNAVAILABLE, Code.UNAUTHENTICATED, Code.OVERLOADED})
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from clients.api import LoadImage, RewardClient
-from clients.errors import ClientError
-from clients.wire.schemas import Group, GroupRewards, ModelIdentity, ScoreResponse
-from pipeline.config import RunConfig
-from pipeline.curation.events import Notify
-from pipeline.curation.fragility import CANARIES_COMPARED
-from pipeline.errors import EndpointError
+from align2llava.clients.api import LoadImage, RewardClient
+from align2llava.clients.errors import ClientError
+from align2llava.clients.wire.schemas import Group, GroupRewards, ModelIdentity, ScoreResponse
+from align2llava.pipeline.config import RunConfig
+from align2llava.pipeline.curation.events import Notify
+from align2llava.pipeline.curation.fragility import CANARIES_COMPARED
+from align2llava.pipeline.errors import EndpointError
 
 SHARE = 0.01  # of the items asked for, besides one round at the end
 PER_CALL = 4  # canaries taken from one call at most, of as many groups as it has

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from clients.wire.schemas import ModelIdentity
-from pipeline.config import Config
-from pipeline.curation.layout import InputEntry, TypeCounts
-from pipeline.curation.visible import visible
+from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.pipeline.config import Config
+from align2llava.pipeline.curation.layout import InputEntry, TypeCounts
+from align2llava.pipeline.curation.visible import visible
 
 _SIZES = (
     (1_000, "n<1K"),

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipeline.config import Keeps, SelectionConfig
-from pipeline.curation.layout import Decision, Reason, Stage
-from pipeline.curation.selection import place, smallest_gaps
-from pipeline.curation.uids import in_parts
-from pipeline.errors import ConfigError
+from align2llava.pipeline.config import Keeps, SelectionConfig
+from align2llava.pipeline.curation.layout import Decision, Reason, Stage
+from align2llava.pipeline.curation.selection import place, smallest_gaps
+from align2llava.pipeline.curation.uids import in_parts
+from align2llava.pipeline.errors import ConfigError
 
 ONE_STRATUM = "all"  # the name of the only stratum where `selection.stratum` is none
 _OF_STAGE = ("reward", "rank", "cut", "passes")

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
-from pipeline.curation.layout import AlignStatus, Gate
-from pipeline.curation.report_words import count, words
-from pipeline.curation.rewrite_figures import RewriteFigures
+from align2llava.pipeline.curation.layout import AlignStatus, Gate
+from align2llava.pipeline.curation.report_words import count, words
+from align2llava.pipeline.curation.rewrite_figures import RewriteFigures
 
 LOST_SHARE = 0.5  # of the rewrites, from which on it is said what to do
 MAX_SHOWN_PURPOSE = 200

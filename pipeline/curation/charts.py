@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.curation.figures import LengthDecile, StageRewards
-from pipeline.curation.spend import ServicePace
+from align2llava.pipeline.curation.figures import LengthDecile, StageRewards
+from align2llava.pipeline.curation.spend import ServicePace
 
 WIDTH = 340.0
 PLOT_HEIGHT = 108.0

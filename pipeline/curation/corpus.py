@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from pipeline.config import InputConfig, InputPath
-from pipeline.curation.layout import InputEntry
-from pipeline.curation.readers import (
+from align2llava.pipeline.config import InputConfig, InputPath
+from align2llava.pipeline.curation.layout import InputEntry
+from align2llava.pipeline.curation.readers import (
     ArrayStyle,
     Dialect,
     dialect_of_all,
@@ -20,12 +20,12 @@ from pipeline.curation.readers import (
     read_elements,
     sha256_of,
 )
-from pipeline.curation.records import Fault, Record, outcome_of
-from pipeline.curation.row_batch import RowBatch
-from pipeline.curation.row_reader import Chunk, ReadingRules
-from pipeline.curation.row_workers import row_readers
-from pipeline.curation.rows import Loaded, RawElement, Row
-from pipeline.errors import ConfigError, InputError
+from align2llava.pipeline.curation.records import Fault, Record, outcome_of
+from align2llava.pipeline.curation.row_batch import RowBatch
+from align2llava.pipeline.curation.row_reader import Chunk, ReadingRules
+from align2llava.pipeline.curation.row_workers import row_readers
+from align2llava.pipeline.curation.rows import Loaded, RawElement, Row
+from align2llava.pipeline.errors import ConfigError, InputError
 
 CHUNK_RECORDS = 512  # read at once, or as many as have
 CHUNK_BYTES = 2**22

@@ -8,24 +8,24 @@ from pathlib import Path
 
 import polars as pl
 
-from clients.wire.schemas import ModelIdentity
-from pipeline.config import Config
-from pipeline.curation.alignment import Aligner
-from pipeline.curation.asking import answer_slots, question_slots
-from pipeline.curation.collecting import rare_collections
-from pipeline.curation.endpoints import Connector, Services, log_event, open_services
-from pipeline.curation.interrupts import run_async, sigterm_raises
-from pipeline.curation.layout import RewardStage, RunPaths
-from pipeline.curation.lease import held
-from pipeline.curation.memory import peak_rss_bytes
-from pipeline.curation.moved import check_moved
-from pipeline.curation.progress import ProgressView
-from pipeline.curation.publish import Publisher, Written
-from pipeline.curation.rewarding import RewardStageRunner
-from pipeline.curation.runs import Resume, begin, check_resume
-from pipeline.curation.scan import scan_input
-from pipeline.curation.summary import Summary, summary_of
-from pipeline.curation.work import Decided, Work
+from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.pipeline.config import Config
+from align2llava.pipeline.curation.alignment import Aligner
+from align2llava.pipeline.curation.asking import answer_slots, question_slots
+from align2llava.pipeline.curation.collecting import rare_collections
+from align2llava.pipeline.curation.endpoints import Connector, Services, log_event, open_services
+from align2llava.pipeline.curation.interrupts import run_async, sigterm_raises
+from align2llava.pipeline.curation.layout import RewardStage, RunPaths
+from align2llava.pipeline.curation.lease import held
+from align2llava.pipeline.curation.memory import peak_rss_bytes
+from align2llava.pipeline.curation.moved import check_moved
+from align2llava.pipeline.curation.progress import ProgressView
+from align2llava.pipeline.curation.publish import Publisher, Written
+from align2llava.pipeline.curation.rewarding import RewardStageRunner
+from align2llava.pipeline.curation.runs import Resume, begin, check_resume
+from align2llava.pipeline.curation.scan import scan_input
+from align2llava.pipeline.curation.summary import Summary, summary_of
+from align2llava.pipeline.curation.work import Decided, Work
 
 
 def curate(

@@ -7,11 +7,11 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 
-from pipeline.curation.durable import publish
-from pipeline.curation.layout import DECISIONS
-from pipeline.curation.record_table import RecordTable
-from pipeline.curation.tables import TableKind, scan_tables
-from pipeline.errors import RunError, StoreError
+from align2llava.pipeline.curation.durable import publish
+from align2llava.pipeline.curation.layout import DECISIONS
+from align2llava.pipeline.curation.record_table import RecordTable
+from align2llava.pipeline.curation.tables import TableKind, scan_tables
+from align2llava.pipeline.errors import RunError, StoreError
 
 SLICE_ROWS = 65_536
 

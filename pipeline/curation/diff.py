@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.curation.diff_figures import (
+from align2llava.pipeline.curation.diff_figures import (
     Change,
     InputChange,
     KeptDiff,
@@ -23,8 +23,8 @@ from pipeline.curation.diff_figures import (
     turns_diff,
     type_diffs,
 )
-from pipeline.curation.finished_run import FinishedRun, open_run, rewrite_ledger
-from pipeline.curation.layout import AlignStatus
+from align2llava.pipeline.curation.finished_run import FinishedRun, open_run, rewrite_ledger
+from align2llava.pipeline.curation.layout import AlignStatus
 
 _LEDGER = {
     "uid": pl.String,

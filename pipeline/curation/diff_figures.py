@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.config import Config
-from pipeline.curation.layout import Decision, InputEntry, RewardStage, TypeCounts
+from align2llava.pipeline.config import Config
+from align2llava.pipeline.curation.layout import Decision, InputEntry, RewardStage, TypeCounts
 
 ABSENT = "not_in_the_input"  # the reason of a record in the run that never read it
 NO_ENTRY = "none"  # the status of a turn in the run whose ledger does not have it

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline.curation.diff import RunDiff
-from pipeline.curation.diff_figures import (
+from align2llava.pipeline.curation.diff import RunDiff
+from align2llava.pipeline.curation.diff_figures import (
     Change,
     InputChange,
     KeptDiff,
@@ -13,7 +13,7 @@ from pipeline.curation.diff_figures import (
     TurnsDiff,
     TypeDiff,
 )
-from pipeline.curation.report_words import count, percent, reward, small, words
+from align2llava.pipeline.curation.report_words import count, percent, reward, small, words
 
 _NONE = "-"
 _OUTCOMES = ("input", "kept", "dropped", "quarantined")

@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from pipeline.errors import StoreError
+from align2llava.pipeline.errors import StoreError
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -12,23 +12,28 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeVar
 
-from clients.address import address_of
-from clients.api import InnerLLMClient, RewardClient
-from clients.connect import connect_inner_llm, connect_reward
-from clients.endpoint import Endpoint, EndpointFileError
-from clients.errors import ClientError
-from clients.places import Member
-from clients.pool import Pool
-from clients.pooled import PooledInnerLLMClient, PooledRewardClient
-from clients.retry import with_retries
-from clients.wire.codes import Code
-from clients.wire.schemas import ModelIdentity
-from pipeline.config import Config, EndpointConfig, RunConfig, proxy_for
-from pipeline.curation.canaries import CanaryClient
-from pipeline.curation.events import Notify
-from pipeline.curation.fragility import CANARIES_COMPARED
-from pipeline.curation.pace import ANSWERED, Pace, PacedInnerLLMClient, PacedRewardClient
-from pipeline.errors import ConfigError, EndpointError
+from align2llava.clients.address import address_of
+from align2llava.clients.api import InnerLLMClient, RewardClient
+from align2llava.clients.connect import connect_inner_llm, connect_reward
+from align2llava.clients.endpoint import Endpoint, EndpointFileError
+from align2llava.clients.errors import ClientError
+from align2llava.clients.places import Member
+from align2llava.clients.pool import Pool
+from align2llava.clients.pooled import PooledInnerLLMClient, PooledRewardClient
+from align2llava.clients.retry import with_retries
+from align2llava.clients.wire.codes import Code
+from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.pipeline.config import Config, EndpointConfig, RunConfig, proxy_for
+from align2llava.pipeline.curation.canaries import CanaryClient
+from align2llava.pipeline.curation.events import Notify
+from align2llava.pipeline.curation.fragility import CANARIES_COMPARED
+from align2llava.pipeline.curation.pace import (
+    ANSWERED,
+    Pace,
+    PacedInnerLLMClient,
+    PacedRewardClient,
+)
+from align2llava.pipeline.errors import ConfigError, EndpointError
 
 logger = logging.getLogger(__name__)
 

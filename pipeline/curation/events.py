@@ -10,7 +10,7 @@ from typing import Protocol
 
 import orjson
 
-from pipeline.errors import StoreError
+from align2llava.pipeline.errors import StoreError
 
 
 class Notify(Protocol):

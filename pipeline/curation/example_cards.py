@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.config import InputConfig
-from pipeline.curation.examples import Band, ExampleRow
-from pipeline.curation.images import find_image
-from pipeline.curation.layout import RewardStage
-from pipeline.curation.records import Fault, Record
-from pipeline.curation.thumbnails import Thumbnail, thumbnail
-from pipeline.curation.truth import Truth, TruthTable
+from align2llava.pipeline.config import InputConfig
+from align2llava.pipeline.curation.examples import Band, ExampleRow
+from align2llava.pipeline.curation.images import find_image
+from align2llava.pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.records import Fault, Record
+from align2llava.pipeline.curation.thumbnails import Thumbnail, thumbnail
+from align2llava.pipeline.curation.truth import Truth, TruthTable
 
 MAX_TURNS = 2
 MAX_CHARS = 600

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 import polars as pl
 
-from pipeline.curation.figures import passed_at, types_of
-from pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.figures import passed_at, types_of
+from align2llava.pipeline.curation.layout import RewardStage
 
 MAX_TYPES = 6
 PER_BAND = 2

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.curation.explanation import (
+from align2llava.pipeline.curation.explanation import (
     MAX_RAW_CHARS,
     ExplainedFault,
     ExplainedRewrite,
@@ -15,17 +15,17 @@ from pipeline.curation.explanation import (
     StoredReward,
     why,
 )
-from pipeline.curation.figures import passed_at
-from pipeline.curation.finished_run import (
+from align2llava.pipeline.curation.figures import passed_at
+from align2llava.pipeline.curation.finished_run import (
     FinishedRun,
     open_run,
     quarantine_lines,
     rewrite_ledger,
     score_rows,
 )
-from pipeline.curation.layout import Decision, Gate, RewardStage
-from pipeline.curation.record_key import find_record
-from pipeline.curation.records import Record
+from align2llava.pipeline.curation.layout import Decision, Gate, RewardStage
+from align2llava.pipeline.curation.record_key import find_record
+from align2llava.pipeline.curation.records import Record
 
 
 def explain(run_dir: Path, key: str, *, is_id: bool = False) -> Explanation:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline.curation.layout import RewardStage
-from pipeline.curation.report_words import reward as reward_text
+from align2llava.pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.report_words import reward as reward_text
 
 MAX_RAW_CHARS = 2000
 

@@ -8,28 +8,32 @@ from pathlib import Path
 
 import polars as pl
 
-from clients.wire.schemas import ModelIdentity, Turn
-from pipeline.config import Config
-from pipeline.curation.alignment import original_turns
-from pipeline.curation.answer_rewards import best_candidates
-from pipeline.curation.baselines import Baseline, baseline_positions, is_drawable
-from pipeline.curation.card import DatasetFile, dataset_card
-from pipeline.curation.durable import write_durably
-from pipeline.curation.export_place import export_place
-from pipeline.curation.finished_run import FinishedRun, open_run, require_unchanged_inputs
-from pipeline.curation.layout import Decision, Manifest, RewardStage
-from pipeline.curation.lease import held
-from pipeline.curation.ledger import Ledger
-from pipeline.curation.manifest import manifest_of, write_manifest
-from pipeline.curation.measures import read_texts
-from pipeline.curation.readers import sha256_of
-from pipeline.curation.rows import Loaded
-from pipeline.curation.scan import Scan
-from pipeline.curation.set_figures import SetFigures, set_figures
-from pipeline.curation.store import stored_rewards
-from pipeline.curation.uids import as_number, with_numbers
-from pipeline.curation.writers import KeptRecord, write_dataset
-from pipeline.errors import RunError
+from align2llava.clients.wire.schemas import ModelIdentity, Turn
+from align2llava.pipeline.config import Config
+from align2llava.pipeline.curation.alignment import original_turns
+from align2llava.pipeline.curation.answer_rewards import best_candidates
+from align2llava.pipeline.curation.baselines import Baseline, baseline_positions, is_drawable
+from align2llava.pipeline.curation.card import DatasetFile, dataset_card
+from align2llava.pipeline.curation.durable import write_durably
+from align2llava.pipeline.curation.export_place import export_place
+from align2llava.pipeline.curation.finished_run import (
+    FinishedRun,
+    open_run,
+    require_unchanged_inputs,
+)
+from align2llava.pipeline.curation.layout import Decision, Manifest, RewardStage
+from align2llava.pipeline.curation.lease import held
+from align2llava.pipeline.curation.ledger import Ledger
+from align2llava.pipeline.curation.manifest import manifest_of, write_manifest
+from align2llava.pipeline.curation.measures import read_texts
+from align2llava.pipeline.curation.readers import sha256_of
+from align2llava.pipeline.curation.rows import Loaded
+from align2llava.pipeline.curation.scan import Scan
+from align2llava.pipeline.curation.set_figures import SetFigures, set_figures
+from align2llava.pipeline.curation.store import stored_rewards
+from align2llava.pipeline.curation.uids import as_number, with_numbers
+from align2llava.pipeline.curation.writers import KeptRecord, write_dataset
+from align2llava.pipeline.errors import RunError
 
 logger = logging.getLogger(__name__)
 

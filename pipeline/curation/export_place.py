@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.curation.readers import Dialect, sha256_of
-from pipeline.errors import ConfigError
+from align2llava.pipeline.curation.readers import Dialect, sha256_of
+from align2llava.pipeline.errors import ConfigError
 
 CARD = "README.md"
 _SUFFIXES = (".json", ".jsonl")

@@ -13,7 +13,7 @@ from typing import Literal
 
 import polars as pl
 
-from pipeline.curation.layout import Decision, Reason, RewardStage
+from align2llava.pipeline.curation.layout import Decision, Reason, RewardStage
 
 MEASURES = ("question_words", "answer_words", "num_turns")
 NUM_BINS = 36

@@ -11,23 +11,23 @@ from typing import TypeVar
 import msgspec
 import polars as pl
 
-from pipeline.config import Config
-from pipeline.curation.decisions_file import read_decisions
-from pipeline.curation.layout import (
+from align2llava.pipeline.config import Config
+from align2llava.pipeline.curation.decisions_file import read_decisions
+from align2llava.pipeline.curation.layout import (
     Manifest,
     QuarantineLine,
     RewardStage,
     RunPaths,
     parts,
 )
-from pipeline.curation.manifest import read_manifest
-from pipeline.curation.progress import LineProgress
-from pipeline.curation.readers import sha256_of
-from pipeline.curation.rows import Row
-from pipeline.curation.runs import load_run_config
-from pipeline.curation.scan import Scan, scan_input
-from pipeline.curation.spend import ScoreTotals
-from pipeline.errors import InputError, RunError
+from align2llava.pipeline.curation.manifest import read_manifest
+from align2llava.pipeline.curation.progress import LineProgress
+from align2llava.pipeline.curation.readers import sha256_of
+from align2llava.pipeline.curation.rows import Row
+from align2llava.pipeline.curation.runs import load_run_config
+from align2llava.pipeline.curation.scan import Scan, scan_input
+from align2llava.pipeline.curation.spend import ScoreTotals
+from align2llava.pipeline.errors import InputError, RunError
 
 T = TypeVar("T")
 

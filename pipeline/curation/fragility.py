@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.curation.figures import finite, scored_by_type
-from pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.figures import finite, scored_by_type
+from align2llava.pipeline.curation.layout import RewardStage
 
 SIGMAS = 2.0
 CANARIES_COMPARED = "canaries_compared"  # the event that a round of canaries leaves

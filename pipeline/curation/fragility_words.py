@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from pipeline.curation.fragility import Fragility, Noise
-from pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.fragility import Fragility, Noise
+from align2llava.pipeline.curation.layout import RewardStage
 
 
 def noise_lines(noise: Iterable[Noise], fragile: Sequence[Fragility]) -> list[str]:

@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clients.wire.schemas import RewriteResult, Turn
-from pipeline.curation.layout import Gate
-from pipeline.curation.records import IMAGE_TOKEN
+from align2llava.clients.wire.schemas import RewriteResult, Turn
+from align2llava.pipeline.curation.layout import Gate
+from align2llava.pipeline.curation.records import IMAGE_TOKEN
 
 # Answers that the method leaves alone (arXiv 2503.18320: soft-format answers only).
 _HARD_ANSWER = re.compile(

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from clients.wire.decoding import BrokenImageError, LargeImageError, opened
-from pipeline.curation.layout import DriverCode
-from pipeline.curation.records import Fault
-from pipeline.curation.rows import ImageRef
+from align2llava.clients.wire.decoding import BrokenImageError, LargeImageError, opened
+from align2llava.pipeline.curation.layout import DriverCode
+from align2llava.pipeline.curation.records import Fault
+from align2llava.pipeline.curation.rows import ImageRef
 
 CHUNK_BYTES = 2**20
 MAX_FOLDERS = 4096  # resolved, and remembered so

@@ -12,7 +12,7 @@ from typing import Literal
 
 import orjson
 
-from pipeline.errors import InputError
+from align2llava.pipeline.errors import InputError
 
 Compression = Literal["none", "gzip", "zstd"]
 Dialect = Literal["json", "jsonl"]

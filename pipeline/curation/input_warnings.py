@@ -8,8 +8,8 @@ from decimal import Decimal
 
 import polars as pl
 
-from pipeline.config import Keeps, SelectionConfig
-from pipeline.curation.selection import quota
+from align2llava.pipeline.config import Keeps, SelectionConfig
+from align2llava.pipeline.curation.selection import quota
 
 MAX_SHOWN = 5  # strata, or positions
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn, TypeVar
 
-from pipeline.errors import TerminatedError
+from align2llava.pipeline.errors import TerminatedError
 
 T = TypeVar("T")
 _MESSAGE = "terminated; go on with --resume always"

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import orjson
 
-from pipeline.curation.layout import RunPaths
-from pipeline.errors import RunError, StoreError
+from align2llava.pipeline.curation.layout import RunPaths
+from align2llava.pipeline.errors import RunError, StoreError
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from clients.wire.schemas import Turn
-from pipeline.curation.layout import REWRITES, AlignStatus, Gate, parts
-from pipeline.curation.tables import TableKind, read_table, write_part
-from pipeline.errors import EndpointError
+from align2llava.clients.wire.schemas import Turn
+from align2llava.pipeline.curation.layout import REWRITES, AlignStatus, Gate, parts
+from align2llava.pipeline.curation.tables import TableKind, read_table, write_part
+from align2llava.pipeline.errors import EndpointError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,9 @@ import msgspec
 import orjson
 import polars as pl
 
-from clients.wire.schemas import ModelIdentity
-from pipeline.curation.durable import write_durably
-from pipeline.curation.layout import (
+from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.pipeline.curation.durable import write_durably
+from align2llava.pipeline.curation.layout import (
     MANIFEST_VERSION,
     Decision,
     InputEntry,
@@ -18,8 +18,8 @@ from pipeline.curation.layout import (
     RunPaths,
     TypeCounts,
 )
-from pipeline.curation.readers import sha256_of
-from pipeline.errors import InputError, RunError
+from align2llava.pipeline.curation.readers import sha256_of
+from align2llava.pipeline.errors import InputError, RunError
 
 _READ_BACK = ("decisions.parquet", "scores/", "rewrites/", "quarantine/")
 

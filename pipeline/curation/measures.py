@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.curation.records import Record
-from pipeline.curation.scan import Scan
+from align2llava.pipeline.curation.records import Record
+from align2llava.pipeline.curation.scan import Scan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.config import Config, InputConfig, InputPath
-from pipeline.curation.decisions_file import read_decisions
-from pipeline.curation.events import EventLog
-from pipeline.curation.finished_run import run_events, score_rows
-from pipeline.curation.layout import InputEntry, Manifest, RewardStage, RunPaths
-from pipeline.curation.lease import held
-from pipeline.curation.manifest import read_manifest, write_manifest
-from pipeline.curation.progress import LineProgress
-from pipeline.curation.readers import sha256_of
-from pipeline.curation.runs import begin, load_run_config
-from pipeline.curation.scan import Scan, scan_input
-from pipeline.errors import ConfigError, InputError, RunError
+from align2llava.pipeline.config import Config, InputConfig, InputPath
+from align2llava.pipeline.curation.decisions_file import read_decisions
+from align2llava.pipeline.curation.events import EventLog
+from align2llava.pipeline.curation.finished_run import run_events, score_rows
+from align2llava.pipeline.curation.layout import InputEntry, Manifest, RewardStage, RunPaths
+from align2llava.pipeline.curation.lease import held
+from align2llava.pipeline.curation.manifest import read_manifest, write_manifest
+from align2llava.pipeline.curation.progress import LineProgress
+from align2llava.pipeline.curation.readers import sha256_of
+from align2llava.pipeline.curation.runs import begin, load_run_config
+from align2llava.pipeline.curation.scan import Scan, scan_input
+from align2llava.pipeline.errors import ConfigError, InputError, RunError
 
 
 def move_inputs(run_dir: Path, *, inputs: Sequence[Path], images_root: Path | None) -> None:

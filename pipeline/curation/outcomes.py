@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.config import SelectionConfig
-from pipeline.curation.answer_rewards import record_rewards
-from pipeline.curation.cascade import Answers, StageOutcome, all_pass, select
-from pipeline.curation.layout import QUESTION_TURN
+from align2llava.pipeline.config import SelectionConfig
+from align2llava.pipeline.curation.answer_rewards import record_rewards
+from align2llava.pipeline.curation.cascade import Answers, StageOutcome, all_pass, select
+from align2llava.pipeline.curation.layout import QUESTION_TURN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from clients.api import InnerLLMClient, LoadImage, RewardClient
-from clients.wire.schemas import (
+from align2llava.clients.api import InnerLLMClient, LoadImage, RewardClient
+from align2llava.clients.wire.schemas import (
     Group,
     LikelihoodItem,
     LikelihoodResponse,
@@ -19,7 +19,7 @@ from clients.wire.schemas import (
     RewriteResponse,
     ScoreResponse,
 )
-from pipeline.curation.events import Notify
+from align2llava.pipeline.curation.events import Notify
 
 ANSWERED = "answered"  # the event
 MIN_GAP_S = 1.0

@@ -10,17 +10,17 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from pipeline.config import Config, Keeps
-from pipeline.curation.budget_clients import CallCost, MeteredConnector
-from pipeline.curation.cascade import ONE_STRATUM
-from pipeline.curation.curate import curate
-from pipeline.curation.endpoints import Connector
-from pipeline.curation.figures import passed_at
-from pipeline.curation.finished_run import open_run
-from pipeline.curation.images import find_image
-from pipeline.curation.input_warnings import starved
-from pipeline.curation.layout import Decision, RewardStage, Stage
-from pipeline.curation.plan_figures import (
+from align2llava.pipeline.config import Config, Keeps
+from align2llava.pipeline.curation.budget_clients import CallCost, MeteredConnector
+from align2llava.pipeline.curation.cascade import ONE_STRATUM
+from align2llava.pipeline.curation.curate import curate
+from align2llava.pipeline.curation.endpoints import Connector
+from align2llava.pipeline.curation.figures import passed_at
+from align2llava.pipeline.curation.finished_run import open_run
+from align2llava.pipeline.curation.images import find_image
+from align2llava.pipeline.curation.input_warnings import starved
+from align2llava.pipeline.curation.layout import Decision, RewardStage, Stage
+from align2llava.pipeline.curation.plan_figures import (
     COSTS,
     FLAGS,
     PlanStage,
@@ -29,9 +29,15 @@ from pipeline.curation.plan_figures import (
     estimates,
     share_of_image,
 )
-from pipeline.curation.preview_sample import Sample, Sampled, Stratum, draw_sample, write_sample
-from pipeline.curation.progress import ProgressView
-from pipeline.curation.runs import Resume
+from align2llava.pipeline.curation.preview_sample import (
+    Sample,
+    Sampled,
+    Stratum,
+    draw_sample,
+    write_sample,
+)
+from align2llava.pipeline.curation.progress import ProgressView
+from align2llava.pipeline.curation.runs import Resume
 
 _STAGE_OF_KIND = {
     "question-reward": PlanStage.QUESTION,

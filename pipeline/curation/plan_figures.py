@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import polars as pl
 
-from pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.layout import RewardStage
 
 NUM_DRAWS = 500
 MAX_ROWS = 1_000_000  # of one batch of draws

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
-from pipeline.curation.plan import Plan
-from pipeline.curation.plan_figures import Estimate, StageEstimate
-from pipeline.curation.report_words import count, percent, seconds
+from align2llava.pipeline.curation.plan import Plan
+from align2llava.pipeline.curation.plan_figures import Estimate, StageEstimate
+from align2llava.pipeline.curation.report_words import count, percent, seconds
 
 _NAMES = {
     "records": "records",

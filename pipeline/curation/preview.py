@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline.config import Config
-from pipeline.curation.curate import curate
-from pipeline.curation.endpoints import Connector
-from pipeline.curation.explain import explain
-from pipeline.curation.explanation import Explanation
-from pipeline.curation.layout import TypeCounts
-from pipeline.curation.preview_sample import Sample, draw_sample, write_sample
-from pipeline.curation.progress import ProgressView
-from pipeline.curation.runs import Resume
-from pipeline.curation.summary import Summary
+from align2llava.pipeline.config import Config
+from align2llava.pipeline.curation.curate import curate
+from align2llava.pipeline.curation.endpoints import Connector
+from align2llava.pipeline.curation.explain import explain
+from align2llava.pipeline.curation.explanation import Explanation
+from align2llava.pipeline.curation.layout import TypeCounts
+from align2llava.pipeline.curation.preview_sample import Sample, draw_sample, write_sample
+from align2llava.pipeline.curation.progress import ProgressView
+from align2llava.pipeline.curation.runs import Resume
+from align2llava.pipeline.curation.summary import Summary
 
 _DECISIONS = ("kept", "dropped", "quarantined")
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.config import Config, InputPath
-from pipeline.curation.durable import write_durably
-from pipeline.curation.progress import ProgressView
-from pipeline.curation.readers import Dialect, dialect_of_all, no_record, read_elements
-from pipeline.curation.records import Record, read_record
-from pipeline.errors import ConfigError
+from align2llava.pipeline.config import Config, InputPath
+from align2llava.pipeline.curation.durable import write_durably
+from align2llava.pipeline.curation.progress import ProgressView
+from align2llava.pipeline.curation.readers import Dialect, dialect_of_all, no_record, read_elements
+from align2llava.pipeline.curation.records import Record, read_record
+from align2llava.pipeline.errors import ConfigError
 
 MAX_SAMPLE = 100_000
 

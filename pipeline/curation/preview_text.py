@@ -4,11 +4,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
-from pipeline.curation.explanation import ExplainedRewrite, Explanation
-from pipeline.curation.layout import QUESTION_TURN
-from pipeline.curation.preview import Preview
-from pipeline.curation.report_words import count, reward, seconds, words
-from pipeline.screen import shown
+from align2llava.pipeline.curation.explanation import ExplainedRewrite, Explanation
+from align2llava.pipeline.curation.layout import QUESTION_TURN
+from align2llava.pipeline.curation.preview import Preview
+from align2llava.pipeline.curation.report_words import count, reward, seconds, words
+from align2llava.pipeline.screen import shown
 
 MIN_WIDTH = 60
 _GAP = " | "

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.screen import tell
+from align2llava.pipeline.screen import tell
 
 SECONDS_BETWEEN_LINES = 5.0
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from clients.wire.schemas import ModelIdentity, Turn
-from pipeline.config import Config
-from pipeline.curation.alignment import original_turns
-from pipeline.curation.card import DatasetFile, dataset_card
-from pipeline.curation.cascade import Decisions
-from pipeline.curation.decisions_file import write_decisions
-from pipeline.curation.durable import write_durably
-from pipeline.curation.layout import (
+from align2llava.clients.wire.schemas import ModelIdentity, Turn
+from align2llava.pipeline.config import Config
+from align2llava.pipeline.curation.alignment import original_turns
+from align2llava.pipeline.curation.card import DatasetFile, dataset_card
+from align2llava.pipeline.curation.cascade import Decisions
+from align2llava.pipeline.curation.decisions_file import write_decisions
+from align2llava.pipeline.curation.durable import write_durably
+from align2llava.pipeline.curation.layout import (
     AlignStatus,
     Decision,
     QuarantineLine,
@@ -21,16 +21,16 @@ from pipeline.curation.layout import (
     Stage,
     TypeCounts,
 )
-from pipeline.curation.ledger import Entry, Ledger, LedgerRow
-from pipeline.curation.manifest import counts_of, manifest_of, write_manifest
-from pipeline.curation.quarantine import QuarantineStore, line_of
-from pipeline.curation.readers import sha256_of
-from pipeline.curation.records import Fault
-from pipeline.curation.report import write_report
-from pipeline.curation.report_figures import ReportFigures
-from pipeline.curation.rows import Loaded
-from pipeline.curation.scan import Scan
-from pipeline.curation.writers import KeptRecord, write_dataset
+from align2llava.pipeline.curation.ledger import Entry, Ledger, LedgerRow
+from align2llava.pipeline.curation.manifest import counts_of, manifest_of, write_manifest
+from align2llava.pipeline.curation.quarantine import QuarantineStore, line_of
+from align2llava.pipeline.curation.readers import sha256_of
+from align2llava.pipeline.curation.records import Fault
+from align2llava.pipeline.curation.report import write_report
+from align2llava.pipeline.curation.report_figures import ReportFigures
+from align2llava.pipeline.curation.rows import Loaded
+from align2llava.pipeline.curation.scan import Scan
+from align2llava.pipeline.curation.writers import KeptRecord, write_dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

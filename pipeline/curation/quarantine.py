@@ -13,11 +13,11 @@ from pathlib import Path
 import orjson
 import polars as pl
 
-from clients.wire.codes import Code
-from pipeline.curation.durable import write_next_part
-from pipeline.curation.layout import QuarantineLine, parts
-from pipeline.curation.records import Fault
-from pipeline.errors import RunError
+from align2llava.clients.wire.codes import Code
+from align2llava.pipeline.curation.durable import write_next_part
+from align2llava.pipeline.curation.layout import QuarantineLine, parts
+from align2llava.pipeline.curation.records import Fault
+from align2llava.pipeline.errors import RunError
 
 # Faults that lie in the record itself: asking again would answer the same.
 PERMANENT = frozenset({Code.INVALID_REQUEST, Code.TOO_LARGE, Code.IMAGE_INVALID})

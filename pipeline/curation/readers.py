@@ -16,9 +16,14 @@ from typing import BinaryIO, Literal
 
 import pyarrow as pa
 
-from pipeline.config import InputConfig, InputPath
-from pipeline.curation.elements import CHUNK_BYTES, MAX_ELEMENT_BYTES, ArraySyntaxError, split_array
-from pipeline.curation.input_forms import (
+from align2llava.pipeline.config import InputConfig, InputPath
+from align2llava.pipeline.curation.elements import (
+    CHUNK_BYTES,
+    MAX_ELEMENT_BYTES,
+    ArraySyntaxError,
+    split_array,
+)
+from align2llava.pipeline.curation.input_forms import (
     HEAD_BYTES,
     Compression,
     Dialect,
@@ -26,8 +31,8 @@ from pipeline.curation.input_forms import (
     compression_of,
     dialect_in,
 )
-from pipeline.curation.rows import RawElement
-from pipeline.errors import ConfigError, InputError
+from align2llava.pipeline.curation.rows import RawElement
+from align2llava.pipeline.errors import ConfigError, InputError
 
 _DIALECT_BY_SUFFIX: dict[str, Dialect] = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _COMPRESSED = (".gz", ".zst")

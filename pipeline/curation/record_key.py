@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import orjson
 import polars as pl
 
-from pipeline.errors import RunError
+from align2llava.pipeline.errors import RunError
 
 MIN_PREFIX_CHARS = 4
 MAX_SHOWN = 8  # positions of a message

@@ -20,13 +20,13 @@ import orjson
 import polars as pl
 import pyarrow.parquet as pq
 
-from pipeline.curation.finished_run import FinishedRun, quarantine_lines
-from pipeline.curation.layout import Decision, QuarantineLine, RewardStage
-from pipeline.curation.readers import read_elements, sha256_of
-from pipeline.curation.rows import Place, Row
-from pipeline.curation.scan import Scan
-from pipeline.curation.shown_record import ShownRecord, shown_record
-from pipeline.errors import StoreError
+from align2llava.pipeline.curation.finished_run import FinishedRun, quarantine_lines
+from align2llava.pipeline.curation.layout import Decision, QuarantineLine, RewardStage
+from align2llava.pipeline.curation.readers import read_elements, sha256_of
+from align2llava.pipeline.curation.rows import Place, Row
+from align2llava.pipeline.curation.scan import Scan
+from align2llava.pipeline.curation.shown_record import ShownRecord, shown_record
+from align2llava.pipeline.errors import StoreError
 
 PART_RECORDS = 256
 INDEX_RECORDS = 16_384

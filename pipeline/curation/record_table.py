@@ -15,14 +15,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.curation.layout import InputEntry
-from pipeline.curation.readers import ArrayStyle
-from pipeline.curation.record_types import TypeRule
-from pipeline.curation.records import Fault
-from pipeline.curation.row_batch import ROWS, RowBatch
-from pipeline.curation.rows import ImageRef, Place, Row
-from pipeline.curation.scratch import prune
-from pipeline.errors import StoreError
+from align2llava.pipeline.curation.layout import InputEntry
+from align2llava.pipeline.curation.readers import ArrayStyle
+from align2llava.pipeline.curation.record_types import TypeRule
+from align2llava.pipeline.curation.records import Fault
+from align2llava.pipeline.curation.row_batch import ROWS, RowBatch
+from align2llava.pipeline.curation.rows import ImageRef, Place, Row
+from align2llava.pipeline.curation.scratch import prune
+from align2llava.pipeline.errors import StoreError
 
 BATCH_ROWS = 4096
 _INPUTS_KEY = b"inputs"

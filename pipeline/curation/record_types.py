@@ -4,7 +4,7 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
-from pipeline.curation.layout import UNKNOWN_TYPE
+from align2llava.pipeline.curation.layout import UNKNOWN_TYPE
 
 CONVERSATION = "conversation"
 DETAIL = "detail"

@@ -10,8 +10,8 @@ from typing import NamedTuple, NoReturn
 
 import orjson
 
-from pipeline.curation.layout import UNKNOWN_TYPE, DriverCode
-from pipeline.curation.record_types import TypeRule, type_of
+from align2llava.pipeline.curation.layout import UNKNOWN_TYPE, DriverCode
+from align2llava.pipeline.curation.record_types import TypeRule, type_of
 
 IMAGE_TOKEN = "<image>"  # noqa: S105 (LLaVA's placeholder, no secret)
 _MEDIA_TOKENS = ("<video>", "<audio>", "<speech>")

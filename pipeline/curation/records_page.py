@@ -14,10 +14,10 @@ from urllib.parse import quote
 import orjson
 from markupsafe import Markup
 
-from pipeline.curation.record_parts import INDEX_RECORDS, PART_RECORDS
-from pipeline.curation.report_page import page_environment
-from pipeline.curation.report_words import OUTCOMES
-from pipeline.curation.shown_record import MAX_CHARS
+from align2llava.pipeline.curation.record_parts import INDEX_RECORDS, PART_RECORDS
+from align2llava.pipeline.curation.report_page import page_environment
+from align2llava.pipeline.curation.report_words import OUTCOMES
+from align2llava.pipeline.curation.shown_record import MAX_CHARS
 
 FOLDER = "records"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import orjson
 import polars as pl
 
-from pipeline.curation.durable import write_durably
-from pipeline.curation.example_cards import example_cards
-from pipeline.curation.examples import choose_examples
-from pipeline.curation.finished_run import (
+from align2llava.pipeline.curation.durable import write_durably
+from align2llava.pipeline.curation.example_cards import example_cards
+from align2llava.pipeline.curation.examples import choose_examples
+from align2llava.pipeline.curation.finished_run import (
     FinishedRun,
     open_run,
     quarantine_lines,
@@ -23,12 +23,12 @@ from pipeline.curation.finished_run import (
     run_events,
     score_totals,
 )
-from pipeline.curation.fragility import measured_noise
-from pipeline.curation.layout import Decision, Manifest
-from pipeline.curation.measures import read_texts
-from pipeline.curation.record_parts import write_record_parts
-from pipeline.curation.records_page import BrowsedRun, render_records_page
-from pipeline.curation.report_figures import (
+from align2llava.pipeline.curation.fragility import measured_noise
+from align2llava.pipeline.curation.layout import Decision, Manifest
+from align2llava.pipeline.curation.measures import read_texts
+from align2llava.pipeline.curation.record_parts import write_record_parts
+from align2llava.pipeline.curation.records_page import BrowsedRun, render_records_page
+from align2llava.pipeline.curation.report_figures import (
     Findings,
     Provenance,
     ReportFigures,
@@ -36,13 +36,18 @@ from pipeline.curation.report_figures import (
     report_figures,
     stage_rules,
 )
-from pipeline.curation.report_page import render_page
-from pipeline.curation.rewrite_cards import RewriteCard, rewrite_cards
-from pipeline.curation.rewrite_figures import RewriteFigures, choose_turns, rewrite_figures, slim
-from pipeline.curation.set_figures import compared_sets, set_figures
-from pipeline.curation.spend import service_paces, stage_times
-from pipeline.curation.truth import TruthTable, read_truth, truth_figures
-from pipeline.curation.uids import with_numbers
+from align2llava.pipeline.curation.report_page import render_page
+from align2llava.pipeline.curation.rewrite_cards import RewriteCard, rewrite_cards
+from align2llava.pipeline.curation.rewrite_figures import (
+    RewriteFigures,
+    choose_turns,
+    rewrite_figures,
+    slim,
+)
+from align2llava.pipeline.curation.set_figures import compared_sets, set_figures
+from align2llava.pipeline.curation.spend import service_paces, stage_times
+from align2llava.pipeline.curation.truth import TruthTable, read_truth, truth_figures
+from align2llava.pipeline.curation.uids import with_numbers
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.config import Config
-from pipeline.curation.figures import (
+from align2llava.pipeline.config import Config
+from align2llava.pipeline.curation.figures import (
     Correlation,
     KeptByLength,
     StageRewards,
@@ -17,12 +17,12 @@ from pipeline.curation.figures import (
     smallest_margin,
     stage_rewards,
 )
-from pipeline.curation.fragility import Fragility, Noise, fragile_decisions
-from pipeline.curation.layout import Decision, InputEntry, QuarantineLine
-from pipeline.curation.rewrite_figures import RewriteFigures
-from pipeline.curation.set_figures import SetFigures
-from pipeline.curation.spend import ScoreTotals, ServicePace, StageTime
-from pipeline.curation.truth import TruthFigures
+from align2llava.pipeline.curation.fragility import Fragility, Noise, fragile_decisions
+from align2llava.pipeline.curation.layout import Decision, InputEntry, QuarantineLine
+from align2llava.pipeline.curation.rewrite_figures import RewriteFigures
+from align2llava.pipeline.curation.set_figures import SetFigures
+from align2llava.pipeline.curation.spend import ScoreTotals, ServicePace, StageTime
+from align2llava.pipeline.curation.truth import TruthFigures
 
 REPORT_VERSION = 1
 ALL_TYPES = "all types"

@@ -11,16 +11,23 @@ from itertools import groupby
 import jinja2
 from markupsafe import Markup, escape
 
-from pipeline.curation.cautions import cautions
-from pipeline.curation.charts import histogram, kept_columns, pace_columns
-from pipeline.curation.example_cards import TypeCards
-from pipeline.curation.examples import PER_BAND
-from pipeline.curation.fragility import SIGMAS
-from pipeline.curation.fragility_words import noise_lines
-from pipeline.curation.report_figures import ReportFigures
-from pipeline.curation.report_words import FILTERS, OUTCOMES, count, percent, seconds, small
-from pipeline.curation.rewrite_cards import RewriteCard
-from pipeline.curation.visible import visible
+from align2llava.pipeline.curation.cautions import cautions
+from align2llava.pipeline.curation.charts import histogram, kept_columns, pace_columns
+from align2llava.pipeline.curation.example_cards import TypeCards
+from align2llava.pipeline.curation.examples import PER_BAND
+from align2llava.pipeline.curation.fragility import SIGMAS
+from align2llava.pipeline.curation.fragility_words import noise_lines
+from align2llava.pipeline.curation.report_figures import ReportFigures
+from align2llava.pipeline.curation.report_words import (
+    FILTERS,
+    OUTCOMES,
+    count,
+    percent,
+    seconds,
+    small,
+)
+from align2llava.pipeline.curation.rewrite_cards import RewriteCard
+from align2llava.pipeline.curation.visible import visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +85,7 @@ def render_page(
 def page_environment() -> jinja2.Environment:
     """Returns the environment of the report's templates: what they print is escaped, and visible."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline.curation"),
+        loader=jinja2.PackageLoader("align2llava.pipeline.curation"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_visible,

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from pipeline.curation.cautions import cautions, rewrite_line
-from pipeline.curation.export import Exported, ExportedBaseline
-from pipeline.curation.fragility_words import noise_lines
-from pipeline.curation.report_figures import ReportFigures
-from pipeline.curation.report_words import count, decimal, percent, set_name, small
-from pipeline.curation.set_figures import SetFigures
-from pipeline.curation.truth import GoodShare
+from align2llava.pipeline.curation.cautions import cautions, rewrite_line
+from align2llava.pipeline.curation.export import Exported, ExportedBaseline
+from align2llava.pipeline.curation.fragility_words import noise_lines
+from align2llava.pipeline.curation.report_figures import ReportFigures
+from align2llava.pipeline.curation.report_words import count, decimal, percent, set_name, small
+from align2llava.pipeline.curation.set_figures import SetFigures
+from align2llava.pipeline.curation.truth import GoodShare
 
 
 def report_text(figures: ReportFigures) -> str:

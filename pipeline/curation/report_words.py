@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from pipeline.curation.figures import LengthDecile, TypeCounts
-from pipeline.curation.spend import ServicePace
+from align2llava.pipeline.curation.figures import LengthDecile, TypeCounts
+from align2llava.pipeline.curation.spend import ServicePace
 
 NONE = "n/a"
 

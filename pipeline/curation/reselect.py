@@ -5,22 +5,22 @@ from contextlib import AsyncExitStack
 from decimal import Decimal
 from pathlib import Path
 
-from clients.wire.schemas import ModelIdentity
-from pipeline.config import Config
-from pipeline.curation.curate import align_kept, finish, write_results
-from pipeline.curation.endpoints import Connector, Services, open_inner_llm
-from pipeline.curation.finished_run import require_inputs
-from pipeline.curation.interrupts import run_async, sigterm_raises
-from pipeline.curation.layout import Manifest, RewardStage, RunPaths
-from pipeline.curation.lease import held
-from pipeline.curation.manifest import read_manifest
-from pipeline.curation.moved import require_same_images
-from pipeline.curation.progress import ProgressView
-from pipeline.curation.runs import begin, load_run_config
-from pipeline.curation.scan import Scan, scan_input
-from pipeline.curation.summary import Summary
-from pipeline.curation.work import Decided, Work
-from pipeline.errors import ConfigError, InputError, RunError
+from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.pipeline.config import Config
+from align2llava.pipeline.curation.curate import align_kept, finish, write_results
+from align2llava.pipeline.curation.endpoints import Connector, Services, open_inner_llm
+from align2llava.pipeline.curation.finished_run import require_inputs
+from align2llava.pipeline.curation.interrupts import run_async, sigterm_raises
+from align2llava.pipeline.curation.layout import Manifest, RewardStage, RunPaths
+from align2llava.pipeline.curation.lease import held
+from align2llava.pipeline.curation.manifest import read_manifest
+from align2llava.pipeline.curation.moved import require_same_images
+from align2llava.pipeline.curation.progress import ProgressView
+from align2llava.pipeline.curation.runs import begin, load_run_config
+from align2llava.pipeline.curation.scan import Scan, scan_input
+from align2llava.pipeline.curation.summary import Summary
+from align2llava.pipeline.curation.work import Decided, Work
+from align2llava.pipeline.errors import ConfigError, InputError, RunError
 
 
 def select(

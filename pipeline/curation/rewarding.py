@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from clients.errors import ClientError
-from pipeline.config import RunConfig
-from pipeline.curation.asking import (
+from align2llava.clients.errors import ClientError
+from align2llava.pipeline.config import RunConfig
+from align2llava.pipeline.curation.asking import (
     Answered,
     Ask,
     Slots,
@@ -20,17 +20,17 @@ from pipeline.curation.asking import (
     item_of,
     rest_of,
 )
-from pipeline.curation.calls import call_bounded, stop_if_unusable
-from pipeline.curation.committing import GroupCommit
-from pipeline.curation.corpus import Corpus
-from pipeline.curation.endpoints import RewardService
-from pipeline.curation.layout import RewardStage
-from pipeline.curation.progress import ProgressView
-from pipeline.curation.quarantine import QuarantineStore
-from pipeline.curation.records import Fault
-from pipeline.curation.rows import ImageRef, Loaded, Row
-from pipeline.curation.store import RewardStore
-from pipeline.errors import InputError
+from align2llava.pipeline.curation.calls import call_bounded, stop_if_unusable
+from align2llava.pipeline.curation.committing import GroupCommit
+from align2llava.pipeline.curation.corpus import Corpus
+from align2llava.pipeline.curation.endpoints import RewardService
+from align2llava.pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.progress import ProgressView
+from align2llava.pipeline.curation.quarantine import QuarantineStore
+from align2llava.pipeline.curation.records import Fault
+from align2llava.pipeline.curation.rows import ImageRef, Loaded, Row
+from align2llava.pipeline.curation.store import RewardStore
+from align2llava.pipeline.errors import InputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.curation.example_cards import shortened
-from pipeline.curation.layout import Gate
-from pipeline.curation.word_diff import Segment, word_diff
+from align2llava.pipeline.curation.example_cards import shortened
+from align2llava.pipeline.curation.layout import Gate
+from align2llava.pipeline.curation.word_diff import Segment, word_diff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.curation.layout import AlignStatus, Gate
+from align2llava.pipeline.curation.layout import AlignStatus, Gate
 
 EXAMPLES_PER_STATUS = {
     AlignStatus.REWRITTEN: 4,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from pipeline.curation.rows import Row
+from align2llava.pipeline.curation.rows import Row
 
 ROWS = pa.schema(
     [

@@ -5,10 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.curation.images import ImageLimits, find_image, look_at
-from pipeline.curation.layout import NO_IMAGE_SHA256, DriverCode
-from pipeline.curation.records import Fault, Reading, Record, read_record, uid_of
-from pipeline.curation.rows import ImageRef, Place, RawElement, Row
+from align2llava.pipeline.curation.images import ImageLimits, find_image, look_at
+from align2llava.pipeline.curation.layout import NO_IMAGE_SHA256, DriverCode
+from align2llava.pipeline.curation.records import Fault, Reading, Record, read_record, uid_of
+from align2llava.pipeline.curation.rows import ImageRef, Place, RawElement, Row
 
 MAX_LOOKS = 32_768  # images remembered; one that is met again later is read again
 

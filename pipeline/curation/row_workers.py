@@ -1,6 +1,6 @@
 """Rows read by worker processes, on as many cores as there are: most of a scan's time is Python's.
 
-    python -m pipeline.curation.row_workers RULES    # one worker; RULES in JSON; speaks on its pipes
+    python -m align2llava.pipeline.curation.row_workers RULES    # one worker; RULES in JSON; speaks on its pipes
 
 A worker gets chunks of records one at a time and answers each with its rows. It ends when its input ends,
 so that none outlives a driver that was killed. A small input is read in the driver itself, and of a large
@@ -22,11 +22,11 @@ from typing import IO
 
 import orjson
 
-from pipeline.children import child_environ, module_command
-from pipeline.curation.row_batch import RowBatch, batch_of
-from pipeline.curation.row_reader import Chunk, ReadingRules, RowReader
-from pipeline.curation.rows import RawElement
-from pipeline.errors import WorkerError
+from align2llava.pipeline.children import child_environ, module_command
+from align2llava.pipeline.curation.row_batch import RowBatch, batch_of
+from align2llava.pipeline.curation.row_reader import Chunk, ReadingRules, RowReader
+from align2llava.pipeline.curation.rows import RawElement
+from align2llava.pipeline.errors import WorkerError
 
 MIN_INPUT_BYTES = 2**24  # of less the start of the workers takes longer than it saves
 MAX_WORKERS = 4  # then the driver, which splits the files into records, has no time left

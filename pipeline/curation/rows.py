@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.curation.record_types import TypeRule
-from pipeline.curation.records import Fault, Record
+from align2llava.pipeline.curation.record_types import TypeRule
+from align2llava.pipeline.curation.records import Fault, Record
 
 
 class RawElement(NamedTuple):

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from pipeline.config import Config, dump_config, load_config
-from pipeline.curation.durable import write_durably
-from pipeline.curation.layout import RunPaths
-from pipeline.errors import ConfigError, RunError
+from align2llava.pipeline.config import Config, dump_config, load_config
+from align2llava.pipeline.curation.durable import write_durably
+from align2llava.pipeline.curation.layout import RunPaths
+from align2llava.pipeline.errors import ConfigError, RunError
 
 
 class Resume(StrEnum):

@@ -7,18 +7,18 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from pipeline.config import Config, SelectionConfig
-from pipeline.curation.cascade import check_keeps, with_stratum
-from pipeline.curation.corpus import Corpus
-from pipeline.curation.input_warnings import starved, unmatched_tokens
-from pipeline.curation.layout import InputEntry
-from pipeline.curation.progress import ProgressView
-from pipeline.curation.readers import ArrayStyle
-from pipeline.curation.record_table import RecordTable, RecordTableWriter, can_be_scored
-from pipeline.curation.record_types import TypeRule
-from pipeline.curation.row_batch import ROWS, RowBatch
-from pipeline.curation.scratch import scratch_folder, scratch_name
-from pipeline.curation.uids import as_number
+from align2llava.pipeline.config import Config, SelectionConfig
+from align2llava.pipeline.curation.cascade import check_keeps, with_stratum
+from align2llava.pipeline.curation.corpus import Corpus
+from align2llava.pipeline.curation.input_warnings import starved, unmatched_tokens
+from align2llava.pipeline.curation.layout import InputEntry
+from align2llava.pipeline.curation.progress import ProgressView
+from align2llava.pipeline.curation.readers import ArrayStyle
+from align2llava.pipeline.curation.record_table import RecordTable, RecordTableWriter, can_be_scored
+from align2llava.pipeline.curation.record_types import TypeRule
+from align2llava.pipeline.curation.row_batch import ROWS, RowBatch
+from align2llava.pipeline.curation.scratch import scratch_folder, scratch_name
+from align2llava.pipeline.curation.uids import as_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

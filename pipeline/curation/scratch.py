@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.errors import StoreError
+from align2llava.pipeline.errors import StoreError
 
 MAX_FILES = 16  # of a kind
 MIN_AGE_SECONDS = 7 * 24 * 3600.0  # a younger file may be of a run that goes on

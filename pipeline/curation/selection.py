@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import polars as pl
 
-from pipeline.curation.uids import keyed_hashes
+from align2llava.pipeline.curation.uids import keyed_hashes
 
 
 def quota(keep: Decimal, num_scored: int) -> int:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.curation.baselines import RULES, all_baselines
-from pipeline.curation.figures import types_of
-from pipeline.curation.layout import Decision
+from align2llava.pipeline.curation.baselines import RULES, all_baselines
+from align2llava.pipeline.curation.figures import types_of
+from align2llava.pipeline.curation.layout import Decision
 
 RAW = "raw"
 KEPT = "kept"

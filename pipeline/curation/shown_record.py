@@ -8,7 +8,7 @@ from typing import NotRequired, TypedDict
 
 import orjson
 
-from pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.layout import RewardStage
 
 MAX_CHARS = 1000  # of one text
 MAX_TEXTS = 24  # of one record, candidates counted

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.curation.layout import RewardStage
-from pipeline.curation.pace import ANSWERED
-from pipeline.errors import RunError
+from align2llava.pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.pace import ANSWERED
+from align2llava.pipeline.errors import RunError
 
 MAX_STEPS = 60
 MIN_STEP_S = 0.5

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipeline.curation.layout import SCORES, parts
-from pipeline.curation.scratch import prune, scratch_name
-from pipeline.curation.stored_keys import Key, StoredKeys
-from pipeline.curation.tables import TableKind, read_columns, scan_tables, write_part
-from pipeline.curation.uids import as_number
-from pipeline.errors import EndpointError, RunError
+from align2llava.pipeline.curation.layout import SCORES, parts
+from align2llava.pipeline.curation.scratch import prune, scratch_name
+from align2llava.pipeline.curation.stored_keys import Key, StoredKeys
+from align2llava.pipeline.curation.tables import TableKind, read_columns, scan_tables, write_part
+from align2llava.pipeline.curation.uids import as_number
+from align2llava.pipeline.errors import EndpointError, RunError
 
 
 class RewardRow(NamedTuple):

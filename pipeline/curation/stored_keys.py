@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
-from pipeline.errors import StoreError
+from align2llava.pipeline.errors import StoreError
 
 Key = tuple[str, int, int]  # uid, turn, candidate
 _CACHE_KIB = 16 * 1024

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.curation.cautions import cautions, gate_counts, rewrite_line
-from pipeline.curation.fragility import Fragility, Noise
-from pipeline.curation.fragility_words import noise_lines
-from pipeline.curation.layout import TypeCounts
-from pipeline.curation.publish import Published
-from pipeline.curation.rewarding import StageCounts
+from align2llava.pipeline.curation.cautions import cautions, gate_counts, rewrite_line
+from align2llava.pipeline.curation.fragility import Fragility, Noise
+from align2llava.pipeline.curation.fragility_words import noise_lines
+from align2llava.pipeline.curation.layout import TypeCounts
+from align2llava.pipeline.curation.publish import Published
+from align2llava.pipeline.curation.rewarding import StageCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

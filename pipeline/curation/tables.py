@@ -9,9 +9,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.curation.durable import write_next_part
-from pipeline.curation.layout import DECISIONS, REWRITES, SCORES
-from pipeline.errors import RunError
+from align2llava.pipeline.curation.durable import write_next_part
+from align2llava.pipeline.curation.layout import DECISIONS, REWRITES, SCORES
+from align2llava.pipeline.errors import RunError
 
 
 class TableKind(Enum):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from PIL import WebPImagePlugin
 
-from clients.wire.decoding import ImageDataError, rgb_draft
+from align2llava.clients.wire.decoding import ImageDataError, rgb_draft
 
 MAX_SIDE = 256  # pixels
 MAX_SOURCE_PIXELS = 50_000_000

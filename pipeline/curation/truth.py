@@ -14,7 +14,7 @@ from typing import TypeGuard, cast
 import orjson
 import polars as pl
 
-from pipeline.errors import InputError
+from align2llava.pipeline.errors import InputError
 
 WILSON_Z = 1.959964  # two-sided 95 %
 

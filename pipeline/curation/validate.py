@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from clients.wire.schemas import ModelIdentity
-from pipeline.config import Config
-from pipeline.curation.endpoints import Connector, log_event, open_each
-from pipeline.curation.interrupts import run_async, sigterm_raises
-from pipeline.curation.layout import InputEntry
-from pipeline.curation.progress import ProgressView
-from pipeline.curation.record_types import TypeRule
-from pipeline.curation.scan import scan_input
+from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.pipeline.config import Config
+from align2llava.pipeline.curation.endpoints import Connector, log_event, open_each
+from align2llava.pipeline.curation.interrupts import run_async, sigterm_raises
+from align2llava.pipeline.curation.layout import InputEntry
+from align2llava.pipeline.curation.progress import ProgressView
+from align2llava.pipeline.curation.record_types import TypeRule
+from align2llava.pipeline.curation.scan import scan_input
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

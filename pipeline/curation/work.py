@@ -5,22 +5,22 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from pipeline.config import Config
-from pipeline.curation.answer_rewards import best_candidates
-from pipeline.curation.cascade import Decisions, StageOutcome, decisions_of
-from pipeline.curation.corpus import Corpus
-from pipeline.curation.events import EventLog
-from pipeline.curation.layout import Decision, RewardStage, RunPaths
-from pipeline.curation.ledger import Ledger
-from pipeline.curation.outcomes import Scored, answer_outcome, question_outcome
-from pipeline.curation.progress import ProgressView
-from pipeline.curation.quarantine import QuarantineStore
-from pipeline.curation.rewarding import StageCounts
-from pipeline.curation.rows import Row
-from pipeline.curation.scan import Scan
-from pipeline.curation.scratch import scratch_folder
-from pipeline.curation.store import RewardStore
-from pipeline.curation.uids import as_number
+from align2llava.pipeline.config import Config
+from align2llava.pipeline.curation.answer_rewards import best_candidates
+from align2llava.pipeline.curation.cascade import Decisions, StageOutcome, decisions_of
+from align2llava.pipeline.curation.corpus import Corpus
+from align2llava.pipeline.curation.events import EventLog
+from align2llava.pipeline.curation.layout import Decision, RewardStage, RunPaths
+from align2llava.pipeline.curation.ledger import Ledger
+from align2llava.pipeline.curation.outcomes import Scored, answer_outcome, question_outcome
+from align2llava.pipeline.curation.progress import ProgressView
+from align2llava.pipeline.curation.quarantine import QuarantineStore
+from align2llava.pipeline.curation.rewarding import StageCounts
+from align2llava.pipeline.curation.rows import Row
+from align2llava.pipeline.curation.scan import Scan
+from align2llava.pipeline.curation.scratch import scratch_folder
+from align2llava.pipeline.curation.store import RewardStore
+from align2llava.pipeline.curation.uids import as_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,11 @@ from typing import BinaryIO
 
 import orjson
 
-from clients.wire.schemas import Turn
-from pipeline.curation.durable import publish
-from pipeline.curation.readers import ArrayStyle, Dialect
-from pipeline.curation.records import IMAGE_TOKEN
-from pipeline.errors import StoreError
+from align2llava.clients.wire.schemas import Turn
+from align2llava.pipeline.curation.durable import publish
+from align2llava.pipeline.curation.readers import ArrayStyle, Dialect
+from align2llava.pipeline.curation.records import IMAGE_TOKEN
+from align2llava.pipeline.errors import StoreError
 
 _LEADING_TOKEN = re.compile(rf"\s*{IMAGE_TOKEN}\s*")
 _TRAILING_TOKEN = re.compile(rf"\s*{IMAGE_TOKEN}\s*$")

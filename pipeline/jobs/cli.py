@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import orjson
 import typer
 
-from pipeline.screen import say, say_json, tell
+from align2llava.pipeline.screen import say, say_json, tell
 
 if TYPE_CHECKING:
-    from pipeline.jobs.states import JobState
+    from align2llava.pipeline.jobs.states import JobState
 
 jobs = typer.Typer(
     name="jobs",
@@ -56,8 +56,8 @@ def _submit(
     as_json: AsJson = False,
 ) -> None:
     """Makes a job from a template. Example: `a2l jobs submit curate --set arg=--limit=100`."""
-    from pipeline.jobs import submitting  # noqa: PLC0415 - as it runs
-    from pipeline.jobs.template import job_text  # noqa: PLC0415 - as it runs
+    from align2llava.pipeline.jobs import submitting  # noqa: PLC0415 - as it runs
+    from align2llava.pipeline.jobs.template import job_text  # noqa: PLC0415 - as it runs
 
     place = submitting.Place(kubeconfig=kubeconfig, namespace=namespace)
     job = _ran(
@@ -85,8 +85,8 @@ def _wait(
     as_json: AsJson = False,
 ) -> None:
     """Waits until the job is complete, tells why if not. Example: `a2l jobs wait curate-x7k2p`."""
-    from pipeline.jobs import watching  # noqa: PLC0415 - as it runs
-    from pipeline.jobs.cluster import connected  # noqa: PLC0415 - as it runs
+    from align2llava.pipeline.jobs import watching  # noqa: PLC0415 - as it runs
+    from align2llava.pipeline.jobs.cluster import connected  # noqa: PLC0415 - as it runs
 
     def told_state(state: "JobState") -> None:
         tell(f"{name}: {state.phase}" + (f": {state.why}" if state.why else ""))
@@ -113,9 +113,9 @@ def _logs(
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Prints the log of the job's newest pod. Example: `a2l jobs logs -f curate-x7k2p`."""
-    from pipeline.jobs import logs  # noqa: PLC0415 - as it runs
-    from pipeline.jobs.cluster import connected  # noqa: PLC0415 - as it runs
-    from pipeline.jobs.watching import Pace  # noqa: PLC0415 - as it runs
+    from align2llava.pipeline.jobs import logs  # noqa: PLC0415 - as it runs
+    from align2llava.pipeline.jobs.cluster import connected  # noqa: PLC0415 - as it runs
+    from align2llava.pipeline.jobs.watching import Pace  # noqa: PLC0415 - as it runs
 
     async def shown() -> None:
         async with connected(kubeconfig=kubeconfig, namespace=namespace) as cluster:
@@ -132,8 +132,8 @@ def _list(
     *, namespace: Namespace = None, kubeconfig: Kubeconfig = None, as_json: AsJson = False
 ) -> None:
     """Lists the jobs made from our templates, newest first. Example: `a2l jobs list --json`."""
-    from pipeline.jobs import submitting  # noqa: PLC0415 - as it runs
-    from pipeline.jobs.cluster import connected  # noqa: PLC0415 - as it runs
+    from align2llava.pipeline.jobs import submitting  # noqa: PLC0415 - as it runs
+    from align2llava.pipeline.jobs.cluster import connected  # noqa: PLC0415 - as it runs
 
     async def found() -> list[submitting.Listed]:
         async with connected(kubeconfig=kubeconfig, namespace=namespace) as cluster:
@@ -152,7 +152,7 @@ def _list(
 @jobs.command("delete")
 def _delete(name: JobName, *, namespace: Namespace = None, kubeconfig: Kubeconfig = None) -> None:
     """Deletes a job and its pods, running or not. Example: `a2l jobs delete curate-x7k2p`."""
-    from pipeline.jobs.cluster import connected  # noqa: PLC0415 - as it runs
+    from align2llava.pipeline.jobs.cluster import connected  # noqa: PLC0415 - as it runs
 
     async def deleted() -> None:
         async with connected(kubeconfig=kubeconfig, namespace=namespace) as cluster:

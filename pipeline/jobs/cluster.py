@@ -18,9 +18,9 @@ from lightkube.resources.batch_v1 import CronJob, Job
 from lightkube.resources.core_v1 import Event, Pod
 from lightkube.types import CascadeType
 
-from pipeline.errors import ConfigError, EndpointError, PipelineError
-from pipeline.jobs.errors import UnreachableError
-from pipeline.jobs.overrides import CONTAINER
+from align2llava.pipeline.errors import ConfigError, EndpointError, PipelineError
+from align2llava.pipeline.jobs.errors import UnreachableError
+from align2llava.pipeline.jobs.overrides import CONTAINER
 
 _OURS: LabelSelector = {
     "app.kubernetes.io/part-of": "align2llava",

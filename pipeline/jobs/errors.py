@@ -7,7 +7,7 @@ EndpointError
   +-- UnreachableError   4   the API server did not answer, or not now; asking again may help
 """
 
-from pipeline.errors import EndpointError, PipelineError
+from align2llava.pipeline.errors import EndpointError, PipelineError
 
 
 class JobFailedError(PipelineError):

@@ -10,10 +10,10 @@ from contextlib import aclosing
 
 from lightkube.resources.core_v1 import Pod
 
-from pipeline.jobs.cluster import Cluster, NotThereError
-from pipeline.jobs.errors import JobFailedError, UnreachableError
-from pipeline.jobs.states import Phase, has_ended, has_started, newest_pod
-from pipeline.jobs.watching import Looks, Pace, look, raise_if_over
+from align2llava.pipeline.jobs.cluster import Cluster, NotThereError
+from align2llava.pipeline.jobs.errors import JobFailedError, UnreachableError
+from align2llava.pipeline.jobs.states import Phase, has_ended, has_started, newest_pod
+from align2llava.pipeline.jobs.watching import Looks, Pace, look, raise_if_over
 
 _STAMP = re.compile(r"(?P<second>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.(?P<part>\d{1,9}))?\S* ?")
 

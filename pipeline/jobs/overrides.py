@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from lightkube.models.core_v1 import Container, EnvVar, ResourceRequirements
 from lightkube.resources.batch_v1 import Job
 
-from pipeline.errors import ConfigError
+from align2llava.pipeline.errors import ConfigError
 
 CONTAINER = "job"
 _GPU = "nvidia.com/gpu"

@@ -8,9 +8,9 @@ from pathlib import Path
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Pod
 
-from pipeline.jobs.cluster import JOB_NAME, Cluster, connected
-from pipeline.jobs.states import Phase, state_of
-from pipeline.jobs.template import cron_job_in, job_from
+from align2llava.pipeline.jobs.cluster import JOB_NAME, Cluster, connected
+from align2llava.pipeline.jobs.states import Phase, state_of
+from align2llava.pipeline.jobs.template import cron_job_in, job_from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,9 @@ import yaml
 from lightkube.models.meta_v1 import ObjectMeta, OwnerReference
 from lightkube.resources.batch_v1 import CronJob, Job
 
-from pipeline.errors import ConfigError
-from pipeline.jobs.overrides import apply_sets, container_of
-from pipeline.yaml_text import yaml_documents
+from align2llava.pipeline.errors import ConfigError
+from align2llava.pipeline.jobs.overrides import apply_sets, container_of
+from align2llava.pipeline.yaml_text import yaml_documents
 
 _MANUAL = {"cronjob.kubernetes.io/instantiate": "manual"}
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Pod
 
-from pipeline.errors import EndpointError
-from pipeline.jobs.cluster import Cluster, NotThereError
-from pipeline.jobs.errors import JobFailedError, JobTimeoutError, UnreachableError
-from pipeline.jobs.states import JobState, Phase, state_of
+from align2llava.pipeline.errors import EndpointError
+from align2llava.pipeline.jobs.cluster import Cluster, NotThereError
+from align2llava.pipeline.jobs.errors import JobFailedError, JobTimeoutError, UnreachableError
+from align2llava.pipeline.jobs.states import JobState, Phase, state_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

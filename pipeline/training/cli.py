@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.screen import say
+from align2llava.pipeline.screen import say
 
 verbs = typer.Typer()
 
@@ -35,10 +35,10 @@ def _train(
     Example: a2l train question examples/blocks/train-question.yaml
     """
     # The base install has no torch, and `a2l --help` must not need it.
-    from pipeline.training.config import load_training_config  # noqa: PLC0415 - see above
-    from pipeline.training.reward import train_reward  # noqa: PLC0415 - see above
+    from align2llava.pipeline.training.config import load_training_config  # noqa: PLC0415 - see above
+    from align2llava.pipeline.training.reward import train_reward  # noqa: PLC0415 - see above
 
-    logging.getLogger("pipeline.training").setLevel(logging.INFO)
+    logging.getLogger("align2llava.pipeline.training").setLevel(logging.INFO)
     result = train_reward(
         "question-reward" if kind is _Kind.QUESTION else "answer-reward",
         load_training_config(config),

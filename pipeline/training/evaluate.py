@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.preferences.groups import PreferenceGroup
-from pipeline.training.batches import BatchMaker, GroupBatch
-from pipeline.training.loss import pair_weights, pairwise_accuracy
-from services.reward_model.model import LlavaRewardModel
+from align2llava.pipeline.preferences.groups import PreferenceGroup
+from align2llava.pipeline.training.batches import BatchMaker, GroupBatch
+from align2llava.pipeline.training.loss import pair_weights, pairwise_accuracy
+from align2llava.services.reward_model.model import LlavaRewardModel
 
 GROUPS_PER_BATCH = 16
 ROWS_PER_FORWARD = 24

@@ -7,9 +7,9 @@ from pathlib import Path
 from numpy import float32
 from numpy.typing import NDArray
 
-from clients.wire.decoding import ImageDataError, opened, rgb_image
-from pipeline.errors import InputError
-from services.reward_model.pixels import PixelSettings, pixels_CHW
+from align2llava.clients.wire.decoding import ImageDataError, opened, rgb_image
+from align2llava.pipeline.errors import InputError
+from align2llava.services.reward_model.pixels import PixelSettings, pixels_CHW
 
 
 def image_pixels(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.errors import StoreError
+from align2llava.pipeline.errors import StoreError
 
 
 class MetricsFile:

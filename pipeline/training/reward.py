@@ -10,19 +10,24 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn, optim
 
-from pipeline.errors import ConfigError, InputError, RunError, StoreError
-from pipeline.preferences.groups import PreferenceGroup
-from pipeline.preferences.readers import read_groups
-from pipeline.training.batches import BatchMaker, GroupBatch, groups_of_step
-from pipeline.training.config import PreferenceData, RewardTrainingConfig, fingerprint
-from pipeline.training.evaluate import accuracy_of_groups, rewards_of_batch
-from pipeline.training.loss import pair_weights, pairwise_accuracy, preference_loss
-from pipeline.training.metrics import MetricsFile
-from pipeline.training.schedule import learning_rate
-from pipeline.training.snapshots import captured, newest_snapshot, restore, write_snapshot
-from pipeline.training.termination import CheckpointedError, Termination, noted_sigterm
-from services.reward_model.card import write_card
-from services.reward_model.checkpoint import (
+from align2llava.pipeline.errors import ConfigError, InputError, RunError, StoreError
+from align2llava.pipeline.preferences.groups import PreferenceGroup
+from align2llava.pipeline.preferences.readers import read_groups
+from align2llava.pipeline.training.batches import BatchMaker, GroupBatch, groups_of_step
+from align2llava.pipeline.training.config import PreferenceData, RewardTrainingConfig, fingerprint
+from align2llava.pipeline.training.evaluate import accuracy_of_groups, rewards_of_batch
+from align2llava.pipeline.training.loss import pair_weights, pairwise_accuracy, preference_loss
+from align2llava.pipeline.training.metrics import MetricsFile
+from align2llava.pipeline.training.schedule import learning_rate
+from align2llava.pipeline.training.snapshots import (
+    captured,
+    newest_snapshot,
+    restore,
+    write_snapshot,
+)
+from align2llava.pipeline.training.termination import CheckpointedError, Termination, noted_sigterm
+from align2llava.services.reward_model.card import write_card
+from align2llava.services.reward_model.checkpoint import (
     DTYPES,
     TOKENIZER_FILE,
     RewardFile,
@@ -30,13 +35,13 @@ from services.reward_model.checkpoint import (
     read_encoder,
     read_pixels,
 )
-from services.reward_model.export import write_reward
-from services.reward_model.folder import CheckpointError
-from services.reward_model.inputs import RewardKind, TextLimits
-from services.reward_model.model import LlavaRewardModel
-from services.reward_model.pixels import PixelSettings
-from services.reward_model.weight_files import weight_files
-from services.reward_model.weights import read_weights
+from align2llava.services.reward_model.export import write_reward
+from align2llava.services.reward_model.folder import CheckpointError
+from align2llava.services.reward_model.inputs import RewardKind, TextLimits
+from align2llava.services.reward_model.model import LlavaRewardModel
+from align2llava.services.reward_model.pixels import PixelSettings
+from align2llava.services.reward_model.weight_files import weight_files
+from align2llava.services.reward_model.weights import read_weights
 
 logger = logging.getLogger(__name__)
 

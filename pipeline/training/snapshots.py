@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn, optim
 
-from pipeline.errors import RunError, StoreError
+from align2llava.pipeline.errors import RunError, StoreError
 
 NUM_KEPT = 2
 _PARAMETER, _OPTIMISER = "parameter/", "optimiser/"

@@ -5,7 +5,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
-from pipeline.errors import PipelineError
+from align2llava.pipeline.errors import PipelineError
 
 
 class CheckpointedError(PipelineError):

@@ -10,10 +10,10 @@ from typing import Literal, Protocol
 
 from PIL import Image
 
-from clients.wire.schemas import ModelIdentity
-from services.errors import ServiceError
-from services.reward_model.inputs import ImageInput, TokenRow
-from services.reward_model.tree import Ints, Tree
+from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.services.errors import ServiceError
+from align2llava.services.reward_model.inputs import ImageInput, TokenRow
+from align2llava.services.reward_model.tree import Ints, Tree
 
 RewardKind = Literal["question-reward", "answer-reward"]
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from clients.wire.schemas import ModelIdentity, Turn
-from services.engines.api import (
+from align2llava.clients.wire.schemas import ModelIdentity, Turn
+from align2llava.services.engines.api import (
     ChatMessage,
     GroupScore,
     Likelihood,
@@ -25,9 +25,9 @@ from services.engines.api import (
     Rollout,
     RowReward,
 )
-from services.errors import InternalError, ServiceError, TooLargeError
-from services.prompts import TEMPLATE_VERSION, parse_rewrite, tagged
-from services.reward_model.inputs import ImageInput, TokenRow
+from align2llava.services.errors import InternalError, ServiceError, TooLargeError
+from align2llava.services.prompts import TEMPLATE_VERSION, parse_rewrite, tagged
+from align2llava.services.reward_model.inputs import ImageInput, TokenRow
 
 _SLOW = re.compile(r"\[\[slow (\d+)\]\]")
 _TURN = re.compile(r"<question>.*?</question>\s*<answer>.*?</answer>", re.DOTALL)

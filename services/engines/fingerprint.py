@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from clients.wire.schemas import ModelIdentity
-from services.reward_model.weight_files import refuse_other_weights, weight_files
+from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.services.reward_model.weight_files import refuse_other_weights, weight_files
 
 KIND = "inner-llm"
 

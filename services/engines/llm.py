@@ -30,15 +30,20 @@ from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from clients.wire.schemas import ModelIdentity
-from services.engines import children
-from services.engines.api import ChatMessage, Likelihood, Rollout
-from services.engines.causes import Causes, one_line
-from services.engines.fingerprint import CheckpointHashes, identity_of
-from services.engines.tokenizer import PromptTokenizer
-from services.errors import InternalError, InvalidRequestError, TooLargeError, UnavailableError
-from services.prompts import TEMPLATE_VERSION, default_max_tokens
-from services.reward_model.card import read_purpose
+from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.services.engines import children
+from align2llava.services.engines.api import ChatMessage, Likelihood, Rollout
+from align2llava.services.engines.causes import Causes, one_line
+from align2llava.services.engines.fingerprint import CheckpointHashes, identity_of
+from align2llava.services.engines.tokenizer import PromptTokenizer
+from align2llava.services.errors import (
+    InternalError,
+    InvalidRequestError,
+    TooLargeError,
+    UnavailableError,
+)
+from align2llava.services.prompts import TEMPLATE_VERSION, default_max_tokens
+from align2llava.services.reward_model.card import read_purpose
 
 logger = logging.getLogger(__name__)
 

@@ -13,33 +13,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clients.wire.schemas import ModelIdentity
-from services.engines.allocation import keep_freed_memory
-from services.engines.api import (
+from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.services.engines.allocation import keep_freed_memory
+from align2llava.services.engines.api import (
     GroupScore,
     PlacedTree,
     PreparedGroup,
     RewardGroup,
     RewardKind,
 )
-from services.engines.device_time import DeviceTime, started
-from services.engines.features import FeatureCache
-from services.engines.reward_rows import (
+from align2llava.services.engines.device_time import DeviceTime, started
+from align2llava.services.engines.features import FeatureCache
+from align2llava.services.engines.reward_rows import (
     LongText,
     identity_on,
     outcome_of,
     refuse_other_kind,
     row_of,
 )
-from services.errors import ServiceError, TooLargeError
-from services.reward_model.checkpoint import DTYPES
-from services.reward_model.families import LoadedModel, load_model
-from services.reward_model.inputs import (
+from align2llava.services.errors import ServiceError, TooLargeError
+from align2llava.services.reward_model.checkpoint import DTYPES
+from align2llava.services.reward_model.families import LoadedModel, load_model
+from align2llava.services.reward_model.inputs import (
     ImageInput,
     TokenRow,
 )
-from services.reward_model.kernels import attention_for
-from services.reward_model.tree import joined, merge, parted
+from align2llava.services.reward_model.kernels import attention_for
+from align2llava.services.reward_model.tree import joined, merge, parted
 
 IMAGES_AT_ONCE = (
     16  # on an accelerator; on CPU one, so that features are the same bits in any batch

@@ -5,12 +5,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from clients.wire.schemas import ModelIdentity
-from services.engines.api import Candidate, RewardKind, RowReward
-from services.errors import InternalError, InvalidRequestError, ServiceError, TooLargeError
-from services.reward_model.checkpoint import RewardFile
-from services.reward_model.folder import CheckpointError
-from services.reward_model.inputs import EmptyTextError, LongTextError, TokenRow, prompt_of
+from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.services.engines.api import Candidate, RewardKind, RowReward
+from align2llava.services.errors import (
+    InternalError,
+    InvalidRequestError,
+    ServiceError,
+    TooLargeError,
+)
+from align2llava.services.reward_model.checkpoint import RewardFile
+from align2llava.services.reward_model.folder import CheckpointError
+from align2llava.services.reward_model.inputs import (
+    EmptyTextError,
+    LongTextError,
+    TokenRow,
+    prompt_of,
+)
 
 LongText = Literal["truncate", "refuse"]
 

@@ -10,8 +10,8 @@ from typing import Self
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from services.engines.api import ChatMessage
-from services.errors import InvalidRequestError
+from align2llava.services.engines.api import ChatMessage
+from align2llava.services.errors import InvalidRequestError
 
 
 class PromptTokenizer:

@@ -23,8 +23,8 @@ from vllm.outputs import PoolingRequestOutput
 from vllm.platforms import current_platform
 from vllm.v1.engine.llm_engine import LLMEngine
 
-from services.reward_model.checkpoint import DTYPES
-from services.reward_model.inputs import ImageInput
+from align2llava.services.reward_model.checkpoint import DTYPES
+from align2llava.services.reward_model.inputs import ImageInput
 
 Prompt = MultiModalInput | TokensInput
 

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import vllm
 
-from clients.wire.schemas import ModelIdentity
-from services.engines.api import GroupScore, PreparedGroup, RewardGroup, RewardKind
-from services.engines.reward_rows import (
+from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.services.engines.api import GroupScore, PreparedGroup, RewardGroup, RewardKind
+from align2llava.services.engines.reward_rows import (
     LongText,
     identity_on,
     outcome_of,
     refuse_other_kind,
     row_of,
 )
-from services.engines.vllm_pooling import PoolingLimits, PoolingModel, prompts_of
-from services.errors import ServiceError
-from services.reward_model.card import read_purpose
-from services.reward_model.checkpoint import (
+from align2llava.services.engines.vllm_pooling import PoolingLimits, PoolingModel, prompts_of
+from align2llava.services.errors import ServiceError
+from align2llava.services.reward_model.card import read_purpose
+from align2llava.services.reward_model.checkpoint import (
     RewardFile,
     identity_of,
     read_config,
@@ -31,11 +31,11 @@ from services.reward_model.checkpoint import (
     read_pixels,
     read_reward_file,
 )
-from services.reward_model.folder import CheckpointError
-from services.reward_model.inputs import ImageInput, RowEncoder, TextLimits, TokenRow
-from services.reward_model.pixels import PixelSettings, pixels_CHW
-from services.reward_model.weight_files import refuse_other_weights, weight_files
-from services.reward_model.weights import sha256_of
+from align2llava.services.reward_model.folder import CheckpointError
+from align2llava.services.reward_model.inputs import ImageInput, RowEncoder, TextLimits, TokenRow
+from align2llava.services.reward_model.pixels import PixelSettings, pixels_CHW
+from align2llava.services.reward_model.weight_files import refuse_other_weights, weight_files
+from align2llava.services.reward_model.weights import sha256_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from services.reward_model.tree import Tree, segments_of, visible
+from align2llava.services.reward_model.tree import Tree, segments_of, visible
 
 
 class Heads(NamedTuple):

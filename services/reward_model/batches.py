@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from services.reward_model.inputs import TokenRow
+from align2llava.services.reward_model.inputs import TokenRow
 
 
 def padded_rows(rows: Sequence[TokenRow], *, pad: int) -> tuple[Tensor, Tensor]:

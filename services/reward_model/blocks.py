@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from services.reward_model.attention import Heads, TreePlan, plan_of
-from services.reward_model.tree import Tree, segments_of
+from align2llava.services.reward_model.attention import Heads, TreePlan, plan_of
+from align2llava.services.reward_model.tree import Tree, segments_of
 
 BLOCK = 64  # places: the scores of eight heads over 500 depths are 1 MB, a second-level cache
 MIN_SHARED = 16  # fewer shared tokens do not repay the products of one more run

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.reward_model.folder import CheckpointError, read_json
+from align2llava.services.reward_model.folder import CheckpointError, read_json
 
 CARD_FILE = "card.json"
 MAX_PURPOSE_CHARS = 200

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from services.reward_model.attention import Heads, TreePlan, plan_of
-from services.reward_model.tree import Ints, Tree, segments_of
+from align2llava.services.reward_model.attention import Heads, TreePlan, plan_of
+from align2llava.services.reward_model.tree import Ints, Tree, segments_of
 
 # Below the image, a level of branching costs a pass over all layers; so few tokens are cheaper twice.
 CASCADE_MIN_SHARED = 16

@@ -23,17 +23,17 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import LlavaConfig
 
-from services.reward_model.folder import CheckpointError, read_json
-from services.reward_model.inputs import (
+from align2llava.services.reward_model.folder import CheckpointError, read_json
+from align2llava.services.reward_model.inputs import (
     PROMPT_VERSION,
     RewardKind,
     RowEncoder,
     TextLimits,
 )
-from services.reward_model.model import LlavaRewardModel, image_geometry, special_ids
-from services.reward_model.pixels import ImageMode, PixelSettings
-from services.reward_model.weight_files import is_quantised, weight_files
-from services.reward_model.weights import (
+from align2llava.services.reward_model.model import LlavaRewardModel, image_geometry, special_ids
+from align2llava.services.reward_model.pixels import ImageMode, PixelSettings
+from align2llava.services.reward_model.weight_files import is_quantised, weight_files
+from align2llava.services.reward_model.weights import (
     legacy_name,
     read_weights,
     sha256_of,

@@ -20,9 +20,9 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     Qwen2_5_VLTextModel,
 )
 
-from services.reward_model.attention import Attend, Heads, TreeAttention
-from services.reward_model.projection import Projection, projection
-from services.reward_model.tree import Tree
+from align2llava.services.reward_model.attention import Attend, Heads, TreeAttention
+from align2llava.services.reward_model.projection import Projection, projection
+from align2llava.services.reward_model.tree import Tree
 
 LanguageModel = LlamaModel | Qwen2_5_VLTextModel
 Places = Tensor | slice

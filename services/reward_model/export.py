@@ -7,18 +7,18 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers import LlavaConfig
 
-from services.reward_model.checkpoint import DTYPES, TOKENIZER_FILE, RewardFile
-from services.reward_model.inputs import IMAGE_TOKEN
-from services.reward_model.model import (
+from align2llava.services.reward_model.checkpoint import DTYPES, TOKENIZER_FILE, RewardFile
+from align2llava.services.reward_model.inputs import IMAGE_TOKEN
+from align2llava.services.reward_model.model import (
     LlavaBackbone,
     LlavaRewardModel,
     special_ids,
     text_config,
     vision_config,
 )
-from services.reward_model.pixels import PixelSettings
-from services.reward_model.weight_files import WEIGHTS_FILE
-from services.reward_model.weights import write_weights
+from align2llava.services.reward_model.pixels import PixelSettings
+from align2llava.services.reward_model.weight_files import WEIGHTS_FILE
+from align2llava.services.reward_model.weights import write_weights
 
 UNK_ID, EOS_ID = 0, 2  # as in Llama's tokenizer
 _CLASSIFIER = {

@@ -12,19 +12,19 @@ from typing import Protocol
 from PIL import Image
 from torch import Tensor
 
-from services.reward_model.attention import TreeAttention
-from services.reward_model.card import read_purpose
-from services.reward_model.checkpoint import (
+from align2llava.services.reward_model.attention import TreeAttention
+from align2llava.services.reward_model.card import read_purpose
+from align2llava.services.reward_model.checkpoint import (
     RewardCheckpoint,
     RewardFile,
     model_type,
     read_reward,
 )
-from services.reward_model.folder import CheckpointError
-from services.reward_model.inputs import ImageInput, TokenRow
-from services.reward_model.pixels import pixels_CHW
-from services.reward_model.qwen_checkpoint import MODEL_TYPE, read_qwen
-from services.reward_model.tree import Ints, Tree
+from align2llava.services.reward_model.folder import CheckpointError
+from align2llava.services.reward_model.inputs import ImageInput, TokenRow
+from align2llava.services.reward_model.pixels import pixels_CHW
+from align2llava.services.reward_model.qwen_checkpoint import MODEL_TYPE, read_qwen
+from align2llava.services.reward_model.tree import Ints, Tree
 
 
 class RewardInputs(Protocol):

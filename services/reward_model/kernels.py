@@ -10,9 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from services.reward_model.attention import DenseAttention, Heads, TreeAttention
-from services.reward_model.blocks import BlockAttention
-from services.reward_model.cascade import CascadeAttention, Span
+from align2llava.services.reward_model.attention import DenseAttention, Heads, TreeAttention
+from align2llava.services.reward_model.blocks import BlockAttention
+from align2llava.services.reward_model.cascade import CascadeAttention, Span
 
 try:
     from torch.nn.attention.varlen import AuxRequest, varlen_attn

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 from transformers.models.llava.modeling_llava import LlavaModel
 
-from services.reward_model.attention import TreeAttention
-from services.reward_model.decoder import Decoder
-from services.reward_model.inputs import ImageInput, SpecialIds
-from services.reward_model.tree import Ints, Tree
-from services.reward_model.tree_forward import reward_of, tree_embeds
+from align2llava.services.reward_model.attention import TreeAttention
+from align2llava.services.reward_model.decoder import Decoder
+from align2llava.services.reward_model.inputs import ImageInput, SpecialIds
+from align2llava.services.reward_model.tree import Ints, Tree
+from align2llava.services.reward_model.tree_forward import reward_of, tree_embeds
 
 
 def text_config(config: LlavaConfig) -> LlamaConfig:

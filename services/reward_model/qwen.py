@@ -16,11 +16,11 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import (
 )
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
 
-from services.reward_model.attention import TreeAttention
-from services.reward_model.decoder import Decoder
-from services.reward_model.inputs import ImageInput
-from services.reward_model.tree import Ints, Tree
-from services.reward_model.tree_forward import reward_of, tree_embeds
+from align2llava.services.reward_model.attention import TreeAttention
+from align2llava.services.reward_model.decoder import Decoder
+from align2llava.services.reward_model.inputs import ImageInput
+from align2llava.services.reward_model.tree import Ints, Tree
+from align2llava.services.reward_model.tree_forward import reward_of, tree_embeds
 
 COLOURS = 3
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 
-from services.reward_model.checkpoint import (
+from align2llava.services.reward_model.checkpoint import (
     DTYPES,
     TOKENIZER_FILE,
     RewardFile,
@@ -23,19 +23,19 @@ from services.reward_model.checkpoint import (
     read_normalisation,
     read_reward_file,
 )
-from services.reward_model.export import write_json
-from services.reward_model.folder import CheckpointError, read_json
-from services.reward_model.inputs import TextLimits
-from services.reward_model.qwen import (
+from align2llava.services.reward_model.export import write_json
+from align2llava.services.reward_model.folder import CheckpointError, read_json
+from align2llava.services.reward_model.inputs import TextLimits
+from align2llava.services.reward_model.qwen import (
     COLOURS,
     QwenRewardModel,
     patch_geometry,
     text_config,
     vision_config,
 )
-from services.reward_model.qwen_inputs import PatchSettings, QwenInputs, VisionIds
-from services.reward_model.weight_files import WEIGHTS_FILE, weight_files
-from services.reward_model.weights import sha256_of, write_weights
+from align2llava.services.reward_model.qwen_inputs import PatchSettings, QwenInputs, VisionIds
+from align2llava.services.reward_model.weight_files import WEIGHTS_FILE, weight_files
+from align2llava.services.reward_model.weights import sha256_of, write_weights
 
 MODEL_TYPE = "qwen2_5_vl"
 _STORED_PREFIXES = (

@@ -17,15 +17,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer
 
-from services.reward_model.inputs import (
+from align2llava.services.reward_model.inputs import (
     ImageInput,
     LongTextError,
     TextLimits,
     TokenRow,
     refuse_long,
 )
-from services.reward_model.pixels import CLIP_MEAN, CLIP_STD, normalised, without_far_ends
-from services.reward_model.tree import Ints, Tree
+from align2llava.services.reward_model.pixels import (
+    CLIP_MEAN,
+    CLIP_STD,
+    normalised,
+    without_far_ends,
+)
+from align2llava.services.reward_model.tree import Ints, Tree
 
 MAX_ASPECT = 200  # transformers refuses images beyond it; here their far ends are cut off
 NUM_MARKS = 2  # before and after an image

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from services.reward_model.tree import Tree
+from align2llava.services.reward_model.tree import Tree
 
 
 def tree_embeds(

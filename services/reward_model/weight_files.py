@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import JsonValue
 from safetensors import SafetensorError, safe_open
 
-from services.reward_model.folder import CheckpointError, read_json
+from align2llava.services.reward_model.folder import CheckpointError, read_json
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"

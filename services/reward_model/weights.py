@@ -13,8 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from services.reward_model.folder import CheckpointError
-from services.reward_model.weight_files import refuse_unknown_dtypes, stored_tensors
+from align2llava.services.reward_model.folder import CheckpointError
+from align2llava.services.reward_model.weight_files import refuse_unknown_dtypes, stored_tensors
 
 CHUNK_BYTES = 1 << 20
 _LEGACY_PREFIXES = (

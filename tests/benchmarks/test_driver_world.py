@@ -1,6 +1,10 @@
 from collections import Counter
 from pathlib import Path
 
+from align2llava.pipeline.config import load_config
+from align2llava.pipeline.curation.images import ImageLimits, look_at
+from align2llava.pipeline.curation.readers import read_elements
+from align2llava.pipeline.curation.records import Record, read_record
 from benchmarks.driver_world import (
     WorldSize,
     config_text,
@@ -9,10 +13,6 @@ from benchmarks.driver_world import (
     remove_world,
     write_world,
 )
-from pipeline.config import load_config
-from pipeline.curation.images import ImageLimits, look_at
-from pipeline.curation.readers import read_elements
-from pipeline.curation.records import Record, read_record
 
 LIMITS = ImageLimits(max_bytes=200_000, max_pixels=10_000)
 

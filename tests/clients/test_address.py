@@ -1,6 +1,6 @@
 import pytest
 
-from clients.address import address_of
+from align2llava.clients.address import address_of
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,16 @@
 """Parts of calls, and outcomes put together."""
 
-from clients.answers import everything, has_no_reward, merged, part_of
-from clients.wire.codes import Code
-from clients.wire.schemas import ErrorBody, Group, GroupRewards, Image, Item, ItemReward, Usage
+from align2llava.clients.answers import everything, has_no_reward, merged, part_of
+from align2llava.clients.wire.codes import Code
+from align2llava.clients.wire.schemas import (
+    ErrorBody,
+    Group,
+    GroupRewards,
+    Image,
+    Item,
+    ItemReward,
+    Usage,
+)
 
 
 def group(*ids: str) -> Group:

@@ -5,7 +5,13 @@ from itertools import pairwise
 
 import pytest
 
-from clients.concurrency import CALM_WINDOWS, DECREASE, START_LIMIT, AdaptiveLimit, Ticket
+from align2llava.clients.concurrency import (
+    CALM_WINDOWS,
+    DECREASE,
+    START_LIMIT,
+    AdaptiveLimit,
+    Ticket,
+)
 
 SHAPE = ("score", 6)
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.endpoint import Endpoint, EndpointFileError
+from align2llava.clients.endpoint import Endpoint, EndpointFileError
 
 
 def written(path: Path, text: str) -> Path:

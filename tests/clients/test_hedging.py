@@ -1,4 +1,4 @@
-from clients.hedging import MIN_LATENCIES, Hedging
+from align2llava.clients.hedging import MIN_LATENCIES, Hedging
 
 SHAPE = ("score", 6)
 

@@ -2,8 +2,8 @@
 
 import itertools
 
-from clients.known_images import MAX_SKIPPED, Guessing, KnownImages
-from clients.wire.schemas import ErrorBody, Group, GroupRewards, Image, Item, ItemReward
+from align2llava.clients.known_images import MAX_SKIPPED, Guessing, KnownImages
+from align2llava.clients.wire.schemas import ErrorBody, Group, GroupRewards, Image, Item, ItemReward
 
 NEEDED = GroupRewards(
     items=(ItemReward(id="0", error=ErrorBody(code="image_needed", message="x")),)

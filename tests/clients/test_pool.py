@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from clients.errors import (
+from align2llava.clients.errors import (
     ClientError,
     DeadlineError,
     InvalidRequestError,
@@ -17,10 +17,10 @@ from clients.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from clients.hedging import MIN_LATENCIES
-from clients.places import Member
-from clients.pool import MAX_LOST, Pool
-from clients.wire.schemas import ModelIdentity
+from align2llava.clients.hedging import MIN_LATENCIES
+from align2llava.clients.places import Member
+from align2llava.clients.pool import MAX_LOST, Pool
+from align2llava.clients.wire.schemas import ModelIdentity
 
 SHAPE = ("score", 6)
 

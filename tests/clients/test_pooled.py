@@ -2,12 +2,12 @@
 
 import pytest
 
-from clients.errors import ClientError, InvalidRequestError, UnavailableError
-from clients.places import Member
-from clients.pool import Pool
-from clients.pooled import PooledRewardClient
-from clients.wire.codes import Code
-from clients.wire.schemas import (
+from align2llava.clients.errors import ClientError, InvalidRequestError, UnavailableError
+from align2llava.clients.places import Member
+from align2llava.clients.pool import Pool
+from align2llava.clients.pooled import PooledRewardClient
+from align2llava.clients.wire.codes import Code
+from align2llava.clients.wire.schemas import (
     ErrorBody,
     Group,
     GroupRewards,

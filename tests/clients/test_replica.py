@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from clients.breaker import FAILURES_TO_OPEN
-from clients.errors import (
+from align2llava.clients.breaker import FAILURES_TO_OPEN
+from align2llava.clients.errors import (
     ClientError,
     DeadlineError,
     InvalidRequestError,
@@ -11,7 +11,7 @@ from clients.errors import (
     ServerFaultError,
     UnavailableError,
 )
-from clients.replica import Replica, least_loaded
+from align2llava.clients.replica import Replica, least_loaded
 
 SHAPE = ("score", 6)
 

@@ -7,17 +7,17 @@ import msgpack
 import orjson
 import pytest
 
-from clients.endpoint import Endpoint
-from clients.errors import (
+from align2llava.clients.endpoint import Endpoint
+from align2llava.clients.errors import (
     BadAnswerError,
     ClientError,
     DeadlineError,
     TooLargeError,
     UnavailableError,
 )
-from clients.rest import RestInnerLLMClient, RestRewardClient
-from clients.wire.codes import TABLE, Code
-from clients.wire.schemas import Group, Item
+from align2llava.clients.rest import RestInnerLLMClient, RestRewardClient
+from align2llava.clients.wire.codes import TABLE, Code
+from align2llava.clients.wire.schemas import Group, Item
 
 MODEL = {"name": "m", "kind": "k", "identity": "i", "weights_sha256": "w", "dtype": "float32"}
 GROUP = Group(items=(Item(id="a", questions=("q",)),))
@@ -134,7 +134,7 @@ async def test_inner_llm_answer_with_other_ids_is_refused():
         return packed({"model": MODEL, "items": []})
 
     inner = RestInnerLLMClient(ENDPOINT, transport=httpx.MockTransport(handler))
-    from clients.wire.schemas import LikelihoodItem
+    from align2llava.clients.wire.schemas import LikelihoodItem
 
     with pytest.raises(BadAnswerError):
         await inner.likelihood([LikelihoodItem(id="a", prompt="", completion="c")], timeout_s=5)

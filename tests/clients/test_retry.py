@@ -2,7 +2,7 @@
 
 import pytest
 
-from clients.errors import (
+from align2llava.clients.errors import (
     DeadlineError,
     InvalidRequestError,
     OverloadedError,
@@ -10,8 +10,8 @@ from clients.errors import (
     UnavailableError,
     error_of,
 )
-from clients.retry import MAX_DELAY_S, delay_s, may_retry, with_retries
-from clients.wire.codes import Code
+from align2llava.clients.retry import MAX_DELAY_S, delay_s, may_retry, with_retries
+from align2llava.clients.wire.codes import Code
 
 
 class Script:

@@ -8,18 +8,18 @@ import grpc
 import grpc.aio
 import pytest
 
-from clients.endpoint import Endpoint
-from clients.errors import (
+from align2llava.clients.endpoint import Endpoint
+from align2llava.clients.errors import (
     BadAnswerError,
     ClientError,
     DeadlineError,
     InvalidRequestError,
     OtherServiceError,
 )
-from clients.rpc import GrpcInnerLLMClient, GrpcRewardClient
-from clients.wire import align2llava_pb2 as pb
-from clients.wire.codes import TABLE, Code
-from clients.wire.schemas import Group, Item, RewriteItem
+from align2llava.clients.rpc import GrpcInnerLLMClient, GrpcRewardClient
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire.codes import TABLE, Code
+from align2llava.clients.wire.schemas import Group, Item, RewriteItem
 
 MODEL = pb.ModelIdentity(name="m", kind="k", identity="i")
 GROUP = Group(items=(Item(id="a", questions=("q",)),))

@@ -5,11 +5,11 @@ import threading
 
 import pytest
 
-from clients.errors import BadAnswerError, ImageNeededError, UnavailableError
-from clients.known_images import KnownImages
-from clients.scoring import score_groups
-from clients.wire.codes import Code
-from clients.wire.schemas import (
+from align2llava.clients.errors import BadAnswerError, ImageNeededError, UnavailableError
+from align2llava.clients.known_images import KnownImages
+from align2llava.clients.scoring import score_groups
+from align2llava.clients.wire.codes import Code
+from align2llava.clients.wire.schemas import (
     ErrorBody,
     Group,
     GroupRewards,

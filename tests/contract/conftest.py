@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.api import InnerLLMClient, RewardClient
+from align2llava.clients.api import InnerLLMClient, RewardClient
 from tests.contract.servers import Server, Transport, server
 
 

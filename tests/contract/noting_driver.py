@@ -15,7 +15,7 @@ def name_of(message: bytes) -> str:
 
 
 def main() -> None:
-    from pipeline.cli import app
+    from align2llava.pipeline.cli import app
 
     notes = Path(sys.argv.pop(1))
 
@@ -24,7 +24,7 @@ def main() -> None:
             file.write(f"{name_of(message)}\n")
         return message
 
-    with patch("clients.rpc._raw", noted):
+    with patch("align2llava.clients.rpc._raw", noted):
         app()
 
 

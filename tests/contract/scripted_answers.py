@@ -6,7 +6,7 @@ Rewards come in sixteenths, so that many records tie at a cut.
 import hashlib
 from collections.abc import Sequence
 
-from clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire import align2llava_pb2 as pb
 
 REWARD_KINDS = ("question-reward", "answer-reward")
 Items = Sequence[pb.Item]

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire import align2llava_pb2 as pb
 from tests.contract.noting_driver import name_of
 from tests.contract.scripted_answers import (
     draw,

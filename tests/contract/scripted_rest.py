@@ -10,9 +10,9 @@ import msgpack
 import orjson
 from google.protobuf.message import Message
 
-from clients.wire import align2llava_pb2 as pb
-from clients.wire import schemas
-from clients.wire.convert import to_proto
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire import schemas
+from align2llava.clients.wire.convert import to_proto
 from tests.contract.scripted_core import RETRY_AFTER_S, Core, Replica, Reply
 from tests.contract.scripted_faults import Kind
 

@@ -12,8 +12,8 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from clients.wire import align2llava_pb2 as pb
-from clients.wire.codes import CODE_TRAILER, RETRY_AFTER_TRAILER
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire.codes import CODE_TRAILER, RETRY_AFTER_TRAILER
 from tests.contract.scripted_core import RETRY_AFTER_S, Core, Replica, Reply
 from tests.contract.scripted_faults import Kind
 from tests.contract.scripted_rest import reset

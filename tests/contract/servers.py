@@ -16,10 +16,10 @@ from typing import Literal
 
 import httpx
 
-from clients.api import InnerLLMClient, RewardClient
-from clients.connect import connect_inner_llm, connect_reward
-from clients.endpoint import Endpoint
-from pipeline.service_process import TARGETS
+from align2llava.clients.api import InnerLLMClient, RewardClient
+from align2llava.clients.connect import connect_inner_llm, connect_reward
+from align2llava.clients.endpoint import Endpoint
+from align2llava.pipeline.service_process import TARGETS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 Transport = Literal["rest", "grpc"]

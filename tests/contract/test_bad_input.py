@@ -11,9 +11,9 @@ from PIL import Image as PilImage
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from clients.api import RewardClient
-from clients.errors import InvalidRequestError, TooLargeError
-from clients.wire.schemas import Group, Item, ScoreResponse
+from align2llava.clients.api import RewardClient
+from align2llava.clients.errors import InvalidRequestError, TooLargeError
+from align2llava.clients.wire.schemas import Group, Item, ScoreResponse
 from tests.contract.servers import ROOT, Server, Transport, server
 from tests.contract.wire_values import codes, encoded, question_group, square, wire_image
 

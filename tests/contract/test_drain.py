@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.api import InnerLLMClient, RewardClient
-from clients.wire.schemas import Group, RewriteItem
+from align2llava.clients.api import InnerLLMClient, RewardClient
+from align2llava.clients.wire.schemas import Group, RewriteItem
 from tests.contract.servers import ROOT, Server, Transport, server, until_received
 from tests.contract.wire_values import answer_item, question_group, square
 

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from PIL import Image as PilImage
 
-from clients.wire.schemas import ScoreResponse
+from align2llava.clients.wire.schemas import ScoreResponse
 from tests.contract.servers import ROOT, Server
 from tests.contract.wire_values import encoded
 

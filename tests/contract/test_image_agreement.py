@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clients.wire import schemas
-from pipeline.curation.images import ImageLimits as DriverLimits
-from pipeline.curation.images import look_at
-from pipeline.errors import InputError
-from pipeline.training.images import image_pixels
-from services.errors import ServiceError
-from services.images import ImageLimits, ImageStore
-from services.reward_model.pixels import ImageMode, PixelSettings, pixels_CHW
+from align2llava.clients.wire import schemas
+from align2llava.pipeline.curation.images import ImageLimits as DriverLimits
+from align2llava.pipeline.curation.images import look_at
+from align2llava.pipeline.errors import InputError
+from align2llava.pipeline.training.images import image_pixels
+from align2llava.services.errors import ServiceError
+from align2llava.services.images import ImageLimits, ImageStore
+from align2llava.services.reward_model.pixels import ImageMode, PixelSettings, pixels_CHW
 
 MAX_PIXELS = 10_000
 MAX_BYTES = 100_000

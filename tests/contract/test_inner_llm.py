@@ -2,9 +2,9 @@
 
 import pytest
 
-from clients.api import InnerLLMClient
-from clients.errors import DeadlineError, InvalidRequestError
-from clients.wire.schemas import (
+from align2llava.clients.api import InnerLLMClient
+from align2llava.clients.errors import DeadlineError, InvalidRequestError
+from align2llava.clients.wire.schemas import (
     LikelihoodItem,
     ReviewItem,
     RewriteItem,

@@ -10,17 +10,17 @@ import httpx
 import msgpack
 import pytest
 
-from clients.api import RewardClient
-from clients.endpoint import Endpoint
-from clients.errors import OtherModelError, UnavailableError
-from clients.places import Member
-from clients.pool import Pool
-from clients.pooled import PooledRewardClient
-from clients.rest import RestRewardClient
-from clients.rpc import GrpcRewardClient
-from clients.wire import align2llava_pb2 as pb
-from clients.wire.codes import TABLE, Code
-from clients.wire.schemas import Group, Item, ModelIdentity, ScoreResponse
+from align2llava.clients.api import RewardClient
+from align2llava.clients.endpoint import Endpoint
+from align2llava.clients.errors import OtherModelError, UnavailableError
+from align2llava.clients.places import Member
+from align2llava.clients.pool import Pool
+from align2llava.clients.pooled import PooledRewardClient
+from align2llava.clients.rest import RestRewardClient
+from align2llava.clients.rpc import GrpcRewardClient
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire.codes import TABLE, Code
+from align2llava.clients.wire.schemas import Group, Item, ModelIdentity, ScoreResponse
 
 MODEL = ModelIdentity(
     name="m", kind="question-reward", identity="right", weights_sha256="w", dtype="float32"

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clients.api import RewardClient
-from clients.errors import (
+from align2llava.clients.api import RewardClient
+from align2llava.clients.errors import (
     ClientError,
     DeadlineError,
     InvalidRequestError,
@@ -17,7 +17,7 @@ from clients.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from clients.wire.schemas import Group, Item
+from align2llava.clients.wire.schemas import Group, Item
 from tests.contract.servers import Server, Transport, server
 from tests.contract.wire_values import codes, question_group, square, wire_image
 
@@ -131,7 +131,7 @@ async def test_service_of_the_other_kind_is_not_taken_for_ours(answer_server: Se
 
 
 def server_client_of_other_kind(answer_server: Server) -> RewardClient:
-    from clients.rpc import GrpcRewardClient
+    from align2llava.clients.rpc import GrpcRewardClient
 
     return GrpcRewardClient(answer_server.endpoint("grpc"), kind="question-reward")
 

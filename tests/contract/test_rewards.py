@@ -5,8 +5,8 @@ import hashlib
 import pytest
 from PIL import Image as PilImage
 
-from clients.api import RewardClient
-from clients.wire.schemas import Group, Image, Item
+from align2llava.clients.api import RewardClient
+from align2llava.clients.wire.schemas import Group, Image, Item
 from tests.contract.servers import Server
 from tests.contract.wire_values import (
     answer_item,

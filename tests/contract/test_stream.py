@@ -11,9 +11,9 @@ import grpc.aio
 import httpx
 import pytest
 
-from clients.wire import align2llava_pb2 as pb
-from clients.wire.convert import to_proto
-from clients.wire.schemas import ScoreRequest
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire.convert import to_proto
+from align2llava.clients.wire.schemas import ScoreRequest
 from tests.contract.servers import Server, server
 from tests.contract.wire_values import question_group, square
 

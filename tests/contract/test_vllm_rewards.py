@@ -5,10 +5,10 @@ from itertools import islice
 
 import pytest
 
+from align2llava.services.engines.api import Candidate, RewardGroup, RowReward
+from align2llava.services.engines.reward import EngineLimits, TorchRewardEngine
 from examples.blocks.render import render
 from examples.blocks.scene import draw_scenes
-from services.engines.api import Candidate, RewardGroup, RowReward
-from services.engines.reward import EngineLimits, TorchRewardEngine
 from tests.contract.servers import ROOT, server
 from tests.contract.wire_values import encoded, question_group, rewards, wire_image
 from tests.services.engines.vision_venv import PYTHON, in_vision_venv

@@ -5,7 +5,7 @@ import io
 
 from PIL import Image as PilImage
 
-from clients.wire.schemas import Group, Image, Item, ScoreResponse
+from align2llava.clients.wire.schemas import Group, Image, Item, ScoreResponse
 
 
 def encoded(image: PilImage.Image, *, image_format: str = "PNG") -> bytes:

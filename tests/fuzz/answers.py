@@ -12,13 +12,13 @@ import grpc.aio
 import httpx
 import msgpack
 
-from clients.api import InnerLLMClient, RewardClient
-from clients.endpoint import Endpoint
-from clients.errors import ClientError
-from clients.rest import RestInnerLLMClient, RestRewardClient
-from clients.rpc import GrpcInnerLLMClient, GrpcRewardClient
-from clients.wire import align2llava_pb2 as pb
-from clients.wire.schemas import Group, Image, Item, RewriteItem
+from align2llava.clients.api import InnerLLMClient, RewardClient
+from align2llava.clients.endpoint import Endpoint
+from align2llava.clients.errors import ClientError
+from align2llava.clients.rest import RestInnerLLMClient, RestRewardClient
+from align2llava.clients.rpc import GrpcInnerLLMClient, GrpcRewardClient
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire.schemas import Group, Image, Item, RewriteItem
 from tests.fuzz.campaign import Feed, Target, Verdict
 from tests.fuzz.mutator import Seed
 from tests.fuzz.wire import DATA, SHA256

@@ -14,26 +14,26 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from pipeline.config import InputPath, dump_config, load_config
-from pipeline.curation.images import ImageLimits, find_image, look_at
-from pipeline.curation.readers import dialect_of, read_elements
-from pipeline.curation.records import read_record
-from pipeline.curation.truth import read_truth
-from pipeline.errors import PipelineError
-from pipeline.preferences.readers import read_groups
-from pipeline.training.config import load_training_config
-from services.auth import load_keys
-from services.errors import ServiceError
-from services.images import decoded
-from services.reward_model.checkpoint import (
+from align2llava.pipeline.config import InputPath, dump_config, load_config
+from align2llava.pipeline.curation.images import ImageLimits, find_image, look_at
+from align2llava.pipeline.curation.readers import dialect_of, read_elements
+from align2llava.pipeline.curation.records import read_record
+from align2llava.pipeline.curation.truth import read_truth
+from align2llava.pipeline.errors import PipelineError
+from align2llava.pipeline.preferences.readers import read_groups
+from align2llava.pipeline.training.config import load_training_config
+from align2llava.services.auth import load_keys
+from align2llava.services.errors import ServiceError
+from align2llava.services.images import decoded
+from align2llava.services.reward_model.checkpoint import (
     read_config,
     read_encoder,
     read_pixels,
     read_reward_file,
 )
-from services.reward_model.inputs import TextLimits
-from services.reward_model.weights import CheckpointError, read_weights
-from services.settings import SettingsError, load_settings
+from align2llava.services.reward_model.inputs import TextLimits
+from align2llava.services.reward_model.weights import CheckpointError, read_weights
+from align2llava.services.settings import SettingsError, load_settings
 from tests.fuzz.campaign import ROOT, Feed, Target, Verdict
 from tests.fuzz.mutator import Grammar, Seed
 

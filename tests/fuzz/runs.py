@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline.curation.explain import explain
-from pipeline.curation.export import export_dataset
-from pipeline.curation.progress import LineProgress
-from pipeline.curation.report import write_report
-from pipeline.curation.reselect import select
-from pipeline.errors import PipelineError
+from align2llava.pipeline.curation.explain import explain
+from align2llava.pipeline.curation.export import export_dataset
+from align2llava.pipeline.curation.progress import LineProgress
+from align2llava.pipeline.curation.report import write_report
+from align2llava.pipeline.curation.reselect import select
+from align2llava.pipeline.errors import PipelineError
 from tests.fuzz.campaign import Feed, Target, Verdict
 from tests.fuzz.mutator import Grammar, Seed
 from tests.pipeline.curation.small_world import records, run, write_world

@@ -17,11 +17,11 @@ import httpx
 import msgpack
 from PIL import Image
 
-from clients.wire import align2llava_pb2 as pb
-from services import answer_reward, inner_llm, question_reward
-from services.answer_reward import AnswerReward
-from services.inner_llm import InnerLLM
-from services.question_reward import QuestionReward
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.services import answer_reward, inner_llm, question_reward
+from align2llava.services.answer_reward import AnswerReward
+from align2llava.services.inner_llm import InnerLLM
+from align2llava.services.question_reward import QuestionReward
 from tests.fuzz.campaign import Feed, ServerFault, Target, Verdict
 from tests.fuzz.mutator import Seed
 from tests.services.in_process import InProcess, in_process

@@ -16,9 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clients.connect import connect_reward
-from clients.endpoint import Endpoint
-from pipeline.service_process import TARGETS
+from align2llava.clients.connect import connect_reward
+from align2llava.clients.endpoint import Endpoint
+from align2llava.pipeline.service_process import TARGETS
 from tests.contract.servers import ROOT, free_port
 from tests.contract.wire_values import question_group
 from tests.k8s.name_server import Names, name_server

@@ -35,7 +35,7 @@ TRAIN = "train-question-reward"
 DIGEST = "registry.example.com/a@sha256:" + "0" * 64
 
 FAULTS: list[tuple[str, str, Mutation]] = [
-    ("serve_commands", "another service's target", argument(Q, "services.question_reward:QuestionReward", "services.answer_reward:AnswerReward")),
+    ("serve_commands", "another service's target", argument(Q, "align2llava.services.question_reward:QuestionReward", "align2llava.services.answer_reward:AnswerReward")),
     ("serve_commands", "an option that is none", argument(Q, "--host=0.0.0.0", "--hosts=0.0.0.0")),
     ("serve_commands", "another program", in_container(Q, ["uvicorn"], "command")),
     ("serve_commands", "another folder", argument(Q, "--working-dir=/home/bentoml/bento/src", "--working-dir=/app")),

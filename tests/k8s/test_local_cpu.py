@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clients.api import InnerLLMClient, RewardClient
-from clients.connect import connect_inner_llm, connect_reward
-from clients.errors import UnauthenticatedError
-from clients.wire.schemas import Group, RewriteItem
+from align2llava.clients.api import InnerLLMClient, RewardClient
+from align2llava.clients.connect import connect_inner_llm, connect_reward
+from align2llava.clients.errors import UnauthenticatedError
+from align2llava.clients.wire.schemas import Group, RewriteItem
 from tests.contract.servers import ROOT, Server, Transport, until_received
 from tests.contract.wire_values import answer_item, question_group, square
 from tests.k8s.folders import overlay

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from clients.wire.schemas import Group, RewriteItem
+from align2llava.clients.wire.schemas import Group, RewriteItem
 from tests.contract.servers import Server, free_port, server
 from tests.contract.wire_values import answer_item, question_group, square, wire_image
 from tools.k8s_lint.rendering import K8S

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.children import child_environ, module_command
+from align2llava.pipeline.children import child_environ, module_command
 from tests.pipeline.curation.small_world import record, write_world
 
 HOSTILE = ("pipeline", "clients", "services", "click", "orjson", "polars", "json", "sitecustomize")
@@ -26,7 +26,7 @@ def hostile(folder: Path) -> Path:
 def test_child_leaves_the_current_folder_alone(tmp_path: Path, paths: str):
     folder = hostile(tmp_path / "project")
     environ = child_environ({**os.environ, "PYTHONPATH": paths})
-    command = module_command("pipeline.curation.row_workers", ".", "1", "1", "1")
+    command = module_command("align2llava.pipeline.curation.row_workers", ".", "1", "1", "1")
     done = subprocess.run(command, cwd=folder, env=environ, input=b"", check=False)
     assert done.returncode == 0
     assert not (folder / "was_run").exists()
@@ -49,7 +49,7 @@ def test_large_input_in_a_hostile_folder_is_read(tmp_path: Path):
     data = [{**record(number), "note": "x" * 900} for number in range(18_000)]
     (tmp_path / "raw.json").write_text(json.dumps(data))
     assert (tmp_path / "raw.json").stat().st_size > 2**24
-    command = module_command("typer", "pipeline.cli", "run", "validate", str(config))
+    command = module_command("typer", "align2llava.pipeline.cli", "run", "validate", str(config))
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert "18000 of 18000 records can be scored" in done.stdout, done.stderr
     assert not (folder / "was_run").exists()

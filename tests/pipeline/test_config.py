@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import config as config_module
-from pipeline.config import Config, InputPath, api_key, dump_config, load_config
-from pipeline.errors import ConfigError
+from align2llava.pipeline import config as config_module
+from align2llava.pipeline.config import Config, InputPath, api_key, dump_config, load_config
+from align2llava.pipeline.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = """

@@ -2,9 +2,9 @@
 
 import pytest
 
-from clients.address import address_of
-from pipeline.errors import ConfigError
-from pipeline.proxies import proxy_of
+from align2llava.clients.address import address_of
+from align2llava.pipeline.errors import ConfigError
+from align2llava.pipeline.proxies import proxy_of
 
 PROXY = "http://proxy:3128"
 

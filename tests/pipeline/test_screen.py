@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.screen import shown, shown_json
+from align2llava.pipeline.screen import shown, shown_json
 
 SPEAKS = """
 import sys
-from pipeline.screen import lasting_streams, say, tell
+from align2llava.pipeline.screen import lasting_streams, say, tell
 with lasting_streams():
     tell("a word")
     say("x" * 100_000)
@@ -70,7 +70,7 @@ def test_a_stream_that_is_gone_decides_nothing_but_a_full_stdout(
 
 def test_file_opened_by_a_run_takes_no_place_of_a_stream_that_was_closed(tmp_path: Path):
     code = f"""
-from pipeline.screen import lasting_streams
+from align2llava.pipeline.screen import lasting_streams
 with lasting_streams():
     file = open({str(tmp_path / "a")!r}, "w")
     assert file.fileno() > 2

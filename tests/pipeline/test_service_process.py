@@ -12,8 +12,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipeline.errors import EndpointError
-from pipeline.service_process import Served, ServiceProcess, kill_group, refuse_port, start
+from align2llava.pipeline.errors import EndpointError
+from align2llava.pipeline.service_process import (
+    Served,
+    ServiceProcess,
+    kill_group,
+    refuse_port,
+    start,
+)
 from tests.contract.servers import free_port
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipeline.errors import ConfigError, EndpointError
-from pipeline.serving import serving
+from align2llava.pipeline.errors import ConfigError, EndpointError
+from align2llava.pipeline.serving import serving
 from tests.contract.servers import ROOT, free_port
 from tests.services.test_hosting import write_certificate
 
@@ -99,7 +99,7 @@ def test_service_that_cannot_start_shows_its_reason(tmp_path: Path):
 def test_serve_prints_a_ready_line_and_stops_with_its_children(tmp_path: Path):
     chosen = ports()
     options = ["--http-port", str(chosen["http_port"]), "--grpc-port", str(chosen["grpc_port"])]
-    command = [sys.executable, "-m", "typer", "pipeline.cli", "run", "serve"]
+    command = [sys.executable, "-m", "typer", "align2llava.pipeline.cli", "run", "serve"]
     process = subprocess.Popen(
         [*command, "--only", "question-reward", *options],
         cwd=ROOT,

@@ -1,7 +1,7 @@
 import pytest
 
-from pipeline.errors import ConfigError
-from pipeline.yaml_text import yaml_documents, yaml_value
+from align2llava.pipeline.errors import ConfigError
+from align2llava.pipeline.yaml_text import yaml_documents, yaml_value
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from services.admission import Admission
-from services.errors import OverloadedError, TooLargeError, UnavailableError
+from align2llava.services.admission import Admission
+from align2llava.services.errors import OverloadedError, TooLargeError, UnavailableError
 
 
 def test_full_door_refuses_at_once_and_says_when_to_come_again():

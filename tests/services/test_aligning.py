@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from clients.wire.schemas import (
+from align2llava.clients.wire.schemas import (
     LikelihoodItem,
     LikelihoodRequest,
     ReviewItem,
@@ -13,12 +13,17 @@ from clients.wire.schemas import (
     Turn,
     Verdict,
 )
-from services.admission import Admission
-from services.aligning import AlignCore
-from services.engines.fake import FakeLanguageEngine
-from services.errors import DeadlineError, InvalidRequestError, OverloadedError, TooLargeError
-from services.metrics import metrics
-from services.settings import load_settings
+from align2llava.services.admission import Admission
+from align2llava.services.aligning import AlignCore
+from align2llava.services.engines.fake import FakeLanguageEngine
+from align2llava.services.errors import (
+    DeadlineError,
+    InvalidRequestError,
+    OverloadedError,
+    TooLargeError,
+)
+from align2llava.services.metrics import metrics
+from align2llava.services.settings import load_settings
 
 TURN = Turn(question="What?", answer="This & <that>.")
 

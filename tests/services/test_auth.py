@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from services.auth import KeyRing, is_loopback, load_keys, refuse_open
-from services.errors import UnauthenticatedError
-from services.settings import SettingsError
+from align2llava.services.auth import KeyRing, is_loopback, load_keys, refuse_open
+from align2llava.services.errors import UnauthenticatedError
+from align2llava.services.settings import SettingsError
 
 
 @pytest.mark.parametrize("shown", ["Bearer one", "bearer two", "BEARER  one "])

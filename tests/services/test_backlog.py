@@ -1,7 +1,7 @@
 import pytest
 
-from services.backlog import Backlog
-from services.errors import OverloadedError
+from align2llava.services.backlog import Backlog
+from align2llava.services.errors import OverloadedError
 
 
 def measured(*, max_tokens: float = 1000) -> Backlog:

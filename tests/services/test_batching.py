@@ -6,8 +6,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from services.batching import Batcher, BatchLimits, BatchStats
-from services.errors import DeadlineError, InternalError, TooLargeError, UnavailableError
+from align2llava.services.batching import Batcher, BatchLimits, BatchStats
+from align2llava.services.errors import (
+    DeadlineError,
+    InternalError,
+    TooLargeError,
+    UnavailableError,
+)
 
 SOON_S = 5.0
 

@@ -4,7 +4,7 @@ import bentoml
 import pytest
 import yaml
 
-from services.bundle import Bundle
+from align2llava.services.bundle import Bundle
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -26,7 +26,7 @@ def test_bundle_refuses_to_be_served():
 
 def test_bentofile_names_the_bundle():
     described = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
-    assert described["service"] == "services.bundle:Bundle"
+    assert described["service"] == "align2llava.services.bundle:Bundle"
     assert described["python"]["lock_packages"] is False
     loaded = bentoml.load(str(ROOT))
     assert loaded.name == "align2llava"

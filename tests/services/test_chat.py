@@ -17,7 +17,7 @@ USER = [{"role": "user", "content": "Is there a red star?"}]
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def http(vllm_engine) -> AsyncIterator[httpx.AsyncClient]:
-    from services.chat import chat_app
+    from align2llava.services.chat import chat_app
 
     transport = httpx.ASGITransport(chat_app(vllm_engine))
     async with httpx.AsyncClient(transport=transport, base_url="http://chat") as client:

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from clients.wire.schemas import ScoreRequest
-from services.faults import described
+from align2llava.clients.wire.schemas import ScoreRequest
+from align2llava.services.faults import described
 
 
 def said_of(body: str) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from services import answer_reward
-from services.answer_reward import AnswerReward
-from services.front_page import Standing, curl, origin_of, page
-from services.rest_examples import EXAMPLES
+from align2llava.services import answer_reward
+from align2llava.services.answer_reward import AnswerReward
+from align2llava.services.front_page import Standing, curl, origin_of, page
+from align2llava.services.rest_examples import EXAMPLES
 from tests.services.in_process import InProcess, in_process
 
 STANDING = Standing(

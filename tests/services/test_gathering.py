@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from services.gathering import gathered
+from align2llava.services.gathering import gathered
 
 
 async def test_results_keep_their_order():

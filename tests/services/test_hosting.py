@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from clients.endpoint import Endpoint
-from clients.rest import RestRewardClient
-from clients.rpc import GrpcRewardClient
-from services.hosting import refuse_certificates, ssl_section
-from services.question_reward import QuestionReward
-from services.settings import SettingsError, load_settings
+from align2llava.clients.endpoint import Endpoint
+from align2llava.clients.rest import RestRewardClient
+from align2llava.clients.rpc import GrpcRewardClient
+from align2llava.services.hosting import refuse_certificates, ssl_section
+from align2llava.services.question_reward import QuestionReward
+from align2llava.services.settings import SettingsError, load_settings
 from tests.contract.servers import server
 from tests.contract.wire_values import question_group, rewards
 

@@ -8,10 +8,10 @@ import zlib
 import pytest
 from PIL import Image
 
-from clients.wire import schemas
-from services import images
-from services.errors import ImageInvalidError, ImageNeededError, TooLargeError
-from services.images import ImageLimits, ImageStore, decoded
+from align2llava.clients.wire import schemas
+from align2llava.services import images
+from align2llava.services.errors import ImageInvalidError, ImageNeededError, TooLargeError
+from align2llava.services.images import ImageLimits, ImageStore, decoded
 
 LIMITS = ImageLimits(max_bytes=1_000_000, max_pixels=10_000, max_decode_ms=5_000)
 

@@ -15,19 +15,19 @@ import grpc.aio
 import httpx
 import pytest
 
-from clients.errors import UnavailableError as ClientUnavailableError
-from clients.wire import align2llava_pb2 as pb
-from clients.wire import align2llava_pb2_grpc as pb_grpc
-from clients.wire.convert import to_proto
-from clients.wire.schemas import ScoreRequest
-from pipeline.service_process import TARGETS
-from services import question_reward, supervisor
-from services.errors import InternalError, UnavailableError
-from services.lifecycle import Loaded, Runtime
-from services.loading import load_question_reward
-from services.rpc_reward import question_servicers
-from services.scoring import ScoreCore
-from services.settings import SettingsError
+from align2llava.clients.errors import UnavailableError as ClientUnavailableError
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire import align2llava_pb2_grpc as pb_grpc
+from align2llava.clients.wire.convert import to_proto
+from align2llava.clients.wire.schemas import ScoreRequest
+from align2llava.pipeline.service_process import TARGETS
+from align2llava.services import question_reward, supervisor
+from align2llava.services.errors import InternalError, UnavailableError
+from align2llava.services.lifecycle import Loaded, Runtime
+from align2llava.services.loading import load_question_reward
+from align2llava.services.rpc_reward import question_servicers
+from align2llava.services.scoring import ScoreCore
+from align2llava.services.settings import SettingsError
 from tests.contract.servers import ROOT, Server, server, until_accepted
 from tests.contract.wire_values import question_group, rewards
 from tests.services.in_process import FAKE, in_process, until

@@ -2,11 +2,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from services.admission import Admission
-from services.lifecycle import Parts
-from services.loading import load_answer_reward, load_inner_llm, load_question_reward
-from services.metrics import metrics
-from services.settings import ServiceKind, load_settings
+from align2llava.services.admission import Admission
+from align2llava.services.lifecycle import Parts
+from align2llava.services.loading import load_answer_reward, load_inner_llm, load_question_reward
+from align2llava.services.metrics import metrics
+from align2llava.services.settings import ServiceKind, load_settings
 
 
 @pytest.mark.parametrize(

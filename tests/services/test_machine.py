@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from services.machine import (
+from align2llava.services.machine import (
     CudaDriver,
     compiler_fault,
     gpu_fault,
     library_fault,
     refuse_machine,
 )
-from services.settings import load_settings
+from align2llava.services.settings import load_settings
 
 NEW = CudaDriver(version=(13, 0), num_devices=2)
 OLD = CudaDriver(version=(12, 4), num_devices=1)

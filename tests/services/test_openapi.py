@@ -5,14 +5,14 @@ import json
 import jsonschema
 import pytest
 
-from clients.wire.codes import TABLE, Code
-from services import answer_reward, inner_llm, question_reward
-from services.answer_reward import AnswerReward
-from services.inner_llm import InnerLLM
-from services.openapi import document
-from services.question_reward import QuestionReward
-from services.rest_examples import EXAMPLES, Example
-from services.settings import ServiceKind
+from align2llava.clients.wire.codes import TABLE, Code
+from align2llava.services import answer_reward, inner_llm, question_reward
+from align2llava.services.answer_reward import AnswerReward
+from align2llava.services.inner_llm import InnerLLM
+from align2llava.services.openapi import document
+from align2llava.services.question_reward import QuestionReward
+from align2llava.services.rest_examples import EXAMPLES, Example
+from align2llava.services.settings import ServiceKind
 from tests.services.in_process import in_process
 
 SERVICES = {

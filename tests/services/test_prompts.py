@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.wire.schemas import Turn, Verdict
-from services.errors import InternalError
-from services.prompts import (
+from align2llava.clients.wire.schemas import Turn, Verdict
+from align2llava.services.errors import InternalError
+from align2llava.services.prompts import (
     CHOICES,
     REVIEW_INSTRUCTION,
     REWRITE_INSTRUCTION,

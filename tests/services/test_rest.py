@@ -15,9 +15,9 @@ import msgpack
 import pytest
 from PIL import Image
 
-from services import question_reward
-from services.question_reward import QuestionReward
-from services.rest_bodies import MSGPACK
+from align2llava.services import question_reward
+from align2llava.services.question_reward import QuestionReward
+from align2llava.services.rest_bodies import MSGPACK
 from tests.services.in_process import InProcess, in_process
 
 _BUFFER = io.BytesIO()

@@ -5,8 +5,8 @@ import gzip
 import msgpack
 import pytest
 
-from services.errors import InvalidRequestError, TooLargeError
-from services.rest_bodies import check_json, is_whole, json_of_msgpack, unpacked
+from align2llava.services.errors import InvalidRequestError, TooLargeError
+from align2llava.services.rest_bodies import check_json, is_whole, json_of_msgpack, unpacked
 
 
 @pytest.mark.parametrize(

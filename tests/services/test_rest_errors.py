@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.rest_errors import error_of, is_table_body, message_of
+from align2llava.services.rest_errors import error_of, is_table_body, message_of
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import pytest
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from services import inner_llm
-from services.inner_llm import InnerLLM
-from services.lifecycle import Loaded
+from align2llava.services import inner_llm
+from align2llava.services.inner_llm import InnerLLM
+from align2llava.services.lifecycle import Loaded
 from tests.services.in_process import InProcess, in_process
 
 

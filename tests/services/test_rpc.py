@@ -9,12 +9,12 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from clients.wire import align2llava_pb2 as pb
-from clients.wire import align2llava_pb2_grpc as pb_grpc
-from services import inner_llm
-from services.errors import InternalError, TooLargeError
-from services.inner_llm import InnerLLM
-from services.rpc import service_error
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire import align2llava_pb2_grpc as pb_grpc
+from align2llava.services import inner_llm
+from align2llava.services.errors import InternalError, TooLargeError
+from align2llava.services.inner_llm import InnerLLM
+from align2llava.services.rpc import service_error
 from tests.services.in_process import InProcess, in_process, until
 
 

@@ -6,10 +6,10 @@ import grpc
 import grpc.aio
 import pytest
 
-from clients.wire import align2llava_pb2 as pb
-from services import inner_llm, question_reward
-from services.inner_llm import InnerLLM
-from services.question_reward import QuestionReward
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.services import inner_llm, question_reward
+from align2llava.services.inner_llm import InnerLLM
+from align2llava.services.question_reward import QuestionReward
 from tests.services.in_process import in_process
 
 GARBAGE = b"\xff\xff\xff\xff"

@@ -4,10 +4,10 @@ import grpc
 import grpc.aio
 import pytest
 
-from clients.wire import align2llava_pb2 as pb
-from clients.wire import align2llava_pb2_grpc as pb_grpc
-from services import inner_llm
-from services.inner_llm import InnerLLM
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire import align2llava_pb2_grpc as pb_grpc
+from align2llava.services import inner_llm
+from align2llava.services.inner_llm import InnerLLM
 from tests.services.in_process import in_process
 
 

@@ -8,12 +8,12 @@ import grpc.aio
 import pytest
 from PIL import Image
 
-from clients.wire import align2llava_pb2 as pb
-from clients.wire import align2llava_pb2_grpc as pb_grpc
-from services import answer_reward, question_reward
-from services.answer_reward import AnswerReward
-from services.question_reward import QuestionReward
-from services.rpc_reward import MAX_STREAM_REQUESTS, until_set
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire import align2llava_pb2_grpc as pb_grpc
+from align2llava.services import answer_reward, question_reward
+from align2llava.services.answer_reward import AnswerReward
+from align2llava.services.question_reward import QuestionReward
+from align2llava.services.rpc_reward import MAX_STREAM_REQUESTS, until_set
 from tests.services.in_process import InProcess, in_process, until
 
 _BUFFER = io.BytesIO()

@@ -9,21 +9,21 @@ from contextlib import asynccontextmanager
 import pytest
 from PIL import Image
 
-from clients.wire import schemas
-from clients.wire.schemas import Group, Item, ScoreRequest, ScoreResponse
-from services.admission import Admission
-from services.engines.api import PreparedGroup, RewardKind, RowReward
-from services.engines.fake import FakeRewardEngine
-from services.errors import (
+from align2llava.clients.wire import schemas
+from align2llava.clients.wire.schemas import Group, Item, ScoreRequest, ScoreResponse
+from align2llava.services.admission import Admission
+from align2llava.services.engines.api import PreparedGroup, RewardKind, RowReward
+from align2llava.services.engines.fake import FakeRewardEngine
+from align2llava.services.errors import (
     DeadlineError,
     InternalError,
     InvalidRequestError,
     OverloadedError,
     TooLargeError,
 )
-from services.metrics import metrics
-from services.scoring import ScoreCore, float32, item_reward
-from services.settings import load_settings
+from align2llava.services.metrics import metrics
+from align2llava.services.scoring import ScoreCore, float32, item_reward
+from align2llava.services.settings import load_settings
 
 _BUFFER = io.BytesIO()
 Image.new("RGB", (8, 8), "red").save(_BUFFER, "PNG")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from services.settings import SettingsError, load_settings, refuse_uninstalled
+from align2llava.services.settings import SettingsError, load_settings, refuse_uninstalled
 
 
 def test_defaults_depend_on_the_kind(tmp_path: Path):

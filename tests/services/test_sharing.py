@@ -1,6 +1,6 @@
 import pytest
 
-from services.sharing import SharedClock
+from align2llava.services.sharing import SharedClock
 
 
 def test_charges_of_overlapping_users_add_up_to_the_busy_time():

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from services import supervisor
-from services.settings import SettingsError
+from align2llava.services import supervisor
+from align2llava.services.settings import SettingsError
 from tests.contract.servers import free_port
 
 

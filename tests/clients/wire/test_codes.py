@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from clients.wire.codes import TABLE, Code, Retry, code_of_grpc, code_of_http
+from align2llava.clients.wire.codes import TABLE, Code, Retry, code_of_grpc, code_of_http
 
 
 def test_every_code_has_a_row():

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from pydantic import ValidationError
 
-from clients.wire import align2llava_pb2 as pb
-from clients.wire import schemas
-from clients.wire.convert import from_proto, to_proto
+from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.clients.wire import schemas
+from align2llava.clients.wire.convert import from_proto, to_proto
 
 IDENTITY = schemas.ModelIdentity(
     name="m",

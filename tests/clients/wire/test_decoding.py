@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from PIL import Image, ImageDraw
 
-from clients.wire.decoding import (
+from align2llava.clients.wire.decoding import (
     FORMATS,
     BrokenImageError,
     LargeImageError,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import ValidationError
 
-from clients.wire.schemas import ErrorBody, Image, ItemReward, ScoreRequest
+from align2llava.clients.wire.schemas import ErrorBody, Image, ItemReward, ScoreRequest
 
 
 def test_image_data_is_base64_in_json_and_bytes_elsewhere():

@@ -4,7 +4,8 @@ from random import Random
 
 import pytest
 
-from clients.wire.schemas import Turn, Verdict
+from align2llava.clients.wire.schemas import Turn, Verdict
+from align2llava.services.prompts import ReviewOrder, parse_rewrite, rewrite_messages, verdict_of
 from examples.blocks import language
 from examples.blocks.alignment_examples import (
     Change,
@@ -23,7 +24,6 @@ from examples.blocks.alignment_examples import (
 from examples.blocks.facts import Description
 from examples.blocks.phrases import GENERIC, REFUSALS
 from examples.blocks.scene import draw_scenes
-from services.prompts import ReviewOrder, parse_rewrite, rewrite_messages, verdict_of
 
 DRAWS = range(200)
 

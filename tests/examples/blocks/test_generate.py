@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops
 
+from align2llava.pipeline.config import load_config
 from examples.blocks import generate
 from examples.blocks.generate import NUM_PICTURES, draw_pictures
 from examples.blocks.render import render
-from pipeline.config import load_config
 
 BLOCKS = Path(generate.__file__).parent
 SEED = 0

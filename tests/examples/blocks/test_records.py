@@ -4,6 +4,7 @@ from random import Random
 
 import pytest
 
+from align2llava.pipeline.curation.record_types import type_of
 from examples.blocks.defects import QUESTION_DEFECTS, Defect, is_image_dependent_only
 from examples.blocks.facts import Truth
 from examples.blocks.language import Turn, read, without_fillers
@@ -19,7 +20,6 @@ from examples.blocks.records import (
 )
 from examples.blocks.sampling import NoSuchFactError
 from examples.blocks.scene import draw_scenes
-from pipeline.curation.record_types import type_of
 
 COUNTS = {
     RecordType.CONVERSATION: 180,

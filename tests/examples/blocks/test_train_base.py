@@ -5,6 +5,8 @@ from random import Random
 import pytest
 import torch
 
+from align2llava.services.reward_model.weight_files import weight_files
+from align2llava.services.reward_model.weights import sha256_of
 from examples.blocks.generate import generate
 from examples.blocks.scene import draw_scenes
 from examples.blocks.train_base import (
@@ -17,8 +19,6 @@ from examples.blocks.train_base import (
     words_of,
 )
 from examples.blocks.train_truths import Form
-from services.reward_model.weight_files import weight_files
-from services.reward_model.weights import sha256_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

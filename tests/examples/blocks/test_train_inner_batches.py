@@ -2,11 +2,11 @@ from random import Random
 
 import pytest
 
-from clients.wire.schemas import Turn
+from align2llava.clients.wire.schemas import Turn
+from align2llava.services.prompts import ReviewOrder, review_messages, tagged
 from examples.blocks.alignment_examples import Example, review_example, rewrite_example
 from examples.blocks.train_inner_batches import IGNORED, by_length, encode
 from examples.blocks.train_inner_tokenizer import PAD_ID, build_tokenizer
-from services.prompts import ReviewOrder, review_messages, tagged
 
 pytestmark = pytest.mark.timeout(120)  # the import of transformers, on a busy machine
 TOKENIZER = build_tokenizer(max_length=1024)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from align2llava.services.prompts import REWRITE_INSTRUCTION
 from examples.blocks.alignment_examples import rewrite_example
 from examples.blocks.train_inner_batches import prompt_ids, text_ids
 from examples.blocks.train_inner_tokenizer import (
@@ -15,7 +16,6 @@ from examples.blocks.train_inner_tokenizer import (
     SPECIAL_TOKENS,
     build_tokenizer,
 )
-from services.prompts import REWRITE_INSTRUCTION
 
 pytestmark = pytest.mark.timeout(120)  # the import of transformers, on a busy machine
 TOKENIZER = build_tokenizer(max_length=1024)

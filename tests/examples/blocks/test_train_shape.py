@@ -1,7 +1,7 @@
+from align2llava.services.reward_model.model import image_geometry, special_ids
 from examples.blocks.scene import CELLS
 from examples.blocks.train_shape import PIXELS, llava_config
 from examples.blocks.train_tokenizer import BOS_ID, IMAGE_ID, PAD_ID
-from services.reward_model.model import image_geometry, special_ids
 
 
 def test_every_cell_is_one_image_token():

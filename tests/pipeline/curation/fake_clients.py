@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clients.api import LoadImage
-from clients.endpoint import Endpoint
-from clients.errors import ClientError, ServerFaultError
-from clients.wire.schemas import (
+from align2llava.clients.api import LoadImage
+from align2llava.clients.endpoint import Endpoint
+from align2llava.clients.errors import ClientError, ServerFaultError
+from align2llava.clients.wire.schemas import (
     ErrorBody,
     Group,
     GroupRewards,
@@ -38,7 +38,7 @@ from clients.wire.schemas import (
     Usage,
     Verdict,
 )
-from pipeline.curation.endpoints import RewardKind
+from align2llava.pipeline.curation.endpoints import RewardKind
 
 _ITEM_FAULT = re.compile(r"\[\[item (\w+)\]\]")
 

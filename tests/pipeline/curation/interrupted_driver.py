@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from pipeline.curation.runs import Resume
-from pipeline.errors import PipelineError
+from align2llava.pipeline.curation.runs import Resume
+from align2llava.pipeline.errors import PipelineError
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector
 from tests.pipeline.curation.small_world import run
 

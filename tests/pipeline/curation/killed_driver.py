@@ -6,7 +6,7 @@ KILL_AFTER 0 = runs to its end. Every answered item is noted in LOG. Resumes whe
 import sys
 from pathlib import Path
 
-from pipeline.curation.runs import Resume
+from align2llava.pipeline.curation.runs import Resume
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector
 from tests.pipeline.curation.small_world import run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from pipeline.curation.layout import RunPaths
+from align2llava.pipeline.curation.layout import RunPaths
 
 _SCRIPT = re.compile(rb'a2lPack\("([a-z]+-[0-9]{5})","([A-Za-z0-9+/=]*)"\)\n')
 

@@ -14,9 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from pipeline.config import dump_config, load_config
-from pipeline.curation.events import EventLog
-from pipeline.curation.layout import DECISIONS, REWRITES, SCORES, Gate, RewardStage, RunPaths
+from align2llava.pipeline.config import dump_config, load_config
+from align2llava.pipeline.curation.events import EventLog
+from align2llava.pipeline.curation.layout import (
+    DECISIONS,
+    REWRITES,
+    SCORES,
+    Gate,
+    RewardStage,
+    RunPaths,
+)
 
 TYPES = ("conversation", "detail", "complex_reasoning")
 COLOURS = ("crimson", "royalblue", "seagreen", "goldenrod", "slategray", "orchid")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.config import Config, load_config
-from pipeline.curation.curate import curate
-from pipeline.curation.progress import LineProgress
-from pipeline.curation.runs import Resume
-from pipeline.curation.summary import Summary
+from align2llava.pipeline.config import Config, load_config
+from align2llava.pipeline.curation.curate import curate
+from align2llava.pipeline.curation.progress import LineProgress
+from align2llava.pipeline.curation.runs import Resume
+from align2llava.pipeline.curation.summary import Summary
 from tests.pipeline.curation.fake_clients import FakeConnector
 
 CONFIG = """

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import load_config
-from pipeline.curation.ablation import Ablation, ablate
-from pipeline.curation.ablation_figures import AblationRow, variants
-from pipeline.curation.ablation_text import ablation_text
-from pipeline.curation.progress import LineProgress
-from pipeline.curation.runs import Resume
-from pipeline.errors import EndpointError, RunError
+from align2llava.pipeline.config import load_config
+from align2llava.pipeline.curation.ablation import Ablation, ablate
+from align2llava.pipeline.curation.ablation_figures import AblationRow, variants
+from align2llava.pipeline.curation.ablation_text import ablation_text
+from align2llava.pipeline.curation.progress import LineProgress
+from align2llava.pipeline.curation.runs import Resume
+from align2llava.pipeline.errors import EndpointError, RunError
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector
 from tests.pipeline.curation.small_world import record, records, run, write_world
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.curation.layout import Gate
-from pipeline.curation.runs import Resume
+from align2llava.pipeline.curation.layout import Gate
+from align2llava.pipeline.curation.runs import Resume
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector
 from tests.pipeline.curation.small_world import record, run, write_world
 

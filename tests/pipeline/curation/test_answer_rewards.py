@@ -4,7 +4,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.curation.answer_rewards import best_candidates, record_rewards
+from align2llava.pipeline.curation.answer_rewards import best_candidates, record_rewards
 
 SCHEMA = {"uid": pl.UInt128, "turn": pl.Int32, "candidate": pl.Int32, "reward": pl.Float32}
 REWARD = st.sampled_from([-0.0, 0.0, 0.5]) | st.floats(-100, 100, width=32)

@@ -3,10 +3,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.wire.schemas import Item
-from pipeline.curation.asking import Ask, Slot, Window, batches, groups_of
-from pipeline.curation.records import Record, RecordTurn
-from pipeline.curation.rows import ImageRef, Loaded, Place, Row
+from align2llava.clients.wire.schemas import Item
+from align2llava.pipeline.curation.asking import Ask, Slot, Window, batches, groups_of
+from align2llava.pipeline.curation.records import Record, RecordTurn
+from align2llava.pipeline.curation.rows import ImageRef, Loaded, Place, Row
 
 
 def ask(number: int, *, image: int = 0, num_items: int = 1, num_bytes: int = 10) -> Ask:

@@ -4,8 +4,8 @@ from collections import Counter
 import polars as pl
 import pytest
 
-from pipeline.curation.baselines import Baseline, baseline_positions, is_drawable
-from pipeline.curation.uids import with_numbers
+from align2llava.pipeline.curation.baselines import Baseline, baseline_positions, is_drawable
+from align2llava.pipeline.curation.uids import with_numbers
 from tests.pipeline.curation.tables import decisions_table
 
 SEED = 3

@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from clients.errors import UnavailableError
-from pipeline.config import load_config
-from pipeline.curation.budget import Budget, BudgetMeter, parse_budget
-from pipeline.curation.budget_clients import MeteredConnector
-from pipeline.curation.curate import curate
-from pipeline.curation.progress import LineProgress
-from pipeline.curation.runs import Resume
-from pipeline.errors import BudgetError, ConfigError, EndpointError
+from align2llava.clients.errors import UnavailableError
+from align2llava.pipeline.config import load_config
+from align2llava.pipeline.curation.budget import Budget, BudgetMeter, parse_budget
+from align2llava.pipeline.curation.budget_clients import MeteredConnector
+from align2llava.pipeline.curation.curate import curate
+from align2llava.pipeline.curation.progress import LineProgress
+from align2llava.pipeline.curation.runs import Resume
+from align2llava.pipeline.errors import BudgetError, ConfigError, EndpointError
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector
 from tests.pipeline.curation.run_files import stored_keys
 from tests.pipeline.curation.small_world import record, records, run, write_world

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from clients.errors import (
+from align2llava.clients.errors import (
     DeadlineError,
     InvalidRequestError,
     OverloadedError,
@@ -10,8 +10,8 @@ from clients.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from pipeline.curation.calls import call_bounded, stop_if_unusable
-from pipeline.errors import EndpointError, StoreError
+from align2llava.pipeline.curation.calls import call_bounded, stop_if_unusable
+from align2llava.pipeline.errors import EndpointError, StoreError
 
 
 async def test_no_more_calls_run_at_once_than_allowed_and_all_are_made():

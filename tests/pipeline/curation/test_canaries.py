@@ -3,21 +3,21 @@ from pathlib import Path
 
 import pytest
 
-from clients.errors import DeadlineError
-from clients.wire.schemas import Group, Image, Item
-from pipeline.config import RunConfig
-from pipeline.curation.canaries import (
+from align2llava.clients.errors import DeadlineError
+from align2llava.clients.wire.schemas import Group, Image, Item
+from align2llava.pipeline.config import RunConfig
+from align2llava.pipeline.curation.canaries import (
     MAX_HELD_BYTES,
     MIN_REWARDS,
     PER_CALL,
     SHARE,
     CanaryClient,
 )
-from pipeline.curation.finished_run import run_events
-from pipeline.curation.fragility import measured_noise
-from pipeline.curation.layout import RunPaths
-from pipeline.curation.runs import Resume
-from pipeline.errors import EndpointError
+from align2llava.pipeline.curation.finished_run import run_events
+from align2llava.pipeline.curation.fragility import measured_noise
+from align2llava.pipeline.curation.layout import RunPaths
+from align2llava.pipeline.curation.runs import Resume
+from align2llava.pipeline.errors import EndpointError
 from tests.pipeline.curation.fake_clients import FakeConnector, identity
 from tests.pipeline.curation.run_files import decisions
 from tests.pipeline.curation.small_world import records, run, write_world

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clients.wire.schemas import ModelIdentity
-from pipeline.config import load_config
-from pipeline.curation.card import DatasetFile, dataset_card
-from pipeline.curation.layout import InputEntry, RunPaths, TypeCounts
+from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.pipeline.config import load_config
+from align2llava.pipeline.curation.card import DatasetFile, dataset_card
+from align2llava.pipeline.curation.layout import InputEntry, RunPaths, TypeCounts
 from tests.pipeline.curation.small_world import records, run, write_world
 
 

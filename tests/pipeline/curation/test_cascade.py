@@ -3,8 +3,8 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from pipeline.config import SelectionConfig
-from pipeline.curation.cascade import (
+from align2llava.pipeline.config import SelectionConfig
+from align2llava.pipeline.curation.cascade import (
     Answers,
     StageOutcome,
     all_pass,
@@ -13,7 +13,7 @@ from pipeline.curation.cascade import (
     select,
     with_stratum,
 )
-from pipeline.errors import ConfigError
+from align2llava.pipeline.errors import ConfigError
 
 TYPES = SelectionConfig()
 

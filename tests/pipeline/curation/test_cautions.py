@@ -1,12 +1,12 @@
-from pipeline.curation.cautions import (
+from align2llava.pipeline.curation.cautions import (
     cautions,
     gate_counts,
     model_cautions,
     rewrite_caution,
     rewrite_line,
 )
-from pipeline.curation.layout import AlignStatus, Gate
-from pipeline.curation.rewrite_figures import RewriteFigures, rewrite_figures
+from align2llava.pipeline.curation.layout import AlignStatus, Gate
+from align2llava.pipeline.curation.rewrite_figures import RewriteFigures, rewrite_figures
 from tests.pipeline.curation.test_rewrite_figures import ledger, turn
 
 PARSED, NUMBERS, SOFT = Gate.PARSED.column, Gate.NUMBERS.column, Gate.SOFT_FORMAT.column

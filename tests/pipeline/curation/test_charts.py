@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.curation.charts import (
+from align2llava.pipeline.curation.charts import (
     PLOT_HEIGHT,
     SIDE,
     WIDTH,
@@ -9,9 +9,9 @@ from pipeline.curation.charts import (
     nice_ticks,
     pace_columns,
 )
-from pipeline.curation.figures import LengthDecile, StageRewards
-from pipeline.curation.layout import RewardStage
-from pipeline.curation.spend import PaceStep, ServicePace
+from align2llava.pipeline.curation.figures import LengthDecile, StageRewards
+from align2llava.pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.spend import PaceStep, ServicePace
 
 
 def rewards(passed: tuple[int, ...], failed: tuple[int, ...], **changes: object) -> StageRewards:

@@ -3,7 +3,7 @@ import weakref
 
 import pytest
 
-from pipeline.curation.collecting import YOUNG_OBJECTS, rare_collections
+from align2llava.pipeline.curation.collecting import YOUNG_OBJECTS, rare_collections
 
 
 class Cycle:

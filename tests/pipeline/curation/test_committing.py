@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from pipeline.curation.committing import GroupCommit
-from pipeline.errors import StoreError
+from align2llava.pipeline.curation.committing import GroupCommit
+from align2llava.pipeline.errors import StoreError
 
 
 class Rows:

@@ -8,13 +8,13 @@ import orjson
 import polars as pl
 import pytest
 
-from pipeline.config import load_config
-from pipeline.curation.corpus import Corpus
-from pipeline.curation.readers import ArrayStyle, sha256_of
-from pipeline.curation.record_table import RecordTableWriter
-from pipeline.curation.row_batch import RowBatch
-from pipeline.curation.rows import Row
-from pipeline.errors import InputError
+from align2llava.pipeline.config import load_config
+from align2llava.pipeline.curation.corpus import Corpus
+from align2llava.pipeline.curation.readers import ArrayStyle, sha256_of
+from align2llava.pipeline.curation.record_table import RecordTableWriter
+from align2llava.pipeline.curation.row_batch import RowBatch
+from align2llava.pipeline.curation.rows import Row
+from align2llava.pipeline.errors import InputError
 from tests.pipeline.curation.small_world import record, records, write_world
 
 

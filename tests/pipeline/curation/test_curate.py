@@ -6,12 +6,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.curation.layout import DECISIONS, REWRITES, SCORES, RunPaths
-from pipeline.curation.manifest import read_manifest
-from pipeline.curation.quarantine import read_lines
-from pipeline.curation.readers import sha256_of
-from pipeline.curation.runs import Resume
-from pipeline.errors import ConfigError, InputError, RunError
+from align2llava.pipeline.curation.layout import DECISIONS, REWRITES, SCORES, RunPaths
+from align2llava.pipeline.curation.manifest import read_manifest
+from align2llava.pipeline.curation.quarantine import read_lines
+from align2llava.pipeline.curation.readers import sha256_of
+from align2llava.pipeline.curation.runs import Resume
+from align2llava.pipeline.errors import ConfigError, InputError, RunError
 from tests.pipeline.curation.fake_clients import FakeConnector
 from tests.pipeline.curation.run_files import decisions
 from tests.pipeline.curation.small_world import record, records, run, write_world
@@ -253,7 +253,7 @@ def test_limit_reads_the_first_records_only(tmp_path: Path):
 
 
 def test_run_directory_in_use_is_refused(tmp_path: Path):
-    from pipeline.curation.lease import held
+    from align2llava.pipeline.curation.lease import held
 
     config = write_world(tmp_path, records(3))
     run(config, tmp_path / "run")

@@ -4,14 +4,14 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.curation import decisions_file
-from pipeline.curation.decisions_file import write_decisions
-from pipeline.curation.layout import DECISIONS
-from pipeline.curation.readers import ArrayStyle
-from pipeline.curation.record_table import RecordTable, RecordTableWriter
-from pipeline.curation.row_batch import batch_of
-from pipeline.curation.rows import Place, Row
-from pipeline.errors import StoreError
+from align2llava.pipeline.curation import decisions_file
+from align2llava.pipeline.curation.decisions_file import write_decisions
+from align2llava.pipeline.curation.layout import DECISIONS
+from align2llava.pipeline.curation.readers import ArrayStyle
+from align2llava.pipeline.curation.record_table import RecordTable, RecordTableWriter
+from align2llava.pipeline.curation.row_batch import batch_of
+from align2llava.pipeline.curation.rows import Place, Row
+from align2llava.pipeline.errors import StoreError
 
 
 def table_of(path: Path, num_records: int) -> RecordTable:

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.curation.diff import diff
-from pipeline.errors import RunError
+from align2llava.pipeline.curation.diff import diff
+from align2llava.pipeline.errors import RunError
 from tests.pipeline.curation.fake_clients import FakeConnector
 from tests.pipeline.curation.small_world import records, run, write_world
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.config import Config, load_config
-from pipeline.curation.diff_figures import (
+from align2llava.pipeline.config import Config, load_config
+from align2llava.pipeline.curation.diff_figures import (
     ABSENT,
     config_changes,
     identity_changes,
@@ -16,7 +16,7 @@ from pipeline.curation.diff_figures import (
     turns_diff,
     type_diffs,
 )
-from pipeline.curation.layout import InputEntry, RewardStage, TypeCounts
+from align2llava.pipeline.curation.layout import InputEntry, RewardStage, TypeCounts
 from tests.pipeline.curation.small_world import write_world
 from tests.pipeline.curation.tables import decisions_table
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.curation.durable import write_durably, write_next_part
-from pipeline.errors import StoreError
+from align2llava.pipeline.curation.durable import write_durably, write_next_part
+from align2llava.pipeline.errors import StoreError
 
 
 def test_file_is_replaced_whole_and_nothing_is_left_beside(tmp_path: Path):

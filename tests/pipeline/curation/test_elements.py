@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.curation import elements
-from pipeline.curation.elements import ArraySyntaxError, split_array
+from align2llava.pipeline.curation import elements
+from align2llava.pipeline.curation.elements import ArraySyntaxError, split_array
 
 VALUES = st.recursive(
     st.none()

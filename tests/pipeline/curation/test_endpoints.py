@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from clients.errors import DeadlineError, UnauthenticatedError, UnavailableError
-from clients.wire.schemas import Group, Image, Item, ModelIdentity, ScoreResponse
-from pipeline.config import Config, load_config
-from pipeline.curation.endpoints import (
+from align2llava.clients.errors import DeadlineError, UnauthenticatedError, UnavailableError
+from align2llava.clients.wire.schemas import Group, Image, Item, ModelIdentity, ScoreResponse
+from align2llava.pipeline.config import Config, load_config
+from align2llava.pipeline.curation.endpoints import (
     RewardService,
     Services,
     log_event,
     open_services,
 )
-from pipeline.curation.events import Notify
-from pipeline.errors import EndpointError
+from align2llava.pipeline.curation.events import Notify
+from align2llava.pipeline.errors import EndpointError
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector, FakeReward, identity
 from tests.pipeline.curation.small_world import write_world
 

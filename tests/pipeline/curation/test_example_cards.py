@@ -2,12 +2,17 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.config import InputConfig
-from pipeline.curation.example_cards import MAX_CHARS, MAX_TURNS, example_cards, shortened
-from pipeline.curation.examples import Band, ExampleRow
-from pipeline.curation.layout import RewardStage
-from pipeline.curation.records import Record, RecordTurn
-from pipeline.curation.truth import Truth
+from align2llava.pipeline.config import InputConfig
+from align2llava.pipeline.curation.example_cards import (
+    MAX_CHARS,
+    MAX_TURNS,
+    example_cards,
+    shortened,
+)
+from align2llava.pipeline.curation.examples import Band, ExampleRow
+from align2llava.pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.records import Record, RecordTurn
+from align2llava.pipeline.curation.truth import Truth
 
 
 def row(stage: RewardStage = RewardStage.ANSWER, position: int = 0) -> ExampleRow:

@@ -1,7 +1,7 @@
 from collections import Counter
 
-from pipeline.curation.examples import MAX_TYPES, PER_BAND, Band, choose_examples
-from pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.examples import MAX_TYPES, PER_BAND, Band, choose_examples
+from align2llava.pipeline.curation.layout import RewardStage
 from tests.pipeline.curation.tables import decisions_table
 
 

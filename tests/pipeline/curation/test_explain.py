@@ -1,8 +1,8 @@
 import pytest
 
-from pipeline.curation.explain import explain
-from pipeline.curation.layout import RewardStage
-from pipeline.errors import RunError
+from align2llava.pipeline.curation.explain import explain
+from align2llava.pipeline.curation.layout import RewardStage
+from align2llava.pipeline.errors import RunError
 from tests.pipeline.curation.run_fixture import RunFixture, make_run
 
 

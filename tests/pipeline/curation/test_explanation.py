@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.curation.explanation import (
+from align2llava.pipeline.curation.explanation import (
     ExplainedFault,
     ExplainedRewrite,
     ExplainedTurn,
@@ -10,7 +10,7 @@ from pipeline.curation.explanation import (
     explanation_text,
     why,
 )
-from pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.layout import RewardStage
 
 PASSED = Standing(
     stage=RewardStage.QUESTION, reward=1.5, rank=2, cut=3, num_scored=10, lowest_passed=1.25

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.curation.baselines import Baseline
-from pipeline.curation.export import export_baseline, export_dataset
-from pipeline.curation.layout import SCORES, RewardStage, RunPaths
-from pipeline.errors import InputError, RunError
+from align2llava.pipeline.curation.baselines import Baseline
+from align2llava.pipeline.curation.export import export_baseline, export_dataset
+from align2llava.pipeline.curation.layout import SCORES, RewardStage, RunPaths
+from align2llava.pipeline.errors import InputError, RunError
 from tests.pipeline.curation.run_fixture import RunFixture, make_run
 from tests.pipeline.curation.small_world import record, records, run, write_world
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.curation.baselines import Baseline
-from pipeline.curation.export import export_baseline, export_dataset
-from pipeline.curation.layout import RunPaths
-from pipeline.errors import ConfigError
+from align2llava.pipeline.curation.baselines import Baseline
+from align2llava.pipeline.curation.export import export_baseline, export_dataset
+from align2llava.pipeline.curation.layout import RunPaths
+from align2llava.pipeline.errors import ConfigError
 from tests.pipeline.curation.run_fixture import RunFixture
 
 

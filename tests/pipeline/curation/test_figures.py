@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from pipeline.curation.figures import (
+from align2llava.pipeline.curation.figures import (
     MEASURES,
     NUM_BINS,
     bin_counts,
@@ -12,7 +12,7 @@ from pipeline.curation.figures import (
     smallest_margin,
     stage_rewards,
 )
-from pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.layout import RewardStage
 from tests.pipeline.curation.tables import decisions_table
 
 

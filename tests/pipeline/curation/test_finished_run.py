@@ -3,7 +3,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from pipeline.curation.finished_run import (
+from align2llava.pipeline.curation.finished_run import (
     open_run,
     quarantine_lines,
     require_unchanged_inputs,
@@ -11,8 +11,8 @@ from pipeline.curation.finished_run import (
     run_events,
     score_totals,
 )
-from pipeline.curation.layout import RewardStage, RunPaths
-from pipeline.errors import InputError, RunError
+from align2llava.pipeline.curation.layout import RewardStage, RunPaths
+from align2llava.pipeline.errors import InputError, RunError
 from tests.pipeline.curation.run_fixture import SEED, RunFixture, make_run
 
 

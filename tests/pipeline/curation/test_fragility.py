@@ -2,8 +2,13 @@ import math
 
 import pytest
 
-from pipeline.curation.fragility import Fragility, Noise, fragile_decisions, measured_noise
-from pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.fragility import (
+    Fragility,
+    Noise,
+    fragile_decisions,
+    measured_noise,
+)
+from align2llava.pipeline.curation.layout import RewardStage
 from tests.pipeline.curation.tables import decisions_table
 
 

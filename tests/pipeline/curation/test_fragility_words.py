@@ -1,6 +1,6 @@
-from pipeline.curation.fragility import Fragility
-from pipeline.curation.fragility_words import noise_lines
-from pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.fragility import Fragility
+from align2llava.pipeline.curation.fragility_words import noise_lines
+from align2llava.pipeline.curation.layout import RewardStage
 from tests.pipeline.curation.test_fragility import noise
 
 

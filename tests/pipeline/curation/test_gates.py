@@ -1,8 +1,8 @@
 import pytest
 
-from clients.wire.schemas import RewriteResult, Turn
-from pipeline.curation.gates import gated, is_hard_format
-from pipeline.curation.layout import Gate
+from align2llava.clients.wire.schemas import RewriteResult, Turn
+from align2llava.pipeline.curation.gates import gated, is_hard_format
+from align2llava.pipeline.curation.layout import Gate
 
 ORIGINAL = Turn(question="How many cats are there?", answer="There are 2 cats on the red mat.")
 

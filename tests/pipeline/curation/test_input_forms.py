@@ -13,10 +13,15 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from pipeline.config import InputPath
-from pipeline.curation.input_forms import HEAD_BYTES, check_is_file, compression_of, dialect_in
-from pipeline.curation.readers import dialect_of
-from pipeline.errors import InputError
+from align2llava.pipeline.config import InputPath
+from align2llava.pipeline.curation.input_forms import (
+    HEAD_BYTES,
+    check_is_file,
+    compression_of,
+    dialect_in,
+)
+from align2llava.pipeline.curation.readers import dialect_of
+from align2llava.pipeline.errors import InputError
 
 RECORD = {"id": 1, "conversations": [{"from": "human", "value": "a"}]}
 PATH = Path("a")

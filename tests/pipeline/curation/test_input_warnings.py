@@ -3,8 +3,8 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from pipeline.config import SelectionConfig
-from pipeline.curation.input_warnings import starved, unmatched_tokens
+from align2llava.pipeline.config import SelectionConfig
+from align2llava.pipeline.curation.input_warnings import starved, unmatched_tokens
 
 
 def lines(numbers: dict[str, int], **selection: object) -> list[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.curation.interrupts import run_async, sigterm_raises
-from pipeline.errors import TerminatedError
+from align2llava.pipeline.curation.interrupts import run_async, sigterm_raises
+from align2llava.pipeline.errors import TerminatedError
 from tests.pipeline.curation.small_world import records, run, write_world
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -8,16 +8,16 @@ from pathlib import Path
 import orjson
 import pytest
 
-from pipeline.curation import lease
-from pipeline.curation.layout import RunPaths
-from pipeline.curation.lease import Lease, held, read_lease, this_host
-from pipeline.errors import RunError, StoreError
+from align2llava.pipeline.curation import lease
+from align2llava.pipeline.curation.layout import RunPaths
+from align2llava.pipeline.curation.lease import Lease, held, read_lease, this_host
+from align2llava.pipeline.errors import RunError, StoreError
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from pipeline.curation.layout import RunPaths
-from pipeline.curation.lease import held
+from align2llava.pipeline.curation.layout import RunPaths
+from align2llava.pipeline.curation.lease import held
 with held(RunPaths(Path(sys.argv[1]))):
     print("held", flush=True)
     time.sleep(60)

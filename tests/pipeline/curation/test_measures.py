@@ -1,5 +1,5 @@
-from pipeline.curation.finished_run import open_run
-from pipeline.curation.measures import read_texts
+from align2llava.pipeline.curation.finished_run import open_run
+from align2llava.pipeline.curation.measures import read_texts
 from tests.pipeline.curation.run_fixture import RunFixture
 
 

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from pipeline.curation.memory import peak_rss_bytes
+from align2llava.pipeline.curation.memory import peak_rss_bytes
 
 MIB = 2**20
 
@@ -13,7 +13,7 @@ def test_peak_is_this_process_own_and_stays():
     words = [
         sys.executable,
         "-c",
-        "from pipeline.curation import memory as m; print(m.peak_rss_bytes())",
+        "from align2llava.pipeline.curation import memory as m; print(m.peak_rss_bytes())",
     ]
     of_child = int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
     assert 0 < of_child < 200 * MIB

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.curation.explain import explain
-from pipeline.curation.export import export_dataset
-from pipeline.curation.layout import RunPaths
-from pipeline.curation.manifest import read_manifest
-from pipeline.curation.moved import move_inputs
-from pipeline.curation.progress import LineProgress
-from pipeline.curation.readers import sha256_of
-from pipeline.curation.report import write_report
-from pipeline.curation.reselect import align, select
-from pipeline.curation.runs import Resume, load_run_config
-from pipeline.errors import ConfigError, InputError, RunError
+from align2llava.pipeline.curation.explain import explain
+from align2llava.pipeline.curation.export import export_dataset
+from align2llava.pipeline.curation.layout import RunPaths
+from align2llava.pipeline.curation.manifest import read_manifest
+from align2llava.pipeline.curation.moved import move_inputs
+from align2llava.pipeline.curation.progress import LineProgress
+from align2llava.pipeline.curation.readers import sha256_of
+from align2llava.pipeline.curation.report import write_report
+from align2llava.pipeline.curation.reselect import align, select
+from align2llava.pipeline.curation.runs import Resume, load_run_config
+from align2llava.pipeline.errors import ConfigError, InputError, RunError
 from tests.pipeline.curation.fake_clients import FakeConnector
 from tests.pipeline.curation.small_world import CONFIG, records, run, write_world
 

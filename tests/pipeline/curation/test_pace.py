@@ -1,7 +1,12 @@
 import pytest
 
-from clients.wire.schemas import Group, Image, Item, RewriteItem
-from pipeline.curation.pace import GAP_SHARE, Pace, PacedInnerLLMClient, PacedRewardClient
+from align2llava.clients.wire.schemas import Group, Image, Item, RewriteItem
+from align2llava.pipeline.curation.pace import (
+    GAP_SHARE,
+    Pace,
+    PacedInnerLLMClient,
+    PacedRewardClient,
+)
 from tests.pipeline.curation.fake_clients import Calls, FakeInnerLLM, FakeReward, identity
 
 

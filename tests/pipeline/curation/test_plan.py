@@ -3,16 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import load_config
-from pipeline.curation.budget import Budget, BudgetMeter
-from pipeline.curation.budget_clients import MeteredConnector
-from pipeline.curation.curate import curate
-from pipeline.curation.plan import Plan, plan
-from pipeline.curation.plan_figures import PlanStage, StageEstimate
-from pipeline.curation.plan_text import plan_text
-from pipeline.curation.progress import LineProgress
-from pipeline.curation.runs import Resume
-from pipeline.errors import InputError
+from align2llava.pipeline.config import load_config
+from align2llava.pipeline.curation.budget import Budget, BudgetMeter
+from align2llava.pipeline.curation.budget_clients import MeteredConnector
+from align2llava.pipeline.curation.curate import curate
+from align2llava.pipeline.curation.plan import Plan, plan
+from align2llava.pipeline.curation.plan_figures import PlanStage, StageEstimate
+from align2llava.pipeline.curation.plan_text import plan_text
+from align2llava.pipeline.curation.progress import LineProgress
+from align2llava.pipeline.curation.runs import Resume
+from align2llava.pipeline.errors import InputError
 from tests.pipeline.curation.fake_clients import FakeConnector
 from tests.pipeline.curation.small_world import NUM_IMAGES, record, records, write_world
 

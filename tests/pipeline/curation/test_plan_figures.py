@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.curation.plan_figures import (
+from align2llava.pipeline.curation.plan_figures import (
     COSTS,
     FLAGS,
     PlanStage,

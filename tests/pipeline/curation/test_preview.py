@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import load_config
-from pipeline.curation.preview import Preview, preview
-from pipeline.curation.preview_text import preview_text
-from pipeline.curation.progress import LineProgress
-from pipeline.errors import EndpointError
+from align2llava.pipeline.config import load_config
+from align2llava.pipeline.curation.preview import Preview, preview
+from align2llava.pipeline.curation.preview_text import preview_text
+from align2llava.pipeline.curation.progress import LineProgress
+from align2llava.pipeline.errors import EndpointError
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector
 from tests.pipeline.curation.small_world import record, records, write_world
 

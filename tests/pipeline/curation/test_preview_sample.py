@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import Config, load_config
-from pipeline.curation.preview_sample import (
+from align2llava.pipeline.config import Config, load_config
+from align2llava.pipeline.curation.preview_sample import (
     Sample,
     Stratum,
     allocated,
     draw_sample,
     write_sample,
 )
-from pipeline.curation.progress import LineProgress
-from pipeline.errors import ConfigError, InputError
+from align2llava.pipeline.curation.progress import LineProgress
+from align2llava.pipeline.errors import ConfigError, InputError
 from tests.pipeline.curation.small_world import record, records, write_world
 
 

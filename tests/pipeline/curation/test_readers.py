@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.config import InputPath
-from pipeline.curation.readers import ArrayStyle, dialect_of, opened_at, read_elements
-from pipeline.errors import InputError
+from align2llava.pipeline.config import InputPath
+from align2llava.pipeline.curation.readers import ArrayStyle, dialect_of, opened_at, read_elements
+from align2llava.pipeline.errors import InputError
 
 
 def raws(path: Path, dialect: str) -> list[bytes]:

@@ -1,8 +1,8 @@
 import polars as pl
 import pytest
 
-from pipeline.curation.record_key import find_record
-from pipeline.errors import RunError
+from align2llava.pipeline.curation.record_key import find_record
+from align2llava.pipeline.errors import RunError
 
 
 def decisions(*rows: tuple[str | None, str | None]) -> pl.DataFrame:

@@ -3,11 +3,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from pipeline.curation import record_parts
-from pipeline.curation.finished_run import open_run
-from pipeline.curation.layout import RunPaths
-from pipeline.curation.record_parts import write_record_parts
-from pipeline.curation.report import write_report
+from align2llava.pipeline.curation import record_parts
+from align2llava.pipeline.curation.finished_run import open_run
+from align2llava.pipeline.curation.layout import RunPaths
+from align2llava.pipeline.curation.record_parts import write_record_parts
+from align2llava.pipeline.curation.report import write_report
 from tests.pipeline.curation.record_pages import browsed, index_column
 from tests.pipeline.curation.run_fixture import RunFixture
 from tests.pipeline.curation.small_world import record, records, run, write_world

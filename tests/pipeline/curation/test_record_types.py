@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.curation.record_types import TypeRule, type_of
+from align2llava.pipeline.curation.record_types import TypeRule, type_of
 
 
 @pytest.mark.parametrize(

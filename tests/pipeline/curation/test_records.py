@@ -4,7 +4,7 @@ import json
 import orjson
 import pytest
 
-from pipeline.curation.records import Fault, Reading, Record, read_record, uid_of
+from align2llava.pipeline.curation.records import Fault, Reading, Record, read_record, uid_of
 
 HUMAN = {"from": "human", "value": "<image>\nWhat is it?"}
 GPT = {"from": "gpt", "value": "A cat."}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.curation.layout import RunPaths
-from pipeline.curation.records_page import BrowsedRun, render_records_page
-from pipeline.curation.report import write_report
+from align2llava.pipeline.curation.layout import RunPaths
+from align2llava.pipeline.curation.records_page import BrowsedRun, render_records_page
+from align2llava.pipeline.curation.report import write_report
 from tests.pipeline.curation.browser import Browser, chromium_path, open_browser
 from tests.pipeline.curation.run_fixture import RunFixture, make_run
 from tests.pipeline.curation.test_report import HOSTILE

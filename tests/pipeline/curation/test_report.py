@@ -7,10 +7,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from pipeline.curation.explain import explain
-from pipeline.curation.layout import RunPaths
-from pipeline.curation.report import write_report
-from pipeline.errors import InputError, RunError
+from align2llava.pipeline.curation.explain import explain
+from align2llava.pipeline.curation.layout import RunPaths
+from align2llava.pipeline.curation.report import write_report
+from align2llava.pipeline.errors import InputError, RunError
 from tests.pipeline.curation.browser import chromium_path, open_browser
 from tests.pipeline.curation.run_fixture import RunFixture, make_run
 from tests.pipeline.curation.small_world import record, records, run, write_world

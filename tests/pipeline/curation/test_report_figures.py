@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import polars as pl
 
-from pipeline.config import Config
-from pipeline.curation.figures import MEASURES
-from pipeline.curation.layout import QuarantineLine, RewardStage
-from pipeline.curation.report_figures import (
+from align2llava.pipeline.config import Config
+from align2llava.pipeline.curation.figures import MEASURES
+from align2llava.pipeline.curation.layout import QuarantineLine, RewardStage
+from align2llava.pipeline.curation.report_figures import (
     ALL_TYPES,
     Findings,
     Provenance,
@@ -13,7 +13,7 @@ from pipeline.curation.report_figures import (
     report_figures,
     stage_rules,
 )
-from pipeline.curation.spend import ScoreTotals
+from align2llava.pipeline.curation.spend import ScoreTotals
 from tests.pipeline.curation.tables import decisions_table
 from tests.pipeline.curation.test_baselines import run_table
 from tests.pipeline.curation.test_fragility import noise

@@ -3,10 +3,10 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from pipeline.curation.layout import RewardStage
-from pipeline.curation.report_figures import ReportFigures, StageRule, report_figures
-from pipeline.curation.report_page import render_page, summary, tiles
-from pipeline.curation.spend import ScoreTotals, service_paces
+from align2llava.pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.report_figures import ReportFigures, StageRule, report_figures
+from align2llava.pipeline.curation.report_page import render_page, summary, tiles
+from align2llava.pipeline.curation.spend import ScoreTotals, service_paces
 from tests.pipeline.curation.test_baselines import run_table
 from tests.pipeline.curation.test_fragility import noise
 from tests.pipeline.curation.test_report_figures import findings

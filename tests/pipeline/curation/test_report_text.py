@@ -1,7 +1,7 @@
-from pipeline.curation.baselines import Baseline
-from pipeline.curation.export import export_baseline, export_dataset
-from pipeline.curation.report import write_report
-from pipeline.curation.report_text import exported_text, report_text
+from align2llava.pipeline.curation.baselines import Baseline
+from align2llava.pipeline.curation.export import export_baseline, export_dataset
+from align2llava.pipeline.curation.report import write_report
+from align2llava.pipeline.curation.report_text import exported_text, report_text
 from tests.pipeline.curation.run_fixture import RunFixture
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from pipeline.curation.figures import LengthDecile, counts_by_type
-from pipeline.curation.report_words import (
+from align2llava.pipeline.curation.figures import LengthDecile, counts_by_type
+from align2llava.pipeline.curation.report_words import (
     NONE,
     OUTCOMES,
     count,

@@ -4,11 +4,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.curation.layout import RunPaths
-from pipeline.curation.progress import LineProgress
-from pipeline.curation.reselect import align, select
-from pipeline.curation.runs import load_run_config
-from pipeline.errors import ConfigError, InputError, RunError
+from align2llava.pipeline.curation.layout import RunPaths
+from align2llava.pipeline.curation.progress import LineProgress
+from align2llava.pipeline.curation.reselect import align, select
+from align2llava.pipeline.curation.runs import load_run_config
+from align2llava.pipeline.errors import ConfigError, InputError, RunError
 from tests.pipeline.curation.fake_clients import FakeConnector
 from tests.pipeline.curation.small_world import records, run, write_world
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from clients.errors import (
+from align2llava.clients.errors import (
     BadAnswerError,
     DeadlineError,
 )
-from pipeline.errors import EndpointError
+from align2llava.pipeline.errors import EndpointError
 from tests.dirty import write_dirty
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector
 from tests.pipeline.curation.run_files import decisions, quarantine, stored_keys

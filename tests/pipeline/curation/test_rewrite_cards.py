@@ -1,8 +1,8 @@
 import polars as pl
 import pyarrow as pa
 
-from pipeline.curation.layout import REWRITES, Gate
-from pipeline.curation.rewrite_cards import rewrite_cards
+from align2llava.pipeline.curation.layout import REWRITES, Gate
+from align2llava.pipeline.curation.rewrite_cards import rewrite_cards
 
 
 def ledger(*rows: dict) -> pl.LazyFrame:

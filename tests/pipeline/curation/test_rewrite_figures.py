@@ -1,7 +1,7 @@
 import polars as pl
 
-from pipeline.curation.layout import AlignStatus, Gate
-from pipeline.curation.rewrite_figures import (
+from align2llava.pipeline.curation.layout import AlignStatus, Gate
+from align2llava.pipeline.curation.rewrite_figures import (
     EXAMPLES_PER_STATUS,
     choose_turns,
     rewrite_figures,

@@ -2,9 +2,9 @@ import io
 
 import pyarrow as pa
 
-from pipeline.curation.records import Fault
-from pipeline.curation.row_batch import ROWS, batch_of
-from pipeline.curation.rows import Place, Row
+from align2llava.pipeline.curation.records import Fault
+from align2llava.pipeline.curation.row_batch import ROWS, batch_of
+from align2llava.pipeline.curation.rows import Place, Row
 
 
 def test_batch_holds_a_row_of_each_record_and_what_it_lacks_as_null():

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import orjson
 
-from pipeline.curation.row_reader import Chunk, ReadingRules, RowReader
-from pipeline.curation.rows import RawElement, Row
+from align2llava.pipeline.curation.row_reader import Chunk, ReadingRules, RowReader
+from align2llava.pipeline.curation.rows import RawElement, Row
 from tests.pipeline.curation.small_world import record, write_world
 
 

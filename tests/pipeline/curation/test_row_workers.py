@@ -9,22 +9,22 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.config import load_config
-from pipeline.curation import row_workers
-from pipeline.curation.progress import LineProgress
-from pipeline.curation.row_reader import Chunk
-from pipeline.curation.row_workers import row_readers
-from pipeline.curation.rows import RawElement
-from pipeline.curation.scan import Scan, scan_input
-from pipeline.errors import InputError, WorkerError
+from align2llava.pipeline.config import load_config
+from align2llava.pipeline.curation import row_workers
+from align2llava.pipeline.curation.progress import LineProgress
+from align2llava.pipeline.curation.row_reader import Chunk
+from align2llava.pipeline.curation.row_workers import row_readers
+from align2llava.pipeline.curation.rows import RawElement
+from align2llava.pipeline.curation.scan import Scan, scan_input
+from align2llava.pipeline.errors import InputError, WorkerError
 from tests.pipeline.curation.small_world import record, records, write_world
 from tests.pipeline.curation.test_row_reader import rules
 
 HOLD = """
 import sys, time
-from pipeline.curation import row_workers
-from pipeline.curation.row_reader import ReadingRules
-from pipeline.curation.row_workers import row_readers
+from align2llava.pipeline.curation import row_workers
+from align2llava.pipeline.curation.row_reader import ReadingRules
+from align2llava.pipeline.curation.row_workers import row_readers
 row_workers.MIN_INPUT_BYTES = 0
 row_workers._num_cores = lambda: 2
 with row_readers(ReadingRules(sys.argv[1], [], 1, 1, 1), num_bytes=1):
@@ -37,7 +37,7 @@ with row_readers(ReadingRules(sys.argv[1], [], 1, 1, 1), num_bytes=1):
 def many_cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_workers, "MIN_INPUT_BYTES", 0)
     monkeypatch.setattr(row_workers, "_num_cores", lambda: request.param)
-    monkeypatch.setattr("pipeline.curation.corpus.CHUNK_RECORDS", 7)
+    monkeypatch.setattr("align2llava.pipeline.curation.corpus.CHUNK_RECORDS", 7)
 
 
 def dirty(num_records: int) -> list[object]:

@@ -11,17 +11,17 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from clients.api import LoadImage
-from clients.endpoint import Endpoint
-from clients.errors import (
+from align2llava.clients.api import LoadImage
+from align2llava.clients.endpoint import Endpoint
+from align2llava.clients.errors import (
     OverloadedError,
     UnauthenticatedError,
     UnavailableError,
 )
-from clients.wire.schemas import Group, ScoreResponse
-from pipeline.curation.endpoints import RewardKind
-from pipeline.curation.runs import Resume
-from pipeline.errors import EndpointError, RunError
+from align2llava.clients.wire.schemas import Group, ScoreResponse
+from align2llava.pipeline.curation.endpoints import RewardKind
+from align2llava.pipeline.curation.runs import Resume
+from align2llava.pipeline.errors import EndpointError, RunError
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector, FakeReward, identity
 from tests.pipeline.curation.run_files import decisions, quarantine
 from tests.pipeline.curation.small_world import record, records, run, write_world

@@ -5,12 +5,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.config import Config, load_config
-from pipeline.curation.progress import LineProgress
-from pipeline.curation.record_table import BATCH_ROWS
-from pipeline.curation.rows import Row
-from pipeline.curation.scan import Scan, scan_input
-from pipeline.errors import ConfigError, StoreError
+from align2llava.pipeline.config import Config, load_config
+from align2llava.pipeline.curation.progress import LineProgress
+from align2llava.pipeline.curation.record_table import BATCH_ROWS
+from align2llava.pipeline.curation.rows import Row
+from align2llava.pipeline.curation.scan import Scan, scan_input
+from align2llava.pipeline.errors import ConfigError, StoreError
 from tests.pipeline.curation.small_world import record, records, write_world
 
 

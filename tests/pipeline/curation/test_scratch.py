@@ -1,7 +1,7 @@
 import os
 from pathlib import Path
 
-from pipeline.curation.scratch import MAX_FILES, MIN_AGE_SECONDS, prune
+from align2llava.pipeline.curation.scratch import MAX_FILES, MIN_AGE_SECONDS, prune
 
 
 def test_only_old_files_are_removed_and_never_the_latest(tmp_path: Path):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.curation.selection import place, quota, smallest_gaps
+from align2llava.pipeline.curation.selection import place, quota, smallest_gaps
 
 KEEPS = st.decimals(min_value=0, max_value=1, allow_nan=False, places=4)
 REWARDS = st.sampled_from([-1.0, -0.0, 0.0, 0.5, 0.5 + 1e-12, 1.0]) | st.floats(-1e6, 1e6, width=32)

@@ -1,6 +1,6 @@
 import polars as pl
 
-from pipeline.curation.set_figures import compared_sets, set_figures
+from align2llava.pipeline.curation.set_figures import compared_sets, set_figures
 from tests.pipeline.curation.test_baselines import run_table
 
 

@@ -1,8 +1,13 @@
 import orjson
 import pytest
 
-from pipeline.curation.layout import DECISIONS
-from pipeline.curation.shown_record import MAX_CHARS, MAX_TEXTS, ShownRecord, shown_record
+from align2llava.pipeline.curation.layout import DECISIONS
+from align2llava.pipeline.curation.shown_record import (
+    MAX_CHARS,
+    MAX_TEXTS,
+    ShownRecord,
+    shown_record,
+)
 
 
 def shown(value: object, *, out: object = None) -> ShownRecord:

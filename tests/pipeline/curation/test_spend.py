@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.curation.spend import (
+from align2llava.pipeline.curation.spend import (
     MAX_STEPS,
     PaceStep,
     StageTime,

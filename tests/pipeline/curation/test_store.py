@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.curation.store import RewardRow, RewardStore, stored_rewards
-from pipeline.errors import EndpointError, RunError, StoreError
+from align2llava.pipeline.curation.store import RewardRow, RewardStore, stored_rewards
+from align2llava.pipeline.errors import EndpointError, RunError, StoreError
 
 A, B = f"{1:032x}", f"{2:032x}"
 

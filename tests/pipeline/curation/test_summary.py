@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from pipeline.curation.report import write_report
-from pipeline.curation.report_text import report_text
-from pipeline.curation.summary import summary_text
+from align2llava.pipeline.curation.report import write_report
+from align2llava.pipeline.curation.report_text import report_text
+from align2llava.pipeline.curation.summary import summary_text
 from tests.pipeline.curation.fake_clients import FakeConnector
 from tests.pipeline.curation.small_world import record, records, run, write_world
 

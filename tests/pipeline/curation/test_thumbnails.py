@@ -4,7 +4,12 @@ import io
 import pytest
 from PIL import Image
 
-from pipeline.curation.thumbnails import MAX_SIDE, MAX_SOURCE_PIXELS, Thumbnail, thumbnail
+from align2llava.pipeline.curation.thumbnails import (
+    MAX_SIDE,
+    MAX_SOURCE_PIXELS,
+    Thumbnail,
+    thumbnail,
+)
 
 
 def encoded(image: Image.Image, file_format: str = "PNG") -> bytes:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.curation.truth import Truth, read_truth, truth_figures, wilson_interval
-from pipeline.errors import InputError
+from align2llava.pipeline.curation.truth import Truth, read_truth, truth_figures, wilson_interval
+from align2llava.pipeline.errors import InputError
 from tests.pipeline.curation.tables import decisions_table
 
 GOOD = Truth(is_good=True, defects=())

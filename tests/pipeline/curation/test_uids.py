@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.curation.uids import as_number, keyed_hashes, with_numbers
+from align2llava.pipeline.curation.uids import as_number, keyed_hashes, with_numbers
 
 
 @given(uids=st.lists(st.binary(min_size=16, max_size=16)))

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from clients.errors import UnavailableError
-from pipeline.config import load_config
-from pipeline.curation.progress import LineProgress
-from pipeline.curation.validate import Validation, validate, validation_text
+from align2llava.clients.errors import UnavailableError
+from align2llava.pipeline.config import load_config
+from align2llava.pipeline.curation.progress import LineProgress
+from align2llava.pipeline.curation.validate import Validation, validate, validation_text
 from tests.dirty import write_dirty
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector, FakeReward
 from tests.pipeline.curation.small_world import record, records, write_world

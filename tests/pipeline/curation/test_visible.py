@@ -1,4 +1,4 @@
-from pipeline.curation.visible import visible
+from align2llava.pipeline.curation.visible import visible
 
 
 def test_controls_and_turned_text_are_named():

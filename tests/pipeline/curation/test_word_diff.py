@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.curation.word_diff import MAX_WORDS, Segment, word_diff
+from align2llava.pipeline.curation.word_diff import MAX_WORDS, Segment, word_diff
 
 
 def changed(segments: list[Segment]) -> list[str]:

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from clients.wire.schemas import Turn
-from pipeline.curation.writers import KeptRecord, record_bytes, with_image_token
+from align2llava.clients.wire.schemas import Turn
+from align2llava.pipeline.curation.writers import KeptRecord, record_bytes, with_image_token
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from clients.api import LoadImage
-from clients.errors import ClientError
-from clients.wire.schemas import (
+from align2llava.clients.api import LoadImage
+from align2llava.clients.errors import ClientError
+from align2llava.clients.wire.schemas import (
     ErrorBody,
     Group,
     GroupRewards,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.jobs.watching import Pace
+from align2llava.pipeline.jobs.watching import Pace
 from tests.pipeline.jobs.fake_api import FakeApi, Server
 from tests.pipeline.jobs.real_api import TOKEN, real_server
 from tests.pipeline.jobs.world import World, write_kubeconfig

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from align2llava.pipeline.cli import app
 from tests.contract.servers import free_port
 from tests.pipeline.jobs.world import NAME, TEMPLATE, World, write_kubeconfig
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.errors import ConfigError, EndpointError
-from pipeline.jobs.cluster import connected
+from align2llava.pipeline.errors import ConfigError, EndpointError
+from align2llava.pipeline.jobs.cluster import connected
 from tests.pipeline.jobs.world import World, write_kubeconfig
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from pipeline.errors import EndpointError
-from pipeline.jobs.cluster import connected
-from pipeline.jobs.errors import JobFailedError
-from pipeline.jobs.logs import follow_log, show_log
-from pipeline.jobs.watching import Pace
+from align2llava.pipeline.errors import EndpointError
+from align2llava.pipeline.jobs.cluster import connected
+from align2llava.pipeline.jobs.errors import JobFailedError
+from align2llava.pipeline.jobs.logs import follow_log, show_log
+from align2llava.pipeline.jobs.watching import Pace
 from tests.pipeline.jobs.world import NAME, World
 
 QUICK = Pace(poll_s=0.05, retry_s=0.01, max_failures=3)

@@ -3,9 +3,9 @@
 import pytest
 from lightkube.resources.batch_v1 import Job
 
-from pipeline.errors import ConfigError
-from pipeline.jobs.overrides import container_of
-from pipeline.jobs.template import cron_job_in, job_from
+from align2llava.pipeline.errors import ConfigError
+from align2llava.pipeline.jobs.overrides import container_of
+from align2llava.pipeline.jobs.template import cron_job_in, job_from
 from tests.pipeline.jobs.world import K8S, NAME, TEMPLATE
 
 

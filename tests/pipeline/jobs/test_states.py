@@ -8,7 +8,7 @@ import pytest
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Pod
 
-from pipeline.jobs.states import Phase, newest_pod, state_of
+from align2llava.pipeline.jobs.states import Phase, newest_pod, state_of
 
 _TEMPLATE = {"spec": {"containers": [{"name": "job"}]}}
 

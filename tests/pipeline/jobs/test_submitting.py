@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipeline.errors import ConfigError, EndpointError
-from pipeline.jobs.cluster import NotThereError, connected
-from pipeline.jobs.states import Phase
-from pipeline.jobs.submitting import Place, create, listed, planned
+from align2llava.pipeline.errors import ConfigError, EndpointError
+from align2llava.pipeline.jobs.cluster import NotThereError, connected
+from align2llava.pipeline.jobs.states import Phase
+from align2llava.pipeline.jobs.submitting import Place, create, listed, planned
 from tests.pipeline.jobs.world import NAME, TEMPLATE, World
 
 

@@ -7,8 +7,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from pipeline.errors import ConfigError
-from pipeline.jobs.template import cron_job_in, job_from, job_text
+from align2llava.pipeline.errors import ConfigError
+from align2llava.pipeline.jobs.template import cron_job_in, job_from, job_text
 from tests.pipeline.jobs.world import K8S, NAME, TEMPLATE
 from tools.kubectl import kubectl_path
 

@@ -4,11 +4,11 @@ import pytest
 from lightkube.resources.batch_v1 import Job
 from lightkube.types import CascadeType
 
-from pipeline.errors import EndpointError
-from pipeline.jobs.cluster import NotThereError, connected
-from pipeline.jobs.errors import JobFailedError, JobTimeoutError, UnreachableError
-from pipeline.jobs.states import JobState, Phase
-from pipeline.jobs.watching import Pace, wait
+from align2llava.pipeline.errors import EndpointError
+from align2llava.pipeline.jobs.cluster import NotThereError, connected
+from align2llava.pipeline.jobs.errors import JobFailedError, JobTimeoutError, UnreachableError
+from align2llava.pipeline.jobs.states import JobState, Phase
+from align2llava.pipeline.jobs.watching import Pace, wait
 from tests.pipeline.jobs.world import NAME, World
 
 

@@ -18,8 +18,8 @@ from lightkube.resources.batch_v1 import CronJob, Job
 from lightkube.resources.core_v1 import Event, Pod
 from lightkube.types import PatchType
 
-from pipeline.jobs.cluster import JOB_NAME
-from pipeline.jobs.template import cron_job_in, job_from
+from align2llava.pipeline.jobs.cluster import JOB_NAME
+from align2llava.pipeline.jobs.template import cron_job_in, job_from
 from tests.pipeline.jobs.fake_api import FakeApi
 
 K8S = Path(__file__).resolve().parents[3] / "k8s"

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.preferences.groups import PreferenceGroup, ScoredCandidate
+from align2llava.pipeline.preferences.groups import PreferenceGroup, ScoredCandidate
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@ import os
 
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.preferences.readers import read_groups
+from align2llava.pipeline.errors import InputError
+from align2llava.pipeline.preferences.readers import read_groups
 
 QUESTION = {
     "id": "000000203511",

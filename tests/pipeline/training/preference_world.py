@@ -11,10 +11,10 @@ from PIL import Image
 from tokenizers import Tokenizer
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
+from align2llava.pipeline.training.language import LlavaLanguageModel
+from align2llava.services.reward_model.export import write_language_model
+from align2llava.services.reward_model.pixels import ImageMode, PixelSettings
 from examples.blocks.train_tokenizer import build_tokenizer
-from pipeline.training.language import LlavaLanguageModel
-from services.reward_model.export import write_language_model
-from services.reward_model.pixels import ImageMode, PixelSettings
 
 COLOURS = {"red": (200, 0, 0), "blue": (0, 0, 200)}
 

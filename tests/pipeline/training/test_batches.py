@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from pipeline.training.batches import groups_of_step
+from align2llava.pipeline.training.batches import groups_of_step
 
 
 def places(step: int, **changes) -> list[int]:

@@ -1,7 +1,7 @@
 import pytest
 
-from pipeline.errors import ConfigError
-from pipeline.training.config import fingerprint, load_training_config
+from align2llava.pipeline.errors import ConfigError
+from align2llava.pipeline.training.config import fingerprint, load_training_config
 
 TEXT = """
 train: {path: train.json, images_root: images}

@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from pipeline.preferences.readers import read_groups
-from pipeline.training.batches import BatchMaker
-from pipeline.training.evaluate import accuracy_of_groups, rewards_of_groups
-from services.reward_model.checkpoint import read_config, read_encoder, read_pixels
-from services.reward_model.inputs import TextLimits
-from services.reward_model.model import LlavaRewardModel
-from services.reward_model.pixels import ImageMode
+from align2llava.pipeline.preferences.readers import read_groups
+from align2llava.pipeline.training.batches import BatchMaker
+from align2llava.pipeline.training.evaluate import accuracy_of_groups, rewards_of_groups
+from align2llava.services.reward_model.checkpoint import read_config, read_encoder, read_pixels
+from align2llava.services.reward_model.inputs import TextLimits
+from align2llava.services.reward_model.model import LlavaRewardModel
+from align2llava.services.reward_model.pixels import ImageMode
 from tests.pipeline.training.preference_world import write_world
 
 

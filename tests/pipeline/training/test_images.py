@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import InputError
-from pipeline.training.images import image_pixels
-from services.reward_model.pixels import ImageMode, PixelSettings, pixels_CHW
+from align2llava.pipeline.errors import InputError
+from align2llava.pipeline.training.images import image_pixels
+from align2llava.services.reward_model.pixels import ImageMode, PixelSettings, pixels_CHW
 
 SETTINGS = PixelSettings(mode=ImageMode.PAD, size=24)
 

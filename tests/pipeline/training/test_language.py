@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipeline.training.language import LlavaLanguageModel
+from align2llava.pipeline.training.language import LlavaLanguageModel
 from tests.pipeline.training.preference_world import tiny_config
 
 IDS = torch.tensor([[1, 4, 50, 60, 70], [1, 4, 51, 61, 3]])

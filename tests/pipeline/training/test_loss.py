@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from pipeline.training.loss import pair_weights, pairwise_accuracy, preference_loss
+from align2llava.pipeline.training.loss import pair_weights, pairwise_accuracy, preference_loss
 
 
 def weights(scores, groups, cross_image=0.0):

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from pipeline.errors import StoreError
-from pipeline.training.metrics import MetricsFile
+from align2llava.pipeline.errors import StoreError
+from align2llava.pipeline.training.metrics import MetricsFile
 
 
 def steps(path) -> list[int]:

@@ -6,15 +6,15 @@ import signal
 import pytest
 import torch
 
-from pipeline.errors import ConfigError, InputError, RunError, StoreError
-from pipeline.training.config import load_training_config
-from pipeline.training.reward import train_reward
-from pipeline.training.snapshots import newest_snapshot
-from pipeline.training.termination import CheckpointedError
-from services.reward_model.card import read_purpose
-from services.reward_model.checkpoint import read_reward
-from services.reward_model.weight_files import weight_files
-from services.reward_model.weights import sha256_of
+from align2llava.pipeline.errors import ConfigError, InputError, RunError, StoreError
+from align2llava.pipeline.training.config import load_training_config
+from align2llava.pipeline.training.reward import train_reward
+from align2llava.pipeline.training.snapshots import newest_snapshot
+from align2llava.pipeline.training.termination import CheckpointedError
+from align2llava.services.reward_model.card import read_purpose
+from align2llava.services.reward_model.checkpoint import read_reward
+from align2llava.services.reward_model.weight_files import weight_files
+from align2llava.services.reward_model.weights import sha256_of
 from tests.pipeline.training.preference_world import write_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -69,7 +69,7 @@ def test_sigterm_snapshots_and_the_resumed_training_ends_in_the_same_weights(con
         return True
 
     config = load_training_config(config_path)
-    logger = logging.getLogger("pipeline.training.reward")
+    logger = logging.getLogger("align2llava.pipeline.training.reward")
     logger.addFilter(interrupt)
     logger.setLevel("INFO")
     try:

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.training.schedule import learning_rate
+from align2llava.pipeline.training.schedule import learning_rate
 
 
 def rate(step: int) -> float:

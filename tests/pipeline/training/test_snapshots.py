@@ -2,8 +2,14 @@ import pytest
 import torch
 from torch import nn, optim
 
-from pipeline.errors import RunError, StoreError
-from pipeline.training.snapshots import Snapshot, captured, newest_snapshot, restore, write_snapshot
+from align2llava.pipeline.errors import RunError, StoreError
+from align2llava.pipeline.training.snapshots import (
+    Snapshot,
+    captured,
+    newest_snapshot,
+    restore,
+    write_snapshot,
+)
 
 
 def trained(steps: int, module: nn.Module, optimiser: optim.Optimizer) -> None:

@@ -1,7 +1,7 @@
 import os
 import signal
 
-from pipeline.training.termination import CheckpointedError, noted_sigterm
+from align2llava.pipeline.training.termination import CheckpointedError, noted_sigterm
 
 
 def test_sigterm_is_noted_and_the_old_handler_comes_back():

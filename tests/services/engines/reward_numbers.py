@@ -5,10 +5,10 @@ import json
 from itertools import islice
 from pathlib import Path
 
+from align2llava.services.engines.api import Candidate, RewardGroup, RewardKind, RowReward
+from align2llava.services.engines.reward import EngineLimits, TorchRewardEngine
 from examples.blocks.render import render
 from examples.blocks.scene import draw_scenes
-from services.engines.api import Candidate, RewardGroup, RewardKind, RowReward
-from services.engines.reward import EngineLimits, TorchRewardEngine
 
 ROOT = Path(__file__).parents[3]
 ASSET = ROOT / "tests" / "assets" / "reward_numbers.json"

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from services.engines.allocation import SAME_BY_ENVIRONMENT
+from align2llava.services.engines.allocation import SAME_BY_ENVIRONMENT
 
 FAULTS = """
 import resource, sys
-from services.engines.allocation import keep_freed_memory
+from align2llava.services.engines.allocation import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -4,7 +4,7 @@ import json
 import logging.config
 from pathlib import Path
 
-from services.engines.causes import Causes, one_line
+from align2llava.services.engines.causes import Causes, one_line
 
 KV_CACHE = "2.25 GiB KV cache is needed,\n  larger than the available 1.0 GiB"
 

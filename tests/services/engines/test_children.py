@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from services.engines import children
+from align2llava.services.engines import children
 
 CONTEXT = multiprocessing.get_context("spawn")
 

@@ -1,10 +1,15 @@
 import pytest
 from PIL import Image
 
-from clients.wire.schemas import Turn
-from services.engines.api import Candidate, RewardGroup, RowReward
-from services.engines.fake import FakeLanguageEngine, FakeRewardEngine
-from services.prompts import ReviewOrder, parse_rewrite, review_messages, rewrite_messages
+from align2llava.clients.wire.schemas import Turn
+from align2llava.services.engines.api import Candidate, RewardGroup, RowReward
+from align2llava.services.engines.fake import FakeLanguageEngine, FakeRewardEngine
+from align2llava.services.prompts import (
+    ReviewOrder,
+    parse_rewrite,
+    review_messages,
+    rewrite_messages,
+)
 
 
 def group(*texts: str, colour: str = "red") -> RewardGroup:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from services.engines.fingerprint import CheckpointHashes, identity_of
+from align2llava.services.engines.fingerprint import CheckpointHashes, identity_of
 
 
 def weights(**numbers: float) -> bytes:

@@ -8,16 +8,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from clients.wire.schemas import Turn
-from services.engines.api import ChatMessage, Rollout
-from services.errors import (
+from align2llava.clients.wire.schemas import Turn
+from align2llava.services.engines.api import ChatMessage, Rollout
+from align2llava.services.errors import (
     InternalError,
     InvalidRequestError,
     ServiceError,
     TooLargeError,
     UnavailableError,
 )
-from services.prompts import CHOICES, ReviewOrder, review_messages, rewrite_messages
+from align2llava.services.prompts import CHOICES, ReviewOrder, review_messages, rewrite_messages
 
 MODEL_DIR = Path("examples/blocks/models/inner-llm")
 COLORS = ("red", "green", "blue", "yellow")
@@ -164,7 +164,7 @@ async def test_identity_names_weights_dtype_and_prompts(vllm_engine):
 
 
 async def test_core_that_cannot_start_tells_its_root_cause(vllm_engine):
-    from services.engines.llm import LlmMemory
+    from align2llava.services.engines.llm import LlmMemory
 
     others = multiprocessing.active_children()
     with pytest.raises(UnavailableError, match=r"cannot load inner-llm: [^\n]*cache blocks[^\n]*$"):
@@ -190,7 +190,7 @@ async def test_directory_without_a_checkpoint_cannot_be_loaded(vllm_engine, tmp_
 async def test_failures_of_vllm_are_typed(vllm_engine, raised: str, error: type[ServiceError]):
     from vllm.v1.engine import exceptions
 
-    from services.engines.tokenizer import PromptTokenizer
+    from align2llava.services.engines.tokenizer import PromptTokenizer
 
     async def generate(*_: object) -> AsyncIterator[object]:
         raise getattr(exceptions, raised)

@@ -8,18 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from align2llava.services.engines.api import Candidate, RewardGroup, RowReward
+from align2llava.services.engines.reward import EngineLimits, TorchRewardEngine
+from align2llava.services.errors import InternalError, InvalidRequestError, TooLargeError
+from align2llava.services.reward_model.batches import padded_rows
+from align2llava.services.reward_model.checkpoint import RewardFile, read_reward
+from align2llava.services.reward_model.export import write_reward
+from align2llava.services.reward_model.families import load_model
+from align2llava.services.reward_model.folder import CheckpointError
+from align2llava.services.reward_model.inputs import prompt_of
+from align2llava.services.reward_model.model import LlavaRewardModel
+from align2llava.services.reward_model.pixels import ImageMode, PixelSettings, pixels_CHW
 from examples.blocks.train_tokenizer import build_tokenizer
-from services.engines.api import Candidate, RewardGroup, RowReward
-from services.engines.reward import EngineLimits, TorchRewardEngine
-from services.errors import InternalError, InvalidRequestError, TooLargeError
-from services.reward_model.batches import padded_rows
-from services.reward_model.checkpoint import RewardFile, read_reward
-from services.reward_model.export import write_reward
-from services.reward_model.families import load_model
-from services.reward_model.folder import CheckpointError
-from services.reward_model.inputs import prompt_of
-from services.reward_model.model import LlavaRewardModel
-from services.reward_model.pixels import ImageMode, PixelSettings, pixels_CHW
 from tests.services.engines.reward_numbers import ASSET, KINDS, measured
 from tests.services.reward_model.conftest import tiny_llava_config
 

@@ -3,13 +3,18 @@ from pathlib import Path
 
 import pytest
 
-from services.engines.api import Candidate, RowReward
-from services.engines.reward_rows import identity_on, outcome_of, refuse_other_kind, row_of
-from services.errors import InternalError, InvalidRequestError, TooLargeError
-from services.reward_model.checkpoint import RewardFile
-from services.reward_model.folder import CheckpointError
-from services.reward_model.inputs import LongTextError, TokenRow
-from services.reward_model.pixels import ImageMode
+from align2llava.services.engines.api import Candidate, RowReward
+from align2llava.services.engines.reward_rows import (
+    identity_on,
+    outcome_of,
+    refuse_other_kind,
+    row_of,
+)
+from align2llava.services.errors import InternalError, InvalidRequestError, TooLargeError
+from align2llava.services.reward_model.checkpoint import RewardFile
+from align2llava.services.reward_model.folder import CheckpointError
+from align2llava.services.reward_model.inputs import LongTextError, TokenRow
+from align2llava.services.reward_model.pixels import ImageMode
 
 FILE = RewardFile(name="x", kind="answer-reward", image_mode=ImageMode.PAD, max_length=8)
 ROW = TokenRow(ids=(1, 2, 3), truncated=False)

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from clients.wire.schemas import Turn
-from services.engines.api import ChatMessage
-from services.engines.tokenizer import PromptTokenizer
-from services.errors import InvalidRequestError
-from services.prompts import rewrite_messages
+from align2llava.clients.wire.schemas import Turn
+from align2llava.services.engines.api import ChatMessage
+from align2llava.services.engines.tokenizer import PromptTokenizer
+from align2llava.services.errors import InvalidRequestError
+from align2llava.services.prompts import rewrite_messages
 
 MODEL_DIR = Path("examples/blocks/models/inner-llm")
 pytestmark = pytest.mark.timeout(60)  # the import of transformers, on a busy machine

@@ -2,11 +2,11 @@ import importlib.util
 
 import pytest
 
-from services.engines.torchvision_operators import declare_operators
+from align2llava.services.engines.torchvision_operators import declare_operators
 from tests.services.engines.vision_venv import in_vision_venv, output_of
 
 DECLARED = """
-from services.engines.torchvision_operators import declare_operators
+from align2llava.services.engines.torchvision_operators import declare_operators
 print(declare_operators() is not None, declare_operators() is declare_operators())
 import torch, torchvision
 print(torchvision.__version__, torch.ops.torchvision.nms.default.name())

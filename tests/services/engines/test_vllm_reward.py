@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from services.reward_model.checkpoint import read_reward
+from align2llava.services.reward_model.checkpoint import read_reward
 from tests.services.engines.vision_venv import ROOT, in_vision_venv, output_of
 
 TOLERANCE = 1e-4

@@ -4,11 +4,11 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
+from align2llava.services.reward_model.checkpoint import RewardFile
+from align2llava.services.reward_model.export import write_reward
+from align2llava.services.reward_model.model import LlavaRewardModel
+from align2llava.services.reward_model.pixels import ImageMode, PixelSettings
 from examples.blocks.train_tokenizer import build_tokenizer
-from services.reward_model.checkpoint import RewardFile
-from services.reward_model.export import write_reward
-from services.reward_model.model import LlavaRewardModel
-from services.reward_model.pixels import ImageMode, PixelSettings
 
 
 def tiny_llava_config() -> LlavaConfig:

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.reward_model.attention import DenseAttention, Heads, trunk_of
-from services.reward_model.tree import Tree, joined, merge, visible
+from align2llava.services.reward_model.attention import DenseAttention, Heads, trunk_of
+from align2llava.services.reward_model.tree import Tree, joined, merge, visible
 
 CPU = torch.device("cpu")
 FORESTS = st.lists(

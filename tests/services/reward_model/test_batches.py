@@ -1,5 +1,5 @@
-from services.reward_model.batches import padded_rows
-from services.reward_model.inputs import TokenRow
+from align2llava.services.reward_model.batches import padded_rows
+from align2llava.services.reward_model.inputs import TokenRow
 
 
 def test_rows_are_padded_at_the_right_and_the_mask_says_where():

@@ -3,10 +3,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.reward_model import blocks
-from services.reward_model.attention import DenseAttention, Heads
-from services.reward_model.blocks import BLOCK, BlockAttention, blocks_of
-from services.reward_model.tree import joined, merge
+from align2llava.services.reward_model import blocks
+from align2llava.services.reward_model.attention import DenseAttention, Heads
+from align2llava.services.reward_model.blocks import BLOCK, BlockAttention, blocks_of
+from align2llava.services.reward_model.tree import joined, merge
 from tests.services.reward_model.test_attention import CPU, FORESTS
 
 

@@ -3,9 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.reward_model.attention import DenseAttention, Heads
-from services.reward_model.cascade import Span, cascade, spans_of
-from services.reward_model.tree import joined, merge
+from align2llava.services.reward_model.attention import DenseAttention, Heads
+from align2llava.services.reward_model.cascade import Span, cascade, spans_of
+from align2llava.services.reward_model.tree import joined, merge
 
 CPU = torch.device("cpu")
 FORESTS = st.lists(

@@ -4,8 +4,8 @@ import shutil
 import pytest
 import torch
 
-from services.reward_model.checkpoint import read_reward, read_reward_file
-from services.reward_model.folder import CheckpointError
+from align2llava.services.reward_model.checkpoint import read_reward, read_reward_file
+from align2llava.services.reward_model.folder import CheckpointError
 
 
 def identity(folder, dtype="float32") -> str:

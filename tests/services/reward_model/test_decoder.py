@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from services.reward_model.attention import DenseAttention, TreeAttention
-from services.reward_model.blocks import BlockAttention
-from services.reward_model.cascade import CascadeAttention
-from services.reward_model.decoder import packed
-from services.reward_model.model import LlavaRewardModel
-from services.reward_model.tree import joined, merge
+from align2llava.services.reward_model.attention import DenseAttention, TreeAttention
+from align2llava.services.reward_model.blocks import BlockAttention
+from align2llava.services.reward_model.cascade import CascadeAttention
+from align2llava.services.reward_model.decoder import packed
+from align2llava.services.reward_model.model import LlavaRewardModel
+from align2llava.services.reward_model.tree import joined, merge
 from tests.services.reward_model.test_cascade import plain_varlen
 
 START = [1, 4, 4, 4, 4]

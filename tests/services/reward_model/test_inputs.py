@@ -1,8 +1,7 @@
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from examples.blocks.train_tokenizer import BOS_ID, EOS_ID, IMAGE_ID, PAD_ID, build_tokenizer
-from services.reward_model.inputs import (
+from align2llava.services.reward_model.inputs import (
     EmptyTextError,
     LongTextError,
     RowEncoder,
@@ -13,6 +12,7 @@ from services.reward_model.inputs import (
     prompt_of,
     question_prompt,
 )
+from examples.blocks.train_tokenizer import BOS_ID, EOS_ID, IMAGE_ID, PAD_ID, build_tokenizer
 
 WORDS = ["<unk>", "<s>", "</s>", "<image>", "\n", "a", "b", "c", "Question:", "Answer:", "/", "s"]
 

@@ -3,10 +3,15 @@ import inspect
 import pytest
 import torch
 
-from services.reward_model.attention import DenseAttention, Heads
-from services.reward_model.blocks import BlockAttention
-from services.reward_model.cascade import CascadeAttention, Span
-from services.reward_model.kernels import VarlenKernel, attention_for, half_attention, varlen_attn
+from align2llava.services.reward_model.attention import DenseAttention, Heads
+from align2llava.services.reward_model.blocks import BlockAttention
+from align2llava.services.reward_model.cascade import CascadeAttention, Span
+from align2llava.services.reward_model.kernels import (
+    VarlenKernel,
+    attention_for,
+    half_attention,
+    varlen_attn,
+)
 
 CPU = torch.device("cpu")
 AMPERE, TURING = (8, 0), (7, 5)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import LlavaForConditionalGeneration, MistralConfig
 
-from services.reward_model.model import (
+from align2llava.services.reward_model.model import (
     LlavaRewardModel,
     image_geometry,
     last_positions,

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 from transformers.models.clip import CLIPImageProcessor
 
-from services.reward_model.pixels import (
+from align2llava.services.reward_model.pixels import (
     MAX_PADDED_SIDE,
     ImageMode,
     PixelSettings,

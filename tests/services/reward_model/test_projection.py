@@ -2,7 +2,11 @@ import pytest
 import torch
 from torch.nn.functional import linear, silu
 
-from services.reward_model.projection import PackedProjection, PlainProjection, projection
+from align2llava.services.reward_model.projection import (
+    PackedProjection,
+    PlainProjection,
+    projection,
+)
 
 INPUTS, FACTOR = torch.randn(5, 12), torch.randn(5, 7)
 WEIGHT, BIAS = torch.randn(7, 12), torch.randn(7)

@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from services.engines.api import Candidate, RewardGroup, RowReward
-from services.engines.reward import EngineLimits, TorchRewardEngine
-from services.errors import TooLargeError
-from services.reward_model.attention import DenseAttention, Heads, TreeAttention
-from services.reward_model.cascade import CASCADE_MIN_SHARED, CascadeAttention, Span
-from services.reward_model.families import LoadedModel, load_model
-from services.reward_model.inputs import prompt_of
-from services.reward_model.qwen import QwenRewardModel, patch_geometry
-from services.reward_model.tree import joined, merge
+from align2llava.services.engines.api import Candidate, RewardGroup, RowReward
+from align2llava.services.engines.reward import EngineLimits, TorchRewardEngine
+from align2llava.services.errors import TooLargeError
+from align2llava.services.reward_model.attention import DenseAttention, Heads, TreeAttention
+from align2llava.services.reward_model.cascade import CASCADE_MIN_SHARED, CascadeAttention, Span
+from align2llava.services.reward_model.families import LoadedModel, load_model
+from align2llava.services.reward_model.inputs import prompt_of
+from align2llava.services.reward_model.qwen import QwenRewardModel, patch_geometry
+from align2llava.services.reward_model.tree import joined, merge
 from tests.services.reward_model.test_cascade import plain_varlen
 from tests.services.reward_model.tiny_qwen import OneAtATime, tiny_qwen_config, write_tiny_qwen
 

@@ -6,15 +6,15 @@ import torch
 from tokenizers import Tokenizer
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
 
-from services.reward_model.families import load_model
-from services.reward_model.folder import CheckpointError
-from services.reward_model.qwen import (
+from align2llava.services.reward_model.families import load_model
+from align2llava.services.reward_model.folder import CheckpointError
+from align2llava.services.reward_model.qwen import (
     PatchGeometry,
     QwenRewardModel,
     patch_geometry,
     text_config,
 )
-from services.reward_model.qwen_checkpoint import read_config, read_qwen, stored_name
+from align2llava.services.reward_model.qwen_checkpoint import read_config, read_qwen, stored_name
 from tests.services.reward_model.tiny_qwen import PATCHES, write_tiny_qwen
 
 

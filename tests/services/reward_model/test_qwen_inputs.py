@@ -10,8 +10,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
     smart_resize,
 )
 
-from services.reward_model.inputs import LongTextError, TextLimits
-from services.reward_model.qwen_inputs import (
+from align2llava.services.reward_model.inputs import LongTextError, TextLimits
+from align2llava.services.reward_model.qwen_inputs import (
     LongImageError,
     PatchSettings,
     QwenInputs,
@@ -20,7 +20,7 @@ from services.reward_model.qwen_inputs import (
     positions_of,
     tokens_of,
 )
-from services.reward_model.tree import merge
+from align2llava.services.reward_model.tree import merge
 from tests.services.reward_model.tiny_qwen import (
     MARKS,
     PATCHES,

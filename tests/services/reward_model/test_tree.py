@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.reward_model.tree import Tree, joined, merge, num_shared, parted, visible
+from align2llava.services.reward_model.tree import Tree, joined, merge, num_shared, parted, visible
 
 # Few different tokens, so that rows share beginnings, repeat and are prefixes of one another.
 ROWS = st.lists(

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from services.reward_model.tree import joined, merge
-from services.reward_model.tree_forward import reward_of, tree_embeds
+from align2llava.services.reward_model.tree import joined, merge
+from align2llava.services.reward_model.tree_forward import reward_of, tree_embeds
 
 IMAGE = 9
 FIRST, SECOND = torch.full((3, 2), 10.0), torch.full((2, 2), 20.0)

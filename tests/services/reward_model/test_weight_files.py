@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from services.reward_model.folder import CheckpointError
-from services.reward_model.weight_files import (
+from align2llava.services.reward_model.folder import CheckpointError
+from align2llava.services.reward_model.weight_files import (
     INDEX_FILE,
     WEIGHTS_FILE,
     is_quantised,

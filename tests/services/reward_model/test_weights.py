@@ -5,8 +5,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from services.reward_model.folder import CheckpointError
-from services.reward_model.weights import legacy_name, read_weights, sha256_of, write_weights
+from align2llava.services.reward_model.folder import CheckpointError
+from align2llava.services.reward_model.weights import (
+    legacy_name,
+    read_weights,
+    sha256_of,
+    write_weights,
+)
 
 FLOAT8 = torch.float8_e4m3fn
 

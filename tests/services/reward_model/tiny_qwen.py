@@ -14,11 +14,11 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import (
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from align2llava.services.reward_model.checkpoint import RewardFile
+from align2llava.services.reward_model.qwen import QwenRewardModel
+from align2llava.services.reward_model.qwen_checkpoint import write_qwen
+from align2llava.services.reward_model.qwen_inputs import PatchSettings
 from examples.blocks.train_tokenizer import build_tokenizer
-from services.reward_model.checkpoint import RewardFile
-from services.reward_model.qwen import QwenRewardModel
-from services.reward_model.qwen_checkpoint import write_qwen
-from services.reward_model.qwen_inputs import PatchSettings
 
 MARKS = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")
 # Tokens of 8 x 8 pixels; 2 to 20 of them.

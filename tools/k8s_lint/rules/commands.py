@@ -10,10 +10,10 @@ from bentoml_cli.cli import create_bentoml_cli
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
-from pipeline.cli import app
-from pipeline.config import API_KEY, Config
-from pipeline.service_process import TARGETS
-from services.settings import (
+from align2llava.pipeline.cli import app
+from align2llava.pipeline.config import API_KEY, Config
+from align2llava.pipeline.service_process import TARGETS
+from align2llava.services.settings import (
     DRIVER_PREFIX,
     PREFIX,
     ServiceKind,
@@ -170,7 +170,7 @@ def _wrong_port_name(service: Table, url: str, port: str) -> str:
 
 def training_config(manifests: Manifests) -> Iterator[Finding]:
     """A training's config fits the schema, and its paths lie in mounted volumes."""
-    from pipeline.training.config import RewardTrainingConfig  # noqa: PLC0415  (imports torch)
+    from align2llava.pipeline.training.config import RewardTrainingConfig  # noqa: PLC0415  (imports torch)
 
     for item in manifests.of("ConfigMap"):
         written = text(item, "data", "train.yaml")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from services.settings import Settings
+from align2llava.services.settings import Settings
 from tools.k8s_lint.manifests import Finding, Manifests
 from tools.k8s_lint.trees import number, table, text, texts
 
