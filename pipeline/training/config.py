@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from pipeline.errors import ConfigError
 from services.reward_model.card import Purpose
@@ -94,6 +95,9 @@ def load_training_config(path: Path) -> RewardTrainingConfig:
         raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     try:
         config = RewardTrainingConfig.model_validate(raw)
+        config.model_dump_json()  # as the fingerprint and the checkpoint will have it
+    except PydanticSerializationError as error:
+        raise ConfigError(f"{path}: a text holds a lone surrogate, half a character") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
