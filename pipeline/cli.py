@@ -84,10 +84,9 @@ class _Verbs(TyperGroup):
             extra = next((one for one, brings in EXTRAS.items() if missing in brings), None)
             if extra is None:
                 raise
-            typer.echo(
+            tell(
                 f"a2l: this needs {missing}, which is not installed here: "
-                f"pip install 'align2llava[{extra}]'",
-                err=True,
+                f"pip install 'align2llava[{extra}]'"
             )
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:

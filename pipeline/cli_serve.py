@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from align2llava.pipeline.errors import TerminatedError
-from align2llava.pipeline.screen import say
+from align2llava.pipeline.screen import say, tell
 from align2llava.pipeline.service_process import Served
 from align2llava.pipeline.serving import GRPC_PORT, HTTP_PORT, serving
 
@@ -45,7 +45,7 @@ def _serve(
             http_port=http_port,
             grpc_port=grpc_port,
             on_ready=_print_ready,
-            on_progress=lambda line: typer.echo(line, err=True),
+            on_progress=tell,
         ) as running:
             running.watch()
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from align2llava.clients.wire.decoding import MAX_IMAGE_BYTES, MAX_PIXELS
 from align2llava.pipeline.errors import ConfigError
@@ -93,6 +94,9 @@ def load_training_config(path: Path) -> RewardTrainingConfig:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         config = RewardTrainingConfig.model_validate(raw)
+        config.model_dump_json()  # as the fingerprint and the checkpoint will have it
+    except PydanticSerializationError as error:
+        raise ConfigError(f"{path}: a text holds a lone surrogate, half a character") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -152,7 +152,8 @@ async def test_replicas_without_a_majority_are_refused(tmp_path: Path):
     sets = 'endpoints.question_reward.url=["grpc://a:1", "grpc://b:2"]'
     with pytest.raises(EndpointError, match=r"a:1 is question-reward-a, grpc://b:2 is .*-b"):
         await opened(config(tmp_path, sets), connector)
-    assert connector.closed == {"grpc://a:1": 1, "grpc://b:2": 1}
+    # The others were opened all the same: each service that fails is told of.
+    assert connector.closed == {"grpc://a:1": 1, "grpc://b:2": 1, "grpc://nowhere:2": 1}
 
 
 async def test_one_replica_of_another_model_is_not_asked(tmp_path: Path):
@@ -192,7 +193,8 @@ async def test_service_that_still_loads_is_waited_for_and_named(
 
 
 async def test_service_that_loads_for_longer_than_its_time_is_an_endpoint_error(tmp_path: Path):
-    found = config(tmp_path, "endpoints.question_reward.timeout_s=0.2")
+    services = ("question_reward", "answer_reward", "inner_llm")
+    found = config(tmp_path, *(f"endpoints.{service}.timeout_s=0.2" for service in services))
     with pytest.raises(EndpointError, match="not ready: loading"):
         await opened(found, LoadingConnector(10**6, retry_after_s=0.01))
 

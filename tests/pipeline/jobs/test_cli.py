@@ -164,5 +164,6 @@ def test_broken_kubeconfig_exits_2_with_its_name(tmp_path: Path, text: str):
 
 
 def test_command_line_starts_without_lightkube():
-    code = "import sys, pipeline.cli, pipeline.jobs.cli; sys.exit('lightkube' in sys.modules)"
+    modules = "align2llava.pipeline.cli, align2llava.pipeline.jobs.cli"
+    code = f"import sys, {modules}; sys.exit('lightkube' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

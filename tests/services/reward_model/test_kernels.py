@@ -37,7 +37,15 @@ def in_torch_2_13(
 
 def words_to(kernel, *, key_heads: int) -> dict[str, object]:
     bounds = torch.tensor([0, 3], dtype=torch.int32)
-    span = Span(query_bounds=bounds, key_bounds=bounds, max_queries=3, max_keys=3, is_causal=True)
+    span = Span(
+        queries=slice(0, 3),
+        keys=slice(0, 3),
+        query_bounds=bounds,
+        key_bounds=bounds,
+        max_queries=3,
+        max_keys=3,
+        is_causal=True,
+    )
     heads = Heads(*(torch.zeros(3, number, 8) for number in (4, key_heads, key_heads)))
     with pytest.raises(CalledError) as caught:
         VarlenKernel(kernel)(span, heads)
