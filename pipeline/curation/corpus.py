@@ -70,16 +70,22 @@ class Corpus:
         """Returns the input files in order."""
         return tuple(source.file.path for source in self._sources)
 
+    def check_images_root(self) -> None:
+        """Checks that the images have a folder: without it each record would say that its image is missing.
+
+        Raises:
+            ConfigError: `images_root` is no folder.
+        """
+        if not self._config.images_root.is_dir():
+            raise ConfigError(f"input.images_root: {self._config.images_root} is no folder")
+
     def scan(self, on_rows: Callable[[RowBatch], None]) -> tuple[InputEntry, ...]:
         """Reads the whole input once, calls `on_rows` with its rows in order, hashes the files.
 
         Raises:
             InputError: a file cannot be read or is no JSON array, or there is no record at all.
-            ConfigError: there is no `images_root`.
             WorkerError: a process that reads rows died.
         """
-        if not self._config.images_root.is_dir():
-            raise ConfigError(f"input.images_root: {self._config.images_root} is no folder")
         counts = [0] * len(self._sources)
         num_bytes = sum(source.num_bytes for source in self._sources)
         rules = ReadingRules(

@@ -100,14 +100,16 @@ class Scan:
 def scan_input(config: Config, progress: ProgressView, *, reuses: bool = False) -> Scan:
     """Reads the whole input once.
 
-    `reuses`: a table of these very files will do, whatever became of the images since.
+    `reuses`: a table of these very files will do, and the images may be gone, as of a finished run.
 
     Raises:
         InputError: a file is missing or no JSON array; it says the byte.
-        ConfigError: several dialects, or a stratum without a keep.
+        ConfigError: several dialects, no `images_root`, or a stratum without a keep.
         StoreError: the scratch folder cannot be written.
     """
     corpus = Corpus(config.input, limit=config.run.limit)
+    if not reuses:
+        corpus.check_images_root()
     name = scratch_name(str(ROWS), *corpus.fingerprint)  # a table of other columns is of no use
     path = scratch_folder(config.run.scratch) / f"records-{name}.parquet"
     table = _table_at(path) if reuses else None
