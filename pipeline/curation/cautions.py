@@ -21,8 +21,7 @@ def model_cautions(identities: Mapping[str, Mapping[str, str]]) -> list[str]:
         if purpose:
             by_purpose.setdefault(purpose, []).append(words(endpoint))
     return [
-        f"{_listed(names)}: the model's card says it is for {purpose}; for other data its "
-        f"rewards and texts mean nothing"
+        f"{_listed(names)}: the model's card says it is for {purpose}"
         for purpose, names in by_purpose.items()
     ]
 
