@@ -145,9 +145,8 @@ class Runtime(Generic[C]):
         Raises:
             SettingsError: the settings do not allow this process to serve.
         """
-        logging.getLogger("align2llava.services").setLevel(
-            logging.INFO
-        )  # BentoML shows what reaches the root
+        # BentoML shows what reaches the root.
+        logging.getLogger("align2llava.services").setLevel(logging.INFO)
         try:
             await self._start()
         except Exception as error:

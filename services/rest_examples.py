@@ -54,6 +54,7 @@ def _model(kind: ServiceKind, *, identity: str, weights_sha256: str, engine: str
         "template_version": "align2llava-1",
         "engine": engine,
         "server_version": "",
+        "purpose": "the blocks world of examples/blocks only; rewards of other images mean nothing",
     }
 
 
@@ -151,6 +152,7 @@ _LLM_MODEL: Json = {
     "template_version": "1",
     "engine": "vllm 0.32.0",
     "server_version": "",
+    "purpose": "the blocks world of examples/blocks only; rewrites of other texts mean nothing",
 }
 _LLM = (
     Example(

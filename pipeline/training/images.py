@@ -46,8 +46,8 @@ def _named(path: Path) -> Generator[None]:
 
 
 def _bytes(path: Path, max_bytes: int) -> bytes:
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise InputError("the image is no file", path=path)
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError("is no file" if path.exists() else "no such image", path=path)
     with path.open("rb") as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:

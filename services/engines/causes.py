@@ -10,9 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-_CORE_MAIN = (
-    "run_engine_core"  # vllm/v1/engine/core.py 0.32.0: it logs the error that ends the core
-)
+# The function that logs the error which ends the core (vllm/v1/engine/core.py 0.32.0).
+_CORE_MAIN = "run_engine_core"
 
 
 class CauseHandler(logging.Handler):
@@ -30,9 +29,8 @@ class CauseHandler(logging.Handler):
         noted = {"cause": one_line(error), "is_end": record.funcName == _CORE_MAIN}
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(
-                file, json.dumps(noted).encode() + b"\n"
-            )  # one write: processes share the file
+            # One write: processes share the file.
+            os.write(file, json.dumps(noted).encode() + b"\n")
         finally:
             os.close(file)
 

@@ -66,7 +66,7 @@ def object_with_data(at: Bench, folder: Path) -> Iterator[Fact]:
 def duplicate_section(at: Bench, folder: Path) -> Iterator[Fact]:
     validated, curated, _ = both(at, folder)
     yield validated.ends(2)
-    yield validated.says("selection", "twice")
+    yield validated.says("selection", "stands in line")
     yield curated.ends(2)
 
 
@@ -154,7 +154,7 @@ def symlinked_dataset(at: Bench, folder: Path) -> Iterator[Fact]:
     _, refused, run = both(at, mine)
     told = " ".join(message for _, message in faults(run)) + refused.text
     yield fact("the refusal says link", holds="link" in told, seen=faults(run)[:1])
-    validated, curated, run = both(at, mine, "--set", f"input.linked_roots={mine / 'elsewhere'}")
+    validated, curated, run = both(at, mine, "--set", f'input.link_roots=["{mine / "elsewhere"}"]')
     yield validated.ends(0)
     yield curated.ends(0)
     yield fact("10 records are kept or dropped", holds=faults(run) == [], seen=counts(run))

@@ -174,7 +174,7 @@ def _reward(running: Server) -> float | str:
     code, text = post(running.http_port, "/v1/score", score_body(_red_square()))
     if code != 200:
         return f"{code} {text[:80]}"
-    return float(json.loads(text)["groups"][0]["items"][0]["rewards"][0])
+    return float(json.loads(text)["groups"][0]["items"][0]["reward"])
 
 
 CASES = (

@@ -23,6 +23,11 @@ NOT_RUN = {
         "A2L_MODEL_DIR=",
     ): "runs until it is ended; test_serving starts services so",
     ("docs/services.md", "make venv-vllm-vision"): "needs a registry",
+    ("docs/handover.md", "import json"): "needs fiftyone; tests/test_handover.py records its calls",
+    (
+        "docs/handover.md",
+        "import base64",
+    ): "needs argilla; tests/test_handover.py records its calls",
     ("docs/driver-speed.md", "python benchmarks/driver.py"): "a quarter of an hour",
 }
 

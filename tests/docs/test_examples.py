@@ -137,7 +137,7 @@ def test_shell_example_answers_as_printed(
 def reply_after(block: Block) -> object:
     """The JSON block that follows a shell block before the next one, if there is one."""
     page = (ROOT / block.page).read_text()
-    after = page.partition(block.text)[2][3:].partition("```bash")[0]
+    after = page.partition(block.text)[2][3:].partition("```bash")[0].partition("\n## ")[0]
     found = re.search(r"^```json\n(.*?)^```$", after, re.MULTILINE | re.DOTALL)
     return json.loads(found[1]) if found else None
 

@@ -145,7 +145,7 @@ def answers_of(entry):
         pytest.param(
             lambda entry: entry.update(image="none.png"), "none.png: no such", id="missing"
         ),
-        pytest.param(lambda entry: entry.update(image=""), "no such image", id="no name"),
+        pytest.param(lambda entry: entry.update(image=""), "is no file", id="no name"),
         pytest.param(lambda entry: entry.update(image="a\0b"), "no such image", id="zero byte"),
         pytest.param(lambda entry: entry.update(image="../train.json"), "no image", id="no image"),
         pytest.param(
