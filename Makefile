@@ -49,12 +49,13 @@ test: install k8s-tools ## All tests, slow ones too; those of k8s/ are `make k8s
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/generate_stubs.py --check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 cases: install ## Each case of ../shared/cases: what was seen before, what happens now (needs that folder)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.cases
 
-fuzz: install ## 100,000 and more damaged inputs against each parser at a trust boundary (about ten minutes)
+fuzz: install ## 100,000 and more damaged inputs against each parser at a trust boundary (about an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz
 
 check: install lint types imports proto-check ## What must pass before each commit (2 minutes)

@@ -27,7 +27,10 @@ class CauseHandler(logging.Handler):
         if error is None:
             return
         noted = {"cause": one_line(error), "is_end": record.funcName == _CORE_MAIN}
-        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            return  # the start is over, and its folder gone; the handler stays with vLLM's logger
         try:
             # One write: processes share the file.
             os.write(file, json.dumps(noted).encode() + b"\n")

@@ -148,7 +148,10 @@ def check_answer_rewards(run_dir: Path, rows: list[dict[str, object]]) -> None:
 
 
 @FEW
-@given(data=st.lists(llava_records(), max_size=40), keep=st.sampled_from(["0.29", "0.5", "0.75"]))
+@given(
+    data=st.lists(llava_records(), min_size=1, max_size=40),
+    keep=st.sampled_from(["0.29", "0.5", "0.75"]),
+)
 def test_ties_at_the_cut_obey_the_rule_and_quotas_are_exact(
     data: list[dict[str, object]], keep: str
 ):
@@ -168,7 +171,7 @@ OF_CONTENT += ("answer_reward", "answer_rank", "answer_cut", "decision", "reason
 
 @FEW
 @given(
-    data=st.lists(llava_records(), max_size=40).flatmap(
+    data=st.lists(llava_records(), min_size=1, max_size=40).flatmap(
         lambda data: st.tuples(st.just(data), st.permutations(data))
     )
 )
@@ -236,7 +239,7 @@ NO_REWRITE = ("alignment.rewrite=off", "selection.answer=off", "selection.stratu
 
 @FEW
 @given(
-    texts=st.lists(spelled_records(), max_size=12),
+    texts=st.lists(spelled_records(), min_size=1, max_size=12),
     between=st.sampled_from([",", " ,\n", ",\r\n\t"]),
     keep=st.sampled_from(["1", "0.5"]),
     packing=st.sampled_from(["", ".gz", ".zst"]),
@@ -259,7 +262,7 @@ def test_untouched_records_of_an_array_change_no_byte(
 
 @FEW
 @given(
-    texts=st.lists(spelled_records(), max_size=12),
+    texts=st.lists(spelled_records(), min_size=1, max_size=12),
     keep=st.sampled_from(["1", "0.5"]),
     packing=st.sampled_from(["", ".gz", ".zst"]),
 )

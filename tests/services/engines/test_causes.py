@@ -61,3 +61,11 @@ def test_half_a_line_is_not_read_yet(tmp_path: Path):
 
 def test_exception_without_words_is_told_by_its_class():
     assert one_line(MemoryError()) == "MemoryError"
+
+
+def test_what_fails_after_the_start_is_not_noted_and_harms_nothing(tmp_path: Path):
+    (tmp_path / "start").mkdir()
+    causes, logger = causes_of(tmp_path / "start")
+    (tmp_path / "start").rmdir()
+    log_failure(logger, ValueError("the engine died"))
+    assert causes.root is None
