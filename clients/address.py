@@ -10,11 +10,15 @@ GRPC_SCHEMES = ("grpc", "grpcs", "dns")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A scheme, and the host (and port) that is asked; `port` None = the scheme's own."""
+    """A scheme, and the host (and port) that is asked; `port` None = the scheme's own.
+
+    `name_server`: who resolves the host of a `dns` address, as gRPC takes it; empty = the system's.
+    """
 
     scheme: str
     host: str
     port: int | None
+    name_server: str = ""
 
     @property
     def is_rest(self) -> bool:
@@ -35,7 +39,8 @@ class Address:
     @property
     def url(self) -> str:
         """Returns the URL without what means nothing in it."""
-        return f"{self.scheme}://{'/' if self.scheme == 'dns' else ''}{self.netloc}"
+        before = f"{self.name_server}/" if self.scheme == "dns" else ""
+        return f"{self.scheme}://{before}{self.netloc}"
 
 
 def address_of(url: str) -> Address:
@@ -46,7 +51,8 @@ def address_of(url: str) -> Address:
             a query or a key in the URL.
     """
     scheme = url.partition(":")[0]
-    start = f"{scheme}:///" if scheme == "dns" else f"{scheme}://"
+    name_server = url.removeprefix("dns://").partition("/")[0] if scheme == "dns" else ""
+    start = f"dns://{name_server}/" if scheme == "dns" else f"{scheme}://"
     if scheme not in REST_SCHEMES + GRPC_SCHEMES or not url.startswith(start):
         raise ValueError(
             f"endpoint {url!r}: the scheme must be http://, https://, grpc://, grpcs:// or dns:///"
@@ -65,7 +71,7 @@ def address_of(url: str) -> Address:
         raise ValueError(
             f"endpoint {url!r}: write {start}{parts.netloc} alone; the routes are added to it"
         )
-    return Address(scheme=scheme, host=parts.hostname, port=port)
+    return Address(scheme=scheme, host=parts.hostname, port=port, name_server=name_server)
 
 
 def is_loopback(host: str) -> bool:

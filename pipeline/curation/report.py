@@ -152,7 +152,7 @@ def _provenance(run: FinishedRun) -> Provenance:
         inputs=tuple(manifest["inputs"]),
         identities=manifest["identities"],
         files=manifest["files"],
-        config_yaml=run.paths.config.read_text(encoding="utf-8"),
+        config_yaml=run.paths.config.read_text(encoding="utf-8", errors="replace"),
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn, optim
 
 from align2llava.pipeline.errors import ConfigError, InputError, RunError, StoreError
@@ -34,6 +33,7 @@ from align2llava.services.reward_model.checkpoint import (
     read_config,
     read_encoder,
     read_pixels,
+    read_tokenizer,
 )
 from align2llava.services.reward_model.export import write_reward
 from align2llava.services.reward_model.folder import CheckpointError
@@ -303,7 +303,7 @@ def _write_folder(materials: _Materials, file: RewardFile) -> None:
             unfinished,
             materials.model,
             file=file,
-            tokenizer=Tokenizer.from_file(str(config.model.base / TOKENIZER_FILE)),
+            tokenizer=read_tokenizer(config.model.base),
             pixels=materials.pixels,
             dtype=config.model.store_dtype,
         )

@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import LlavaConfig
 
-from align2llava.services.reward_model.folder import CheckpointError, read_json
+from align2llava.services.reward_model.folder import CheckpointError, faults_named, read_json
 from align2llava.services.reward_model.inputs import (
     PROMPT_VERSION,
     RewardKind,
@@ -119,18 +119,30 @@ def read_config(folder: Path) -> LlavaConfig:
     Raises:
         CheckpointError: it is another architecture, takes several vision layers, or is quantised.
     """
-    config = LlavaConfig.from_dict(read_family_config(folder, "llava"))
+    raw = read_family_config(folder, "llava")
+    with faults_named(folder / "config.json"):
+        config = LlavaConfig.from_dict(raw)
     if not isinstance(config.vision_feature_layer, int):
         raise CheckpointError(f"{folder}: vision_feature_layer must be one number")
     return config
 
 
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """Returns the tokenizer of a folder.
+
+    Raises:
+        CheckpointError: its file is missing, or none that the library reads.
+    """
+    path = folder / TOKENIZER_FILE
+    read_json(path)
+    with faults_named(path):
+        return Tokenizer.from_file(str(path))
+
+
 def read_encoder(folder: Path, config: LlavaConfig, limits: TextLimits) -> RowEncoder:
     """Returns the row encoder of a folder's tokenizer."""
-    path = folder / TOKENIZER_FILE
-    read_json(path)  # the library's own error for a broken file has no type
     return RowEncoder(
-        Tokenizer.from_file(str(path)),
+        read_tokenizer(folder),
         special=special_ids(config),
         limits=limits,
         num_image_tokens=image_geometry(config)[1],

@@ -1,6 +1,8 @@
 """The small files of a model folder: JSON objects, read or refused by name. Knows none of their keys."""
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -8,6 +10,20 @@ from pydantic import JsonValue
 
 class CheckpointError(ValueError):
     """A model folder cannot be used; the message says which file and why."""
+
+
+@contextmanager
+def faults_named(path: Path) -> Generator[None]:
+    """Names the file that a library is made to read, where it refuses what stands in it.
+
+    Raises:
+        CheckpointError: the library raised, whatever that was.
+    """
+    try:
+        yield
+    except Exception as error:  # tokenizers raises nothing narrower
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{path} cannot be used: {words}") from error
 
 
 def read_json(path: Path) -> dict[str, JsonValue]:

@@ -22,9 +22,10 @@ from align2llava.services.reward_model.checkpoint import (
     read_family_config,
     read_normalisation,
     read_reward_file,
+    read_tokenizer,
 )
 from align2llava.services.reward_model.export import write_json
-from align2llava.services.reward_model.folder import CheckpointError, read_json
+from align2llava.services.reward_model.folder import CheckpointError, faults_named, read_json
 from align2llava.services.reward_model.inputs import TextLimits
 from align2llava.services.reward_model.qwen import (
     COLOURS,
@@ -72,7 +73,9 @@ def read_config(folder: Path) -> Qwen2_5_VLConfig:
     Raises:
         CheckpointError: it is another architecture, or one that trees do not score exactly.
     """
-    config = Qwen2_5_VLConfig.from_dict(read_family_config(folder, MODEL_TYPE))
+    raw = read_family_config(folder, MODEL_TYPE)
+    with faults_named(folder / "config.json"):
+        config = Qwen2_5_VLConfig.from_dict(raw)
     for is_wrong, reason in _faults(config):
         if is_wrong:
             raise CheckpointError(f"{folder}: {reason}")
@@ -131,9 +134,7 @@ def read_inputs(folder: Path, config: Qwen2_5_VLConfig, file: RewardFile) -> Qwe
         raise CheckpointError(
             f"{folder}: image_mode is {file.image_mode!r}; Qwen2.5-VL takes 'native'"
         )
-    path = folder / TOKENIZER_FILE
-    read_json(path)  # the library's own error for a broken file has no type
-    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer = read_tokenizer(folder)
     ids = VisionIds(
         start=config.vision_start_token_id,
         image=config.image_token_id,
@@ -151,7 +152,7 @@ def read_inputs(folder: Path, config: Qwen2_5_VLConfig, file: RewardFile) -> Qwe
         text = "" if token is None else token.content
         is_special = token is not None and token.special
         if not is_special or mark in tokenizer.encode(text, add_special_tokens=False).ids:
-            raise CheckpointError(f"{path}: token {mark} is no special token")
+            raise CheckpointError(f"{folder / TOKENIZER_FILE}: token {mark} is no special token")
     return inputs
 
 

@@ -10,6 +10,7 @@ from align2llava.clients.address import address_of
         ("grpc://host:50051/", "grpc://host:50051"),
         ("https://host", "https://host"),
         ("dns:///host:50051", "dns:///host:50051"),
+        ("dns://server:53/host:50051", "dns://server:53/host:50051"),
         ("grpcs://[::1]:50051", "grpcs://[::1]:50051"),
     ],
 )
@@ -27,7 +28,7 @@ def test_url_is_read_without_what_means_nothing(url: str, expected: str):
         ("http://host:99999", "Port out of range"),
         ("http://host:port", "Port could not be cast"),
         ("ftp://host", "the scheme must be"),
-        ("dns://server/host:1", "the scheme must be"),
+        ("dns://server:53", "there is no host"),
         ("host:3001", "the scheme must be"),
     ],
 )

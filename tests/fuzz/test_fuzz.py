@@ -1,12 +1,11 @@
 """A bounded part of the campaign, the same inputs each time: `make fuzz` runs the whole."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from tests.fuzz.all_targets import TARGETS
-from tests.fuzz.campaign import ROOT, run_target
+from tests.fuzz.campaign import run_target
 from tests.fuzz.mutator import Seed, mutated
 
 SEED = 1
@@ -33,9 +32,3 @@ def test_same_seed_gives_the_same_inputs():
     first, second = ([mutated(seed, random.Random(n)) for n in range(50)] for _ in range(2))
     assert first == second
     assert len(set(first)) > 30
-
-
-def test_committed_campaign_is_whole_and_holds():
-    result = json.loads((ROOT / "benchmarks" / "results" / "fuzz.json").read_bytes())
-    assert [row["name"] for row in result["rows"]] == list(TARGETS)
-    assert all(claim["holds"] for claim in result["claims"].values())
