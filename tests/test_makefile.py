@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def commands(target: str, *, folder: Path, **variables: str) -> str:
     """Returns what `make target` would run where `folder` comes first on the PATH."""
-    environ = {name: value for name, value in os.environ.items() if name != "PIP_FIND_LINKS"}
+    # What a make around these tests tells its children would be printed too.
+    others = ("PIP_FIND_LINKS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+    environ = {name: value for name, value in os.environ.items() if name not in others}
     environ |= {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", **variables}
     done = subprocess.run(
         ("make", "-n", "-B", target),

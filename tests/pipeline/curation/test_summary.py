@@ -56,7 +56,7 @@ def test_summary_ends_with_warnings_the_dataset_and_what_to_do_next(tmp_path: Pa
     assert summary.gated == gated
     of_models, of_rewrites = [line for line in text.splitlines() if line.startswith("warning: ")]
     assert "question reward, answer reward and inner llm: the model's card says" in of_models
-    assert "is for pictures of coloured shapes;" in of_models
+    assert "is for pictures of coloured shapes" in of_models
     assert "4 of 4 rewrites did not pass the gates (unparsed 4)" in of_rewrites
     assert f"dataset: {tmp_path}/run/dataset/train.json" in text.splitlines()
     for word in ("report/index.html", "report/records.html", "a2l explain", "a2l export"):
