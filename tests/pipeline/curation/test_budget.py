@@ -101,7 +101,7 @@ def test_what_a_failed_call_was_answered_is_spent(tmp_path: Path):
     assert meter.gpu_seconds == pytest.approx(0.008)
 
 
-@pytest.mark.timeout(120)  # a dozen runs; its own end is told by a failure too, which the loop takes
+@pytest.mark.timeout(120)  # a dozen runs; the loop would take a time-out for its own end
 def test_run_stopped_again_and_again_ends_as_if_it_never_was(tmp_path: Path):
     config = write_world(tmp_path, records(90))
     run(config, tmp_path / "whole")
