@@ -70,7 +70,8 @@ async def test_stream_answers_what_came_before_garbage_is_refused():
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-@pytest.mark.parametrize("method", [f"{SERVICE}/Score", "/no.Service/Do", f"/{'x' * 9000}/Do"])
+# gRPC refuses by chance what is between 8 and 16 KiB of metadata, so that the long name stays below.
+@pytest.mark.parametrize("method", [f"{SERVICE}/Score", "/no.Service/Do", f"/{'x' * 4000}/Do"])
 @pytest.mark.parametrize("is_stream", [True, False])
 async def test_method_that_is_not_there_keeps_its_status_and_is_named(method: str, is_stream: bool):
     async with in_process(InnerLLM, inner_llm.RUNTIME) as service:
