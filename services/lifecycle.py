@@ -19,6 +19,7 @@ from typing import Generic, Protocol, TypeVar
 from starlette.types import ASGIApp
 
 from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.clients.wire.wording import one_line
 from align2llava.services import supervisor
 from align2llava.services.admission import Admission
 from align2llava.services.auth import KeyRing, load_keys, refuse_open
@@ -255,7 +256,7 @@ class Runtime(Generic[C]):
             self._failure = (
                 f"it did not load and answer within {limit_s} s (A2L_LOAD_TIMEOUT_S)"
                 if limit.expired()
-                else " ".join(str(error).split()) or type(error).__name__
+                else one_line(error)
             )
             # Our own errors tell all on one line; of others the place is worth knowing.
             trace = None if limit.expired() or isinstance(error, ServiceError) else error

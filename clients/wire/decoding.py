@@ -17,6 +17,8 @@ from contextlib import contextmanager
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from align2llava.clients.wire.wording import one_line
+
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 16_000_000
 """Width times height of one image, where nothing else is set."""
@@ -138,7 +140,7 @@ def _pillow_errors_named(data: bytes, *, max_pixels: int) -> Generator[None]:
     except UnidentifiedImageError as error:  # its message shows a Python object
         raise BrokenImageError(_kind_of(data)) from error
     except _PILLOW_ERRORS as error:
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = one_line(error)
         raise BrokenImageError(f"is damaged: {said}") from error
 
 

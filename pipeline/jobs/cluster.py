@@ -18,6 +18,7 @@ from lightkube.resources.batch_v1 import CronJob, Job
 from lightkube.resources.core_v1 import Event, Pod
 from lightkube.types import CascadeType
 
+from align2llava.clients.wire.wording import one_line
 from align2llava.pipeline.errors import ConfigError, EndpointError, PipelineError
 from align2llava.pipeline.jobs.errors import UnreachableError
 from align2llava.pipeline.jobs.overrides import CONTAINER
@@ -154,7 +155,7 @@ class Cluster:
                 "without the status of an API server"
             ) from error
         except httpx2.HTTPError as error:
-            words = " ".join(str(error).split()) or type(error).__name__
+            words = one_line(error)
             raise UnreachableError(
                 f"{what}: the API server {self._server} cannot be reached: {words}"
             ) from error

@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from align2llava.clients.wire.wording import one_line
+
 # The function that logs the error which ends the core (vllm/v1/engine/core.py 0.32.0).
 _CORE_MAIN = "run_engine_core"
 
@@ -65,8 +67,3 @@ class Causes:
     def handler(self) -> dict[str, object]:
         """Returns the handler as `logging.config.dictConfig` takes it."""
         return {"class": f"{__name__}.{CauseHandler.__name__}", "path": str(self.path)}
-
-
-def one_line(error: BaseException) -> str:
-    """Returns what an exception says, on one line; its class where it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__

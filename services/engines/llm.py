@@ -31,9 +31,10 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.clients.wire.wording import one_line
 from align2llava.services.engines import children
 from align2llava.services.engines.api import ChatMessage, Likelihood, Rollout
-from align2llava.services.engines.causes import Causes, one_line
+from align2llava.services.engines.causes import Causes
 from align2llava.services.engines.fingerprint import CheckpointHashes, identity_of
 from align2llava.services.engines.tokenizer import PromptTokenizer
 from align2llava.services.errors import (

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from align2llava.clients.wire.wording import one_line
+
 
 class CheckpointError(ValueError):
     """A model folder cannot be used; the message says which file and why."""
@@ -22,7 +24,7 @@ def faults_named(path: Path) -> Generator[None]:
     try:
         yield
     except Exception as error:  # tokenizers raises nothing narrower
-        words = " ".join(str(error).split()) or type(error).__name__
+        words = one_line(error)
         raise CheckpointError(f"{path} cannot be used: {words}") from error
 
 

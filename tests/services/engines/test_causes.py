@@ -4,7 +4,8 @@ import json
 import logging.config
 from pathlib import Path
 
-from align2llava.services.engines.causes import Causes, one_line
+from align2llava.clients.wire.wording import one_line
+from align2llava.services.engines.causes import Causes
 
 KV_CACHE = "2.25 GiB KV cache is needed,\n  larger than the available 1.0 GiB"
 
