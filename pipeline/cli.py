@@ -5,6 +5,7 @@ its limit, 4 endpoint, 5 budget reached, 75 checkpointed, 124 a job's time-out,
 130 interrupted, 143 terminated.
 """
 
+import errno
 import logging
 import os
 import platform
@@ -48,6 +49,9 @@ EXTRAS = {
 """What the base install, the driver, lacks: the packages that each extra brings."""
 
 
+_NO_PATHS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
+
+
 class _Imported(UserDict[str, Any]):
     """Commands by verb, of which each is imported when it is looked at."""
 
@@ -79,6 +83,11 @@ class _Verbs(TyperGroup):
         except PipelineError as error:
             tell(f"a2l: {error}")
             raise typer.Exit(error.exit_code) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            tell(f"a2l: {os.fsdecode(error.filename)}: {error.strerror}")
+            raise typer.Exit(2 if error.errno in _NO_PATHS else 1) from error
         except ModuleNotFoundError as error:
             missing = (error.name or "").partition(".")[0]
             extra = next((one for one, brings in EXTRAS.items() if missing in brings), None)

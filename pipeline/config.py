@@ -26,7 +26,7 @@ from align2llava.clients.address import Address, address_of
 from align2llava.pipeline.config_sources import Given
 from align2llava.pipeline.errors import ConfigError
 from align2llava.pipeline.proxies import proxy_of
-from align2llava.pipeline.yaml_text import DecimalLoader, yaml_value
+from align2llava.pipeline.yaml_text import DecimalLoader, is_bounded, yaml_value
 
 ENV_PREFIX = "A2L__"
 API_KEY = "A2L__API_KEY"
@@ -34,11 +34,13 @@ API_KEY = "A2L__API_KEY"
 
 def _share(value: object) -> object:
     """Returns a share for pydantic to read; refuses what stands for one in other words."""
-    text = str(value).strip()
+    text = str(value).strip() if isinstance(value, str | int | float | Decimal) else ""
     number = text.removesuffix("%")
     example = Decimal("0.3")
     try:
         share = Decimal(number)
+        if not is_bounded(share):
+            raise ValueError("a share has at most 400 digits")
         if text == number and 0 <= share <= 1 and not isinstance(value, bool):
             return value
         if text != number or share >= 2:

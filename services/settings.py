@@ -206,6 +206,8 @@ def load_settings(kind: ServiceKind, environ: Mapping[str, str] = os.environ) ->
         return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError(_described(error)) from error
+    except OSError as error:  # no file system holds such a name
+        raise SettingsError(f"{error.filename}: {error.strerror}") from error
 
 
 def _unknown(variable: str, known: list[str]) -> str:

@@ -7,8 +7,10 @@ from pathlib import Path
 import msgspec
 import orjson
 import polars as pl
+from pydantic import ValidationError
 
 from align2llava.clients.wire.schemas import ModelIdentity
+from align2llava.clients.wire.wording import one_line
 from align2llava.pipeline.curation.durable import write_durably
 from align2llava.pipeline.curation.layout import (
     MANIFEST_VERSION,
@@ -79,7 +81,7 @@ def write_manifest(paths: RunPaths, manifest: Manifest) -> None:
 
 
 def read_manifest(paths: RunPaths) -> Manifest:
-    """Returns the manifest of a finished run.
+    """Returns the manifest of a finished run; its sums hold and its identities are whole.
 
     Raises:
         RunError: the run is not finished, was written by another version, or a file of it that is
@@ -99,8 +101,33 @@ def read_manifest(paths: RunPaths) -> Manifest:
         raise RunError(
             f"{paths.manifest} has version {manifest['version']}; this is {MANIFEST_VERSION}"
         )
+    try:
+        models_of(manifest)
+    except ValidationError as error:
+        raise RunError(f"{paths.manifest} is no manifest: {one_line(error)}") from error
+    num_read = sum(entry["num_records"] for entry in manifest["inputs"])
+    if num_read != sum(of_type["input"] for of_type in manifest["counts"].values()):
+        raise RunError(f"{paths.manifest} is no manifest: its sums do not hold")
     _require_unchanged(paths, manifest)
     return manifest
+
+
+def models_of(manifest: Manifest) -> dict[str, ModelIdentity]:
+    """Returns which model answered for each stage."""
+    return {name: ModelIdentity(**model) for name, model in manifest["identities"].items()}
+
+
+def input_entries(paths: RunPaths, manifest: Manifest, *, num_files: int) -> list[InputEntry]:
+    """Returns the input files as the run read them, in order; its config names `num_files`.
+
+    Raises:
+        RunError: the manifest has another number of them.
+    """
+    if len(manifest["inputs"]) != num_files:
+        raise RunError(
+            f"{paths.manifest} has {len(manifest['inputs'])} input files; the config has {num_files}"
+        )
+    return manifest["inputs"]
 
 
 def _require_unchanged(paths: RunPaths, manifest: Manifest) -> None:

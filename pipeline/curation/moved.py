@@ -14,7 +14,7 @@ from align2llava.pipeline.curation.events import EventLog
 from align2llava.pipeline.curation.finished_run import run_events, score_rows
 from align2llava.pipeline.curation.layout import InputEntry, Manifest, RewardStage, RunPaths
 from align2llava.pipeline.curation.lease import held
-from align2llava.pipeline.curation.manifest import read_manifest, write_manifest
+from align2llava.pipeline.curation.manifest import input_entries, read_manifest, write_manifest
 from align2llava.pipeline.curation.progress import LineProgress
 from align2llava.pipeline.curation.readers import sha256_of
 from align2llava.pipeline.curation.runs import begin, load_run_config
@@ -38,15 +38,16 @@ def move_inputs(run_dir: Path, *, inputs: Sequence[Path], images_root: Path | No
         manifest = read_manifest(paths)
         before = load_run_config(paths)
         config = before.model_copy(update={"input": _moved(before.input, inputs, images_root)})
+        files = config.input.files()
+        known = input_entries(paths, manifest, num_files=len(files))
         entries = [
-            _same_content(entry, file.path)
-            for entry, file in zip(manifest["inputs"], config.input.files(), strict=True)
+            _same_content(entry, file.path) for entry, file in zip(known, files, strict=True)
         ]
         if images_root is not None:
             require_same_images(scan_input(config, LineProgress(), reuses=True), paths)
         begin(paths, config)
-        files = manifest["files"] | {paths.config.name: sha256_of(paths.config)}
-        write_manifest(paths, _with(manifest, entries, files))
+        hashes = manifest["files"] | {paths.config.name: sha256_of(paths.config)}
+        write_manifest(paths, _with(manifest, entries, hashes))
         EventLog(paths.events).write(
             "inputs_moved",
             inputs=[entry["path"] for entry in entries],

@@ -13,7 +13,7 @@ from align2llava.pipeline.curation.finished_run import require_inputs
 from align2llava.pipeline.curation.interrupts import run_async, sigterm_raises
 from align2llava.pipeline.curation.layout import Manifest, RewardStage, RunPaths
 from align2llava.pipeline.curation.lease import held
-from align2llava.pipeline.curation.manifest import read_manifest
+from align2llava.pipeline.curation.manifest import input_entries, models_of, read_manifest
 from align2llava.pipeline.curation.moved import require_same_images
 from align2llava.pipeline.curation.progress import ProgressView
 from align2llava.pipeline.curation.runs import begin, load_run_config
@@ -50,7 +50,7 @@ def select(
         config = _with_keeps(load_run_config(paths), keeps)
         require_inputs(config)
         scan = scan_input(config, progress, reuses=True)
-        _check_inputs(scan, manifest)
+        _check_inputs(paths, scan, manifest)
         require_same_images(scan, paths)
         with held(paths):
             work = Work.open(paths, config=config, scan=scan, progress=progress)
@@ -58,7 +58,7 @@ def select(
             _refuse_missing(work, decided, keeps)
             begin(paths, config)
             work.events.write("select_started", **{name: str(keep) for name, keep in keeps.items()})
-            results = write_results(work, decided, models=_models(manifest))
+            results = write_results(work, decided, models=models_of(manifest))
             del decided  # memory: as in `curate`
             return finish(work, results, started=started)
 
@@ -84,13 +84,13 @@ def align(
             )
         require_inputs(config)
         scan = scan_input(config, progress, reuses=True)
-        _check_inputs(scan, manifest)
+        _check_inputs(paths, scan, manifest)
         require_same_images(scan, paths)
         with held(paths):
             work = Work.open(paths, config=config, scan=scan, progress=progress)
             decided = work.decide()
             _refuse_missing(work, decided, {})
-            models = _models(manifest) | run_async(
+            models = models_of(manifest) | run_async(
                 _align(work, decided, connector=connector, api_key=api_key)
             )
             work.events.write("align_started")
@@ -120,8 +120,9 @@ def _with_keeps(config: Config, keeps: dict[str, Decimal]) -> Config:
     return config.model_copy(update={"selection": selection})
 
 
-def _check_inputs(scan: Scan, manifest: Manifest) -> None:
-    for now, before in zip(scan.inputs, manifest["inputs"], strict=True):
+def _check_inputs(paths: RunPaths, scan: Scan, manifest: Manifest) -> None:
+    entries = input_entries(paths, manifest, num_files=len(scan.inputs))
+    for now, before in zip(scan.inputs, entries, strict=True):
         if now["sha256"] != before["sha256"]:
             message = f"sha256 is {now['sha256']}; the run read {before['sha256']}"
             raise InputError(message, path=Path(now["path"]))
@@ -138,7 +139,3 @@ def _refuse_missing(work: Work, decided: Decided, keeps: dict[str, Decimal]) -> 
         f"rewards; nothing was changed. Fill them with: a2l curate CONFIG --run-dir "
         f"{work.paths.root} --resume always {sets}"
     )
-
-
-def _models(manifest: Manifest) -> dict[str, ModelIdentity]:
-    return {name: ModelIdentity(**model) for name, model in manifest["identities"].items()}

@@ -57,10 +57,13 @@ def image_geometry(config: LlavaConfig) -> tuple[int, int]:
 
     Raises:
         TypeError: image or patch is no square given by one number.
+        ValueError: the image is smaller than a patch.
     """
     side, patch = vision_config(config).image_size, vision_config(config).patch_size
     if not isinstance(side, int) or not isinstance(patch, int):
         raise TypeError(f"image_size is {side!r} and patch_size {patch!r}; numbers are read")
+    if not 0 < patch <= side:
+        raise ValueError(f"image_size is {side} and patch_size {patch}")
     patches = (side // patch) ** 2
     return side, patches if config.vision_feature_select_strategy == "default" else patches + 1
 

@@ -61,6 +61,7 @@ def patch_geometry(config: Qwen2_5_VLConfig) -> PatchGeometry:
 
     Raises:
         TypeError: a patch is not given by one side and one number of frames.
+        ValueError: one of them is not positive.
     """
     vision = vision_config(config)
     patch, frames = vision.patch_size, vision.temporal_patch_size
@@ -68,6 +69,8 @@ def patch_geometry(config: Qwen2_5_VLConfig) -> PatchGeometry:
         raise TypeError(
             f"patch_size is {patch!r} and temporal_patch_size {frames!r}; both need one number"
         )
+    if min(patch, frames, vision.spatial_merge_size) < 1:
+        raise ValueError("patch_size, temporal_patch_size and spatial_merge_size must be positive")
     return PatchGeometry(patch=patch, merge=vision.spatial_merge_size, frames=frames)
 
 

@@ -20,6 +20,7 @@ INDEX_FILE = "model.safetensors.index.json"
 # What a header calls float32, float16 and bfloat16. Float8 and integers need scales to be numbers.
 PLAIN_DTYPES = frozenset({"F32", "F16", "BF16"})
 _LFS_POINTER = b"version https://git-lfs"
+_MAX_NAME_BYTES = 255  # of the file systems in use
 _QUANTISED = ("quantization_config", "compression_config")
 
 
@@ -126,10 +127,14 @@ def _weight_map(folder: Path) -> dict[str, str]:
     names: dict[str, str] = {}
     for tensor, file in entries.items():
         # A plain name: an index must not reach out of its folder.
-        if not isinstance(file, str) or Path(file).name != file or "\0" in file:
-            raise CheckpointError(f"{path}: {json.dumps(file)} is no name of a file beside it")
+        if not isinstance(file, str) or Path(file).name != file or not _is_short(file):
+            raise CheckpointError(f"{path}: {json.dumps(file):.80} is no name of a file beside it")
         names[tensor] = file
     return names
+
+
+def _is_short(name: str) -> bool:
+    return "\0" not in name and len(name.encode("utf-8", "surrogatepass")) <= _MAX_NAME_BYTES
 
 
 def _tensors_in(path: Path) -> Iterator[StoredTensor]:

@@ -95,7 +95,7 @@ def _damaged_lines_of_json(data: bytes, rng: random.Random) -> bytes:
 def _damaged_yaml(data: bytes, rng: random.Random) -> bytes:
     text = data.decode()
     match rng.randint(0, 3):
-        case 0:
+        case 0 if "*" not in text:  # an alias of an earlier step may stand for a billion places
             tree = _changed(yaml.safe_load(text), rng)
             return _json_text(tree, rng).encode("utf-8", "surrogatepass")
         case 1:

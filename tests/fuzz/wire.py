@@ -266,12 +266,19 @@ def _stream(_: Path) -> Iterator[Feed]:
         open_stream = running.channel.stream_stream("/align2llava.v1.QuestionReward/ScoreStream")
 
         async def ask(data: bytes) -> bytes:
+            answered = asyncio.Event()
+
             async def messages():
                 yield data
+                # A write to a stream that the server has just ended would hide the server's status.
+                await answered.wait()
                 yield good
 
-            call = open_stream(messages(), timeout=_PATIENCE_S)
-            return b"".join([answer async for answer in call])
+            answers: list[bytes] = []
+            async for answer in open_stream(messages(), timeout=_PATIENCE_S):
+                answers.append(answer)
+                answered.set()
+            return b"".join(answers)
 
         yield lambda data: _answered(lambda: wait(ask(data)))
 

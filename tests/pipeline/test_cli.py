@@ -59,6 +59,14 @@ def test_missing_config_exits_2_with_one_line(tmp_path: Path):
     assert "a.yaml" in err
 
 
+@pytest.mark.parametrize("words", [("explain", "{}", "--id", "1"), ("diff", "{}", "{}")])
+def test_path_that_no_file_system_holds_exits_2_with_one_line(words: tuple[str, ...]):
+    code, _, err = called(*(word.format("x" * 300) for word in words))
+    assert code == 2
+    assert err.startswith("a2l: xxx")
+    assert err.endswith("File name too long\n")
+
+
 def test_syntax_error_exits_2_with_file_and_byte(tmp_path: Path):
     config = write_world(tmp_path, [])
     (tmp_path / "raw.json").write_text('[{"a": 1} 2]')

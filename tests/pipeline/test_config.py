@@ -100,6 +100,7 @@ def test_variables_of_the_services_are_not_ours(path: Path):
         ("selection.question_keep=30%", "between 0 and 1; write such as 0.3; found '30%'"),
         ("selection.question_keep=30", "between 0 and 1; write such as 0.3; found '30'"),
         ("selection.question_keep=a third", "between 0 and 1; write such as 0.3; found 'a third'"),
+        ("selection.question_keep=1e-999999999", "a share has at most 400 digits"),
         ("selection.question_keep=on", "between 0 and 1; write such as 0.3; found 'True'"),
         ("selection.question_keep={detail: 5%}", "selection.question_keep.detail: a share is"),
         ("selection.question_keep={detail: 5%}", "write such as 0.05; found '5%'"),

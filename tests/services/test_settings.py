@@ -40,6 +40,7 @@ def test_empty_value_counts_as_unset():
     [
         pytest.param({}, "A2L_MODEL_DIR is not set", id="no checkpoint"),
         pytest.param({"A2L_MODEL_DIR": "/nowhere"}, "no directory", id="checkpoint missing"),
+        pytest.param({"A2L_MODEL_DIR": "a" * 300}, "aaa: File name too long", id="300 letters"),
         pytest.param(
             {"A2L_ENGINE": "vllm"}, "A2L_MODEL_DIR is not set", id="vllm without a checkpoint"
         ),

@@ -81,6 +81,18 @@ def test_identity_depends_neither_on_place_nor_name_nor_training_figures(tiny_fo
     [
         pytest.param("config.json", {"model_type": "qwen2_vl"}, "'llava' is read", id="model"),
         pytest.param("config.json", {"vision_feature_layer": [-2, -1]}, "one number", id="layers"),
+        pytest.param(
+            "config.json", {"vision_config": {"model_type": "llama"}}, "not CLIP", id="tower"
+        ),
+        pytest.param(
+            "config.json", {"image_token_index": "a"}, "expected int, got str", id="image token"
+        ),
+        pytest.param(
+            "config.json",
+            {"vision_config": {"model_type": "clip_vision_model", "patch_size": 0}},
+            "patch_size 0",
+            id="patch",
+        ),
         pytest.param("reward.json", {"kind": "judge"}, "kind", id="kind"),
         pytest.param("reward.json", {"colour": 1}, "colour", id="unknown key"),
         pytest.param("reward.json", {"prompt_version": "0"}, "prompt_version", id="prompt"),

@@ -167,6 +167,8 @@ ROPE = {"rope_theta": 100.0}
             "depends on the longest row",
             id="shifting frequencies",
         ),
+        pytest.param("vision_config", {"patch_size": 0}, "must be positive", id="patch"),
+        pytest.param("vision_config", {"patch_size": [1]}, "config.json cannot be used", id="two"),
         pytest.param("vision_config", {"in_channels": 1}, "in_channels is 1", id="colours"),
         pytest.param("vision_config", {"out_hidden_size": 16}, "language model's is 32", id="size"),
     ],

@@ -112,7 +112,9 @@ def test_a_broken_shard_is_named(tmp_path, damage, found):
         stored_tensors(tmp_path)
 
 
-@pytest.mark.parametrize("place", ["../a.safetensors", "/a.safetensors", "s/a", "", ".", "..", 3])
+@pytest.mark.parametrize(
+    "place", ["../a.safetensors", "/a.safetensors", "s/a", "", ".", "..", 3, "ä" * 128]
+)
 def test_an_index_names_files_beside_it_only(tmp_path, place):
     folder = write_sharded(tmp_path / "model", a=place)
     write_file(tmp_path / "a.safetensors", "a")
