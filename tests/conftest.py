@@ -11,6 +11,10 @@ from hypothesis import settings
 os.environ["BENTOML_CONFIG_OVERRIDES"] = '{"services":{"metrics":{"enabled":false}}}'
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Clients of others obey the environment's proxy; the servers of the tests are on this machine.
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+for _name in ("no_proxy", "NO_PROXY"):
+    os.environ[_name] = ",".join(filter(None, (*_LOOPBACK, os.environ.get(_name))))
 for _name in [name for name in os.environ if name.startswith("A2L_")]:
     del os.environ[_name]
 

@@ -3,9 +3,11 @@
 Knows no policy: what to ask, how often and when to stop is decided in `watching` and `logs`.
 """
 
+import os
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
@@ -18,10 +20,12 @@ from lightkube.resources.batch_v1 import CronJob, Job
 from lightkube.resources.core_v1 import Event, Pod
 from lightkube.types import CascadeType
 
+from align2llava.clients.address import REST_SCHEMES, Address
 from align2llava.clients.wire.wording import one_line
 from align2llava.pipeline.errors import ConfigError, EndpointError, PipelineError
 from align2llava.pipeline.jobs.errors import UnreachableError
 from align2llava.pipeline.jobs.overrides import CONTAINER
+from align2llava.pipeline.proxies import proxy_of
 
 _OURS: LabelSelector = {
     "app.kubernetes.io/part-of": "align2llava",
@@ -203,11 +207,24 @@ def _client(path: Path | None, *, namespace: str | None) -> tuple[AsyncClient, s
         assert config is not None
         if config.user is None:  # lightkube would stop at an assertion
             config = config._replace(user=User())
-        return AsyncClient(config, namespace=namespace), config.cluster.server
+        server = config.cluster.server
+        # The environment's proxy as for every other call, and none of its passwords (`.netrc`).
+        proxy = _proxy_of(server)
+        client = AsyncClient(config, namespace=namespace, trust_env=False, proxy=proxy)
+        return client, server
     except (KubeConfigError, OSError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
-    except (AttributeError, KeyError, TypeError) as error:  # as lightkube reads its parts
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # as lightkube reads its parts
         raise ConfigError(f"{where}: not a kubeconfig: {error!r}") from error
+
+
+def _proxy_of(server: str) -> str | None:
+    parts = urlsplit(server)
+    if parts.scheme not in REST_SCHEMES or not parts.hostname:
+        raise TypeError(f"the server is {server!r}")
+    # A path, as some gateways have it, says nothing of the proxy.
+    address = Address(scheme=parts.scheme, host=parts.hostname, port=parts.port)
+    return proxy_of(address, os.environ)
 
 
 def _event_key(event: Event) -> str:

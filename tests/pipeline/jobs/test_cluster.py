@@ -82,3 +82,26 @@ async def test_kubeconfig_without_a_user_asks_anonymously(fake_world: World):
     async with connected(kubeconfig=fake_world.kubeconfig, namespace="other") as cluster:
         assert cluster.namespace == "other"
         assert await cluster.pods() == []
+
+
+async def test_proxy_of_the_environment_is_asked_for_other_machines_and_never_for_this_one(
+    fake_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with answering(502, "text/html", b"<html>") as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.delenv("no_proxy")
+        monkeypatch.delenv("NO_PROXY")
+        far = write_kubeconfig(tmp_path / "far", "http://api.invalid:6443/k8s", token="t")
+        async with connected(kubeconfig=far, namespace=None) as cluster:
+            with pytest.raises(EndpointError, match="api.invalid.* answered HTTP 502"):
+                await cluster.pods()
+        async with connected(kubeconfig=fake_world.kubeconfig, namespace="other") as cluster:
+            assert await cluster.pods() == []
+
+
+@pytest.mark.parametrize("server", ["", "api:6443", "http://", "http://api:99999", "http://[::1"])
+async def test_kubeconfig_whose_server_is_no_address_is_refused(tmp_path: Path, server: str):
+    path = write_kubeconfig(tmp_path / "kubeconfig", server, token="t")
+    with pytest.raises(ConfigError, match="not a kubeconfig"):
+        async with connected(kubeconfig=path, namespace=None):
+            pass
