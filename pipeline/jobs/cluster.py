@@ -211,11 +211,12 @@ def _client(path: Path | None, *, namespace: str | None) -> tuple[AsyncClient, s
         # The environment's proxy as for every other call, and none of its passwords (`.netrc`).
         proxy = _proxy_of(server)
         client = AsyncClient(config, namespace=namespace, trust_env=False, proxy=proxy)
-        return client, server
     except (KubeConfigError, OSError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # as lightkube reads its parts
+    # As lightkube reads its parts.
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{where}: not a kubeconfig: {error!r}") from error
+    return client, server
 
 
 def _proxy_of(server: str) -> str | None:

@@ -34,6 +34,13 @@ class _Raw:
         self.text = text
 
 
+# What libraries raise where an earlier step left nothing that they read.
+_NOT_READ = (
+    *(ValueError, RecursionError, TypeError, LookupError, OverflowError, AttributeError),
+    yaml.YAMLError,
+)
+
+
 def mutated(seed: Seed, rng: random.Random) -> bytes:
     """Returns a damaged input; one of four is damaged in bytes, whatever its grammar."""
     damage = _BY_GRAMMAR[seed.grammar]
@@ -42,7 +49,7 @@ def mutated(seed: Seed, rng: random.Random) -> bytes:
         step = _damaged_bytes if rng.random() < 0.25 else damage
         try:
             body = step(body, rng)
-        except (ValueError, RecursionError, TypeError, LookupError, OverflowError, yaml.YAMLError):
+        except _NOT_READ:
             body = _damaged_bytes(body, rng)
     return seed.prefix + body
 

@@ -93,7 +93,7 @@ async def test_proxy_of_the_environment_is_asked_for_other_machines_and_never_fo
         monkeypatch.delenv("NO_PROXY")
         far = write_kubeconfig(tmp_path / "far", "http://api.invalid:6443/k8s", token="t")
         async with connected(kubeconfig=far, namespace=None) as cluster:
-            with pytest.raises(EndpointError, match="api.invalid.* answered HTTP 502"):
+            with pytest.raises(EndpointError, match=r"api\.invalid.* answered HTTP 502"):
                 await cluster.pods()
         async with connected(kubeconfig=fake_world.kubeconfig, namespace="other") as cluster:
             assert await cluster.pods() == []
