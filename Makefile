@@ -8,6 +8,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 VISION_VENV := .venv-vllm-vision
+DRIVER_VENV := .venv-driver
+DRIVER_PYTHON ?= python3.13
+# What of tests/ needs no more than the base install and these tools; trainings and services need extras.
+DRIVER_TESTS := tests/clients tests/pipeline --ignore=tests/pipeline/training --ignore=tests/pipeline/preferences --ignore=tests/pipeline/test_serving.py
+DRIVER_TOOLS := cryptography hypothesis kubernetes-validate psutil pytest pytest-asyncio pytest-timeout pytest-xdist uv
 
 # Machines with an NVIDIA GPU install the CUDA builds (locked, not run yet); others the CPU builds.
 HAS_GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo 1)
@@ -18,7 +23,7 @@ CPU_TORCH := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--extra-index
 
 TORCH_SOURCE := $(if $(HAS_GPU),,$(CPU_TORCH))
 
-.PHONY: help install venv-vllm-vision demo test cases fuzz check fix lint types imports proto proto-check models model-base model-question model-answer model-inner-llm bento k8s-tools k8s-check lock clean clean-runs
+.PHONY: help install venv-vllm-vision demo test cases fuzz check fix lint types imports proto proto-check test-driver models model-base model-question model-answer model-inner-llm bento k8s-tools k8s-check lock clean clean-runs
 
 help: ## This list
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-28s %s\n", $$1, $$2}'
@@ -51,6 +56,13 @@ test: install k8s-tools ## All tests, slow ones too; those of k8s/ are `make k8s
 	$(BIN)/python tools/generate_stubs.py --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
+test-driver: install ## Clients and driver on another Python, without the extras (DRIVER_PYTHON=python3.13)
+	$(BIN)/uv venv --quiet --clear --python $(DRIVER_PYTHON) $(DRIVER_VENV)
+	$(BIN)/uv pip install --quiet --python $(DRIVER_VENV)/bin/python --require-hashes -r requirements/driver.lock
+	$(BIN)/uv pip install --quiet --python $(DRIVER_VENV)/bin/python -c requirements/cpu.lock $(DRIVER_TOOLS)
+	$(BIN)/uv pip install --quiet --python $(DRIVER_VENV)/bin/python --no-deps -e .
+	OMP_NUM_THREADS=1 $(DRIVER_VENV)/bin/python -m pytest $(DRIVER_TESTS) -m "not slow" -n 2
 
 cases: install ## Each case of ../shared/cases: what was seen before, what happens now (needs that folder)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.cases
@@ -113,7 +125,7 @@ lock: install ## Resolves the lock files again
 	$(BIN)/python tools/lock.py
 
 clean: ## Removes the environments and what tests left; runs stay
-	rm -rf $(VENV) $(VISION_VENV) .venv-checkov .tools .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VISION_VENV) $(DRIVER_VENV) .venv-checkov .tools .pytest_cache .ruff_cache .hypothesis
 
 clean-runs: ## Removes runs/: curations, snapshots of trainings, the demo
 	rm -rf runs

@@ -21,6 +21,7 @@ from typer.core import (
 from typer.main import get_group
 
 from align2llava.pipeline.errors import PipelineError
+from align2llava.pipeline.extras import extra_of, how_to_install
 from align2llava.pipeline.screen import ShownFormatter, lasting_streams, say, tell
 
 VERBS = {
@@ -40,13 +41,6 @@ VERBS = {
     "jobs": "align2llava.pipeline.jobs.cli",
 }
 """The module of each verb, in the order of the help; its `verbs` holds it."""
-
-
-EXTRAS = {
-    "reward": ("numpy", "safetensors", "tokenizers", "torch", "transformers"),
-    "services": ("bentoml", "grpc_health", "grpc_reflection", "prometheus_client", "starlette"),
-}
-"""What the base install, the driver, lacks: the packages that each extra brings."""
 
 
 _NO_PATHS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
@@ -90,13 +84,10 @@ class _Verbs(TyperGroup):
             raise typer.Exit(2 if error.errno in _NO_PATHS else 1) from error
         except ModuleNotFoundError as error:
             missing = (error.name or "").partition(".")[0]
-            extra = next((one for one, brings in EXTRAS.items() if missing in brings), None)
+            extra = extra_of(missing)
             if extra is None:
                 raise
-            tell(
-                f"a2l: this needs {missing}, which is not installed here: "
-                f"pip install 'align2llava[{extra}]'"
-            )
+            tell(f"a2l: this needs {missing}, which is not installed here: {how_to_install(extra)}")
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             tell("a2l: interrupted; resumable with --resume always")

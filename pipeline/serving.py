@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from align2llava.pipeline.errors import ConfigError, EndpointError
+from align2llava.pipeline.extras import how_to_install
 from align2llava.pipeline.service_process import (
     TARGETS,
     Served,
@@ -138,9 +139,8 @@ def _require_ports(ports: Mapping[str, tuple[int, int]]) -> None:
 
 def _require_services() -> None:
     if importlib.util.find_spec("bentoml") is None:
-        raise ConfigError(
-            "bentoml is not installed here: pip install 'align2llava[services,reward,llm-cpu]'"
-        )
+        extras = "services,reward,llm-cpu"
+        raise ConfigError(f"bentoml is not installed here: {how_to_install(extras)}")
 
 
 def _await_ready(

@@ -1,6 +1,7 @@
 """The base install is the driver: it works without torch, bentoml, vllm and transformers."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from tests.contract.scripted_runs import Stub, environ, records, stub, write_rec
 
 ROOT = Path(__file__).resolve().parent.parent
 ABSENT = ("torch", "bentoml", "vllm", "transformers", "numpy")
+UV = (sys.executable, "-m", "uv")
 CLIENTS = ", ".join(f"align2llava.clients.{name}" for name in ("api", "connect", "rest", "rpc"))
 
 
@@ -26,16 +28,47 @@ def ran(*command: object, cwd: Path = ROOT) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of commands that `pip install .` gives, from the lock of the base install."""
-    venv = tmp_path_factory.mktemp("fresh") / "venv"
-    uv = (sys.executable, "-m", "uv")
-    ran(*uv, "venv", "--python", sys.executable, venv)
-    install = (*uv, "pip", "install", "--python", venv / "bin" / "python")
+def interpreter(version: str) -> str:
+    """Returns a Python of this version: ours, one on the PATH, or one that uv or pyenv knows.
+
+    A name on the PATH may be a shim of pyenv that starts nothing, so each is asked what it is.
+    """
+    root = os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")
+    known = sorted(str(path) for path in Path(root).glob(f"versions/{version}.*/bin/python"))
+    flags = ("--system", "--offline", "--no-python-downloads")
+    found = subprocess.run(
+        [*UV, "python", "find", *flags, version],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for one in (sys.executable, f"python{version}", *found.stdout.split(), *known):
+        if _version(one) == version:
+            return one
+    pytest.skip(f"no Python {version} here: the base install is not tried on it")
+
+
+def _version(python: str) -> str | None:
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+@pytest.fixture(scope="module", params=["3.11", "3.13"])
+def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of commands that a wheel gives, over the lock of the base install, on a Python."""
+    python = interpreter(request.param)
+    folder = tmp_path_factory.mktemp("fresh")
+    ran(*UV, "venv", "--python", python, folder / "venv")
+    install = (*UV, "pip", "install", "--python", folder / "venv" / "bin" / "python")
     ran(*install, "--require-hashes", "-r", "requirements/driver.lock")
-    ran(*install, "--no-deps", ".")
-    return venv / "bin"
+    ran(*UV, "build", "--wheel", "--out-dir", folder, ROOT)
+    ran(*install, "--no-deps", *folder.glob("*.whl"))
+    assert _version(str(folder / "venv" / "bin" / "python")) == request.param
+    return folder / "venv" / "bin"
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +119,9 @@ app({arguments!r})
 @pytest.mark.timeout(600)
 def test_fresh_environment_runs_the_command_line(installed: Path, tmp_path: Path):
     ran(installed / "python", "-c", f"import {CLIENTS}", cwd=tmp_path)
+    assert ran(installed / "a2l", "--version", cwd=tmp_path).startswith("a2l ")
     assert "curate" in ran(installed / "a2l", "--help", cwd=tmp_path)
-    listed = ran(sys.executable, "-m", "uv", "pip", "list", "--python", installed / "python")
+    listed = ran(*UV, "pip", "list", "--python", installed / "python")
     assert not set(ABSENT) & set(listed.split())
 
 

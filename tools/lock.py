@@ -19,6 +19,7 @@ EXTRAS = {
     "jobs": ("reward",),
 }
 ALONE = ("checkov",)  # resolved from requirements/NAME.in
+UNIVERSAL = ("driver",)  # for every Python and system that may install it; others for one of each
 # Those with the CPU build of torch; each leaves out what its overrides name.
 OVERRIDES = {"cpu": "overrides-cpu.txt", "vllm-vision": "overrides-vllm-vision.txt"}
 
@@ -38,9 +39,12 @@ def command(name: str) -> list[str]:
     cpu: list[str] = []
     if name in OVERRIDES:
         cpu = ["--overrides", str(REQUIREMENTS / OVERRIDES[name]), *torch_source()]
+    platform = (
+        ("--universal",) if name in UNIVERSAL else ("--python-platform", "x86_64-manylinux_2_28")
+    )
     return [
         *(sys.executable, "-m", "uv", "pip", "compile", source, *extras, *cpu),
-        *("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28"),
+        *("--python-version", "3.11", *platform),
         *("--generate-hashes", "--no-emit-find-links", "--quiet", "--custom-compile-command"),
         *("make lock", "--output-file", f"requirements/{name}.lock"),
     ]

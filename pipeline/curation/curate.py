@@ -54,17 +54,17 @@ def curate(
         run_async(_check_endpoints(config, connector=connector, api_key=api_key))
         with held(paths):
             begin(paths, config)
-            work = Work.open(paths, config=config, scan=scan, progress=progress)
-            work.events.write(
-                "run_started",
-                resumed=is_resumed,
-                num_records=sum(entry["num_records"] for entry in scan.inputs),
-                inputs=[entry["sha256"] for entry in scan.inputs],
-            )
-            decided, models = run_async(_ask(work, connector=connector, api_key=api_key))
-            results = write_results(work, decided, models=models)
-            del decided  # memory: the report reads of the decisions what it needs
-            return finish(work, results, started=started)
+            with Work.open(paths, config=config, scan=scan, progress=progress) as work:
+                work.events.write(
+                    "run_started",
+                    resumed=is_resumed,
+                    num_records=sum(entry["num_records"] for entry in scan.inputs),
+                    inputs=[entry["sha256"] for entry in scan.inputs],
+                )
+                decided, models = run_async(_ask(work, connector=connector, api_key=api_key))
+                results = write_results(work, decided, models=models)
+                del decided  # memory: the report reads of the decisions what it needs
+                return finish(work, results, started=started)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

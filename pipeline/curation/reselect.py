@@ -52,8 +52,10 @@ def select(
         scan = scan_input(config, progress, reuses=True)
         _check_inputs(paths, scan, manifest)
         require_same_images(scan, paths)
-        with held(paths):
-            work = Work.open(paths, config=config, scan=scan, progress=progress)
+        with (
+            held(paths),
+            Work.open(paths, config=config, scan=scan, progress=progress) as work,
+        ):
             decided = work.decide()
             _refuse_missing(work, decided, keeps)
             begin(paths, config)
@@ -86,8 +88,10 @@ def align(
         scan = scan_input(config, progress, reuses=True)
         _check_inputs(paths, scan, manifest)
         require_same_images(scan, paths)
-        with held(paths):
-            work = Work.open(paths, config=config, scan=scan, progress=progress)
+        with (
+            held(paths),
+            Work.open(paths, config=config, scan=scan, progress=progress) as work,
+        ):
             decided = work.decide()
             _refuse_missing(work, decided, {})
             models = models_of(manifest) | run_async(

@@ -6,6 +6,7 @@ stage; stored rewards win over new ones.
 
 import threading
 from collections.abc import Iterable
+from contextlib import ExitStack
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
@@ -45,6 +46,7 @@ class RewardStore:
         """
         self._folder = folder
         self._committing = threading.Lock()
+        self._closing = ExitStack()
         self._held: dict[Key, RewardRow] = {}  # not on disk yet
         stored = list(parts(folder, "parquet"))
         self._index = scratch / f"keys-{scratch_name(str(folder.resolve()))}.sqlite"
@@ -54,6 +56,7 @@ class RewardStore:
     def _keys(self) -> StoredKeys:
         # Only who asks a service needs it; deciding reads the parts.
         keys = StoredKeys.of(self._index, list(parts(self._folder, "parquet")), read=_keys_of)
+        self._closing.callback(keys.close)
         prune(self._index.parent, "keys-*.sqlite")
         return keys
 
@@ -108,6 +111,10 @@ class RewardStore:
             self._keys.add(part.name, (key for key, _ in held))
             for key, _ in held:
                 del self._held[key]
+
+    def close(self) -> None:
+        """Closes the index; what is held back is lost, and parts may still be read."""
+        self._closing.close()
 
     def rewards(self) -> pl.DataFrame:
         """Returns uid (UInt128), turn, candidate and reward (float32) of every stored key."""

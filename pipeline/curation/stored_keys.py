@@ -7,6 +7,7 @@ that knows a part which is gone is made again.
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Self
 
@@ -48,15 +49,17 @@ class StoredKeys:
     @classmethod
     def _of(cls, path: Path, parts: Sequence[Path], read: Callable[[Path], list[Key]]) -> Self:
         wanted = {part.name: part for part in parts}
-        keys = cls(_opened(path))
-        if not keys.part_names() <= wanted.keys():
-            keys.close()
-            path.unlink()
-            keys = cls(_opened(path))
-        for name in sorted(wanted.keys() - keys.part_names()):
-            keys.add(name, read(wanted[name]))
-        keys.fill_filter()
-        return keys
+        with ExitStack() as where_it_fails:
+            keys = cls(where_it_fails.enter_context(closing(_opened(path))))
+            if not keys.part_names() <= wanted.keys():
+                keys.close()
+                path.unlink()
+                keys = cls(where_it_fails.enter_context(closing(_opened(path))))
+            for name in sorted(wanted.keys() - keys.part_names()):
+                keys.add(name, read(wanted[name]))
+            keys.fill_filter()
+            where_it_fails.pop_all()
+            return keys
 
     def part_names(self) -> set[str]:
         """Returns the names of the parts that were read."""
@@ -113,11 +116,14 @@ class StoredKeys:
 
 def _opened(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = TRUNCATE")  # stands a killed process
-    connection.execute("PRAGMA synchronous = OFF")  # a crashed machine makes it again
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    for statement in _SCHEMA:
-        connection.execute(statement)
+    with ExitStack() as where_it_fails:
+        where_it_fails.callback(connection.close)
+        connection.execute("PRAGMA journal_mode = TRUNCATE")  # stands a killed process
+        connection.execute("PRAGMA synchronous = OFF")  # a crashed machine makes it again
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        for statement in _SCHEMA:
+            connection.execute(statement)
+        where_it_fails.pop_all()
     return connection
 
 

@@ -1,6 +1,7 @@
 """A run in work: its rows, its stores, and what follows from them. Asks no service, publishes nothing."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -56,26 +57,34 @@ class Work:
     asked: dict[RewardStage, StageCounts] = field(default_factory=dict[RewardStage, StageCounts])
 
     @classmethod
-    def open(cls, paths: RunPaths, *, config: Config, scan: Scan, progress: ProgressView) -> "Work":
-        """Opens the stores of a run directory; needs its lease.
+    @contextmanager
+    def open(
+        cls, paths: RunPaths, *, config: Config, scan: Scan, progress: ProgressView
+    ) -> Generator["Work"]:
+        """Opens the stores of a run directory, and closes them at the end; needs its lease.
 
         Raises:
             RunError: a store is of another version.
             StoreError: the scratch folder cannot be written.
         """
         scratch = scratch_folder(config.run.scratch)
-        return cls(
-            paths=paths,
-            config=config,
-            scan=scan,
-            rewards={
-                stage: RewardStore(paths.scores(stage), scratch=scratch) for stage in RewardStage
-            },
-            quarantine=QuarantineStore(paths.quarantine),
-            ledger=Ledger(paths.rewrites),
-            events=EventLog(paths.events),
-            progress=progress,
-        )
+        with ExitStack() as stack:
+            rewards = {
+                stage: stack.enter_context(
+                    closing(RewardStore(paths.scores(stage), scratch=scratch))
+                )
+                for stage in RewardStage
+            }
+            yield cls(
+                paths=paths,
+                config=config,
+                scan=scan,
+                rewards=rewards,
+                quarantine=QuarantineStore(paths.quarantine),
+                ledger=Ledger(paths.rewrites),
+                events=EventLog(paths.events),
+                progress=progress,
+            )
 
     @property
     def corpus(self) -> Corpus:

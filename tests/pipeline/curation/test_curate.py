@@ -17,6 +17,7 @@ from tests.pipeline.curation.run_files import decisions
 from tests.pipeline.curation.small_world import record, records, run, write_world
 
 ALL = ("selection.question_keep=1", "selection.answer_keep=1")
+OPEN_FILES = Path("/proc/self/fd")
 NO_REWRITE = (*ALL, "alignment.rewrite=off")
 
 
@@ -34,6 +35,18 @@ def test_a_run_adds_up(tmp_path: Path):
     assert len(json.loads((run_dir / "dataset" / "train.json").read_bytes())) == summary.num_kept
     assert summary.num_quarantined == 0
     assert set(summary.gaps) == {"question", "answer"}
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="this system does not list open files there")
+def test_a_run_leaves_no_file_of_its_own_open(tmp_path: Path):
+    scratch = tmp_path / "scratch"
+    config = write_world(tmp_path, records(12))
+    run(config, tmp_path / "run", sets=[f"run.scratch={scratch}"])
+    assert list(scratch.rglob("keys-*.sqlite"))
+    ours = [
+        path for one in OPEN_FILES.iterdir() if str(path := one.resolve()).startswith(str(tmp_path))
+    ]
+    assert not ours
 
 
 def test_files_have_their_schemas_and_the_manifest_their_hashes(tmp_path: Path):
