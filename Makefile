@@ -55,7 +55,7 @@ test: install k8s-tools ## All tests, slow ones too; those of k8s/ are `make k8s
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/generate_stubs.py --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 test-driver: install ## Clients and driver on another Python, without the extras (DRIVER_PYTHON=python3.13)
 	$(BIN)/uv venv --quiet --clear --python $(DRIVER_PYTHON) $(DRIVER_VENV)

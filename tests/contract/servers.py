@@ -62,7 +62,7 @@ def server(
     folder: Path,
     *,
     settings: Mapping[str, str] | None = None,
-    timeout_s: float = 60,
+    timeout_s: float = 240,  # a busy machine compiles and loads slowly
     await_ready: bool = True,
     python: str | Path = sys.executable,
 ) -> Iterator[Server]:

@@ -79,5 +79,5 @@ async def test_terminated_vllm_answers_what_it_accepted(tmp_path: Path):
         "A2L_MODEL_DIR": str(ROOT / "examples" / "blocks" / "models" / "inner-llm"),
         "BENTOML_CONFIG_OVERRIDES": "{}",
     }
-    with server("inner-llm", tmp_path, settings=settings, timeout_s=240) as running:
+    with server("inner-llm", tmp_path, settings=settings) as running:
         await check_drain(running, text=LONG)

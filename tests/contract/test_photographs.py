@@ -34,7 +34,7 @@ def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "A2L_MODEL_DIR": str(ROOT / "examples" / "blocks" / "models" / "question-reward"),
     }
     folder = tmp_path_factory.mktemp("real")
-    with server("question-reward", folder, settings=settings, timeout_s=170) as running:
+    with server("question-reward", folder, settings=settings) as running:
         yield running
 
 

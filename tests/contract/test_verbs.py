@@ -21,9 +21,9 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """The `--set` options that name three running services."""
     folder = tmp_path_factory.mktemp("services")
     with (
-        server(KINDS[0], folder / "q", timeout_s=120) as question,
-        server(KINDS[1], folder / "a", timeout_s=120) as answer,
-        server(KINDS[2], folder / "i", timeout_s=120) as inner,
+        server(KINDS[0], folder / "q") as question,
+        server(KINDS[1], folder / "a") as answer,
+        server(KINDS[2], folder / "i") as inner,
     ):
         urls = [one.url("grpc") for one in (question, answer, inner)]
         names = [kind.replace("-", "_") for kind in KINDS]
