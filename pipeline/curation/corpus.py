@@ -6,7 +6,8 @@ changes between two passes ends the run.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, tee
+from operator import attrgetter
 from pathlib import Path
 
 from align2llava.pipeline.config import InputConfig, InputPath
@@ -24,7 +25,7 @@ from align2llava.pipeline.curation.records import Fault, Record, outcome_of
 from align2llava.pipeline.curation.row_batch import RowBatch
 from align2llava.pipeline.curation.row_reader import Chunk, ReadingRules
 from align2llava.pipeline.curation.row_workers import row_readers
-from align2llava.pipeline.curation.rows import Loaded, RawElement, Row
+from align2llava.pipeline.curation.rows import Loaded, Place, RawElement, Row
 from align2llava.pipeline.errors import ConfigError, InputError
 
 CHUNK_RECORDS = 512  # read at once, or as many as have
@@ -110,18 +111,27 @@ class Corpus:
         """Yields the bytes of `rows`, which are in order, read again from where they were found.
 
         Raises:
+            InputError: as `texts`.
+        """
+        told, read = tee(rows)
+        yield from zip(told, self.texts(row.place for row in read), strict=True)
+
+    def texts(self, places: Iterable[Place]) -> Iterator[bytes]:
+        """Yields the bytes at `places`, which are in order.
+
+        Raises:
             InputError: a file cannot be read, or is not what it was.
         """
         self._check_unchanged()
-        for number, of_file in groupby(rows, key=lambda row: row.place.file):
+        for number, of_file in groupby(places, key=attrgetter("file")):
             path = self._sources[number].file.path
             with opened_at(path) as take:
-                for row in of_file:
-                    raw = take(row.place.offset, row.place.num_bytes)
-                    if len(raw) != row.place.num_bytes:
+                for _, offset, num_bytes in of_file:
+                    raw = take(offset, num_bytes)
+                    if len(raw) != num_bytes:
                         self._check_unchanged()
                         raise InputError("the file is shorter than it was", path=path)
-                    yield row, raw
+                    yield raw
         self._check_unchanged()
 
     def load(self, rows: Iterable[Row]) -> Iterator[Loaded]:

@@ -1,6 +1,7 @@
-"""One record as the browsing page shows it: its messages as they stand, bounded, and its standing. Pure.
+"""One record as the browsing page shows it: its messages as they stand, bounded. Pure.
 
-Knows no dialect's rules: a record that is in quarantine may be of any shape.
+Knows no dialect's rules: a record that is in quarantine may be of any shape. All of it runs once for each
+record of a run; what nearly every message needs is therefore done in place, without a call.
 """
 
 from collections.abc import Mapping
@@ -8,66 +9,49 @@ from typing import NotRequired, TypedDict
 
 import orjson
 
-from align2llava.pipeline.curation.layout import RewardStage
-
 MAX_CHARS = 1000  # of one text
 MAX_TEXTS = 24  # of one record, candidates counted
 MAX_RAW_CHARS = 2000
 MAX_NAMES = 4  # images
+_MAX_ROLE_CHARS = 32
+
+Message = tuple[str, list[str], str | None]
 
 
 class ShownRecord(TypedDict):
-    """What a part holds of a record; keys that say nothing are left out.
+    """What a part holds of a record's texts; keys that say nothing are left out.
 
     `messages`: role, candidates (one where there is no choice), and the text that goes out where it is
-    another one. A stage: reward, rank, cut. `raw`: its text where it has no messages.
+    another one. `raw`: its text where it has no messages. `message`: why it is in quarantine.
     """
 
-    position: int
-    uid: str | None
-    id: str | None
     images: NotRequired[list[str]]
-    messages: NotRequired[list[tuple[str, list[str], str | None]]]
+    messages: NotRequired[list[Message]]
     num_more: NotRequired[int]
     raw: NotRequired[str]
     message: NotRequired[str]
-    question: NotRequired[tuple[object, object, object]]
-    answer: NotRequired[tuple[object, object, object]]
 
 
-def shown_record(
-    cells: Mapping[str, object], *, raw: bytes, out: bytes, message: str | None
-) -> ShownRecord:
-    """Returns a record of the decisions; `out` are its bytes in the dataset, `raw` where it is in none."""
-    shown = ShownRecord(
-        position=int(str(cells["position"])),
-        uid=_text(cells["uid"]),
-        id=None if cells["id"] is None else bounded(str(cells["id"])),
-    )
+def shown_record(raw: bytes, *, out: bytes, message: str | None) -> ShownRecord:
+    """Returns what is shown of a record; `out` are its bytes in the dataset, `raw` where it is in none."""
+    shown = ShownRecord()
     if message is not None:
         shown["message"] = bounded(message)
-    _add_standings(shown, cells)
     value = _parsed(raw)
-    goes_out = None if out == raw else _parsed(out)
-    _add_texts(shown, value, goes_out)
-    if "messages" not in shown:
+    names = _texts(value.get("image"))
+    if names:
+        shown["images"] = names[:MAX_NAMES]
+    messages = _messages(value)
+    if out != raw:
+        messages = _beside(messages, _messages(_parsed(out)))
+    told = _cut(messages)
+    if len(told) < len(messages):
+        shown["num_more"] = len(messages) - len(told)
+    if told:
+        shown["messages"] = told
+    else:
         shown["raw"] = raw[: 4 * MAX_RAW_CHARS].decode(errors="replace")[:MAX_RAW_CHARS]
     return shown
-
-
-def _add_standings(shown: ShownRecord, cells: Mapping[str, object]) -> None:
-    if cells["question_rank"] is not None:
-        shown["question"] = _standing(cells, RewardStage.QUESTION)
-    if cells["answer_rank"] is not None:
-        shown["answer"] = _standing(cells, RewardStage.ANSWER)
-
-
-def _standing(cells: Mapping[str, object], stage: RewardStage) -> tuple[object, object, object]:
-    return cells[f"{stage}_reward"], cells[f"{stage}_rank"], cells[f"{stage}_cut"]
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
 
 
 def _parsed(raw: bytes) -> dict[str, object]:
@@ -78,38 +62,21 @@ def _parsed(raw: bytes) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _add_texts(
-    shown: ShownRecord, value: Mapping[str, object], goes_out: Mapping[str, object] | None
-) -> None:
-    names = _texts(value.get("image"))
-    if names:
-        shown["images"] = names[:MAX_NAMES]
-    messages = _messages(value)
-    after = _messages(goes_out) if goes_out else []
-    told: list[tuple[str, list[str], str | None]] = []
-    left = MAX_TEXTS
-    for at, (role, texts) in enumerate(messages):
-        if left < len(texts):
-            shown["num_more"] = len(messages) - at
-            break
-        left -= len(texts)
-        new = after[at][1][0] if at < len(after) and after[at][1] != texts else None
-        told.append((role, [bounded(one) for one in texts], None if new is None else bounded(new)))
-    if told:
-        shown["messages"] = told
-
-
-def _messages(value: Mapping[str, object]) -> list[tuple[str, list[str]]]:
-    """Returns role and texts of each message, none where one of them has no text."""
+def _messages(value: Mapping[str, object]) -> list[Message]:
+    """Returns the messages, whole and as they stand; none where one of them has no text."""
     conversations = value.get("conversations")
     if not isinstance(conversations, list):
         return []
-    found: list[tuple[str, list[str]]] = []
+    found: list[Message] = []
     for one in conversations:
-        texts = _texts(one.get("value")) if isinstance(one, dict) else []
+        if not isinstance(one, dict):
+            return []
+        text, role = one.get("value"), one.get("from")
+        texts = [text] if isinstance(text, str) else _texts(text)
         if not texts:
             return []
-        found.append((str(one.get("from"))[:32], texts))
+        role = role if isinstance(role, str) else str(role)
+        found.append((role[:_MAX_ROLE_CHARS], texts, None))
     return found
 
 
@@ -117,6 +84,32 @@ def _texts(value: object) -> list[str]:
     if isinstance(value, str):
         return [value]
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def _beside(messages: list[Message], after: list[Message]) -> list[Message]:
+    """Returns the messages, beside each the text that goes out where it is another one."""
+    num_missing = len(messages) - len(after)
+    goes_out = [texts for _, texts, _ in after] + [None] * num_missing
+    return [
+        (role, texts, None if new is None or new == texts else new[0])
+        for (role, texts, _), new in zip(messages, goes_out, strict=False)
+    ]
+
+
+def _cut(messages: list[Message]) -> list[Message]:
+    """Returns the first messages, which have `MAX_TEXTS` texts at most together, each text bounded."""
+    told: list[Message] = []
+    left = MAX_TEXTS
+    for message in messages:
+        role, texts, new = message
+        left -= len(texts)
+        if left < 0:
+            break
+        for at, text in enumerate(texts):
+            if len(text) > MAX_CHARS:
+                texts[at] = bounded(text)
+        told.append(message if new is None else (role, texts, bounded(new)))
+    return told
 
 
 def bounded(text: str) -> str:

@@ -12,11 +12,31 @@ const controls = ["query", "outcome", "type", "stage", "order"];
 const waiting = new Map(), packs = new Map();
 window.a2lPack = (name, data) => { const take = waiting.get(name); waiting.delete(name); if (take) take(data); };
 
-async function unpacked(data) {
-  const text = atob(data), bytes = new Uint8Array(text.length);
-  for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return JSON.parse(await new Response(stream).text());
+// Snappy's raw format: the length, then literals (kind 0) and copies of what came before.
+// Source: github.com/google/snappy, format_description.txt
+function unpacked(data) {
+  const packed = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  let at = 0, to = 0, size = 0;
+  for (let factor = 1, more = true; more; factor *= 128) {
+    more = packed[at] > 127;
+    size += (packed[at++] & 127) * factor;
+  }
+  const number = (num) => { let value = 0; for (let place = 0; place < num; place++) value += packed[at++] * 256 ** place; return value; };
+  const bytes = new Uint8Array(size);
+  while (at < packed.length) {
+    const tag = packed[at++], kind = tag & 3, high = tag >> 2;
+    if (kind === 0) {
+      const num = 1 + (high < 60 ? high : number(high - 59));
+      bytes.set(packed.subarray(at, at + num), to);
+      at += num;
+      to += num;
+    } else {
+      const end = to + (kind === 1 ? 4 + (high & 7) : 1 + high);
+      const back = kind === 1 ? (tag >> 5) * 256 + number(1) : number(kind === 2 ? 2 : 4);
+      for (; to < end; to++) bytes[to] = bytes[to - back];
+    }
+  }
+  return JSON.parse(new TextDecoder().decode(bytes));
 }
 
 function fetched(name) {
@@ -37,12 +57,26 @@ function part(number) {
   let found = packs.get(number);
   if (found) packs.delete(number);
   else {
-    found = fetched(`part-${padded(number)}`);
+    found = fetched(`part-${padded(number)}`).then((columns) => recordsOf(columns, number * run.part_records));
     found.catch(() => packs.delete(number));
     if (packs.size >= CACHED) packs.delete(packs.keys().next().value);
   }
   packs.set(number, found);  // the latest used last
   return found;
+}
+
+// A record each: of an index's and a part's columns what is its own, and its texts.
+function recordsOf(columns, first) {
+  const standing = (stage, at) => columns[`${stage}_rank`][at] === null ? null
+    : ["reward", "rank", "cut"].map((name) => columns[`${stage}_${name}`][at]);
+  return columns.texts.map((texts, at) => ({
+    ...texts,
+    position: first + at,
+    uid: columns.uid[at] === null ? null : index.uid[first + at] + columns.uid[at],
+    id: columns.id[at],
+    question: standing("question", at),
+    answer: standing("answer", at),
+  }));
 }
 
 async function record(position) {

@@ -2,10 +2,10 @@
 
 import base64
 import re
-import zlib
 from pathlib import Path
 
 import orjson
+import pyarrow as pa
 
 from align2llava.pipeline.curation.layout import RunPaths
 
@@ -17,13 +17,36 @@ def unpacked(path: Path) -> object:
     found = _SCRIPT.fullmatch(path.read_bytes())
     assert found is not None
     assert found[1].decode() == path.stem
-    return orjson.loads(zlib.decompress(base64.b64decode(found[2])))
+    packed = base64.b64decode(found[2])
+    return orjson.loads(pa.decompress(packed, _size(packed), "snappy", asbytes=True))
+
+
+def _size(packed: bytes) -> int:
+    """Returns how long the text is: Snappy's bytes begin with it, 7 bits in each, the least first."""
+    size = 0
+    for place, byte in enumerate(packed[:5]):
+        size |= (byte & 127) << 7 * place
+        if byte < 128:
+            break
+    return size
 
 
 def browsed(run: Path) -> list[dict]:
     """Returns every record of every part, in order."""
-    parts = sorted(RunPaths(run).record_parts.glob("part-*.js"))
-    return [one for path in parts for one in unpacked(path)]  # type: ignore[union-attr]
+    records: list[dict] = []
+    starts = index_column(run, "uid")
+    for path in sorted(RunPaths(run).record_parts.glob("part-*.js")):
+        part: dict = unpacked(path)  # type: ignore[assignment]
+        for at, texts in enumerate(part["texts"]):
+            one = {"position": len(records), "id": part["id"][at], **texts}
+            rest = part["uid"][at]
+            one["uid"] = None if rest is None else f"{starts[len(records)]}{rest}"
+            for stage in ("question", "answer"):
+                standing = [part[f"{stage}_{name}"][at] for name in ("reward", "rank", "cut")]
+                if standing[1] is not None:
+                    one[stage] = standing
+            records.append(one)
+    return records
 
 
 def index_column(run: Path, name: str) -> list[object]:
