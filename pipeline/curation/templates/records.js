@@ -12,31 +12,10 @@ const controls = ["query", "outcome", "type", "stage", "order"];
 const waiting = new Map(), packs = new Map();
 window.a2lPack = (name, data) => { const take = waiting.get(name); waiting.delete(name); if (take) take(data); };
 
-// Snappy's raw format: the length, then literals (kind 0) and copies of what came before.
-// Source: github.com/google/snappy, format_description.txt
-function unpacked(data) {
-  const packed = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-  let at = 0, to = 0, size = 0;
-  for (let factor = 1, more = true; more; factor *= 128) {
-    more = packed[at] > 127;
-    size += (packed[at++] & 127) * factor;
-  }
-  const number = (num) => { let value = 0; for (let place = 0; place < num; place++) value += packed[at++] * 256 ** place; return value; };
-  const bytes = new Uint8Array(size);
-  while (at < packed.length) {
-    const tag = packed[at++], kind = tag & 3, high = tag >> 2;
-    if (kind === 0) {
-      const num = 1 + (high < 60 ? high : number(high - 59));
-      bytes.set(packed.subarray(at, at + num), to);
-      at += num;
-      to += num;
-    } else {
-      const end = to + (kind === 1 ? 4 + (high & 7) : 1 + high);
-      const back = kind === 1 ? (tag >> 5) * 256 + number(1) : number(kind === 2 ? 2 : 4);
-      for (; to < end; to++) bytes[to] = bytes[to - back];
-    }
-  }
-  return JSON.parse(new TextDecoder().decode(bytes));
+async function unpacked(data) {
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return JSON.parse(await new Response(stream).text());
 }
 
 function fetched(name) {

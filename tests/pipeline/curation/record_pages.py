@@ -2,10 +2,10 @@
 
 import base64
 import re
+import zlib
 from pathlib import Path
 
 import orjson
-import pyarrow as pa
 
 from align2llava.pipeline.curation.layout import RunPaths
 
@@ -17,18 +17,7 @@ def unpacked(path: Path) -> object:
     found = _SCRIPT.fullmatch(path.read_bytes())
     assert found is not None
     assert found[1].decode() == path.stem
-    packed = base64.b64decode(found[2])
-    return orjson.loads(pa.decompress(packed, _size(packed), "snappy", asbytes=True))
-
-
-def _size(packed: bytes) -> int:
-    """Returns how long the text is: Snappy's bytes begin with it, 7 bits in each, the least first."""
-    size = 0
-    for place, byte in enumerate(packed[:5]):
-        size |= (byte & 127) << 7 * place
-        if byte < 128:
-            break
-    return size
+    return orjson.loads(zlib.decompress(base64.b64decode(found[2])))
 
 
 def browsed(run: Path) -> list[dict]:

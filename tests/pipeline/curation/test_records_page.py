@@ -3,14 +3,10 @@ import hashlib
 import re
 import time
 from pathlib import Path
-from random import Random
 
-import orjson
-import pyarrow as pa
 import pytest
 
 from align2llava.pipeline.curation.layout import RunPaths
-from align2llava.pipeline.curation.record_parts import CODEC
 from align2llava.pipeline.curation.records_page import BrowsedRun, render_records_page
 from align2llava.pipeline.curation.report import write_report
 from tests.pipeline.curation.browser import Browser, chromium_path, open_browser
@@ -140,26 +136,3 @@ def test_address_of_a_position_or_uid_shows_that_record_alone(tmp_path: Path):
         RunPaths(fixture.run).record_parts.joinpath("part-00000.js").unlink()
         browser.evaluate("location.hash = '5'")
         wait_for(browser, f"{STATUS}.includes('part-00000.js cannot be read; write it again with')")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-@pytest.mark.skipif(chromium_path() is None, reason="Chromium is not installed")
-def test_browser_unpacks_whatever_was_packed():
-    script = re.findall(r"^function unpacked.*?^}", PAGE, re.DOTALL | re.MULTILINE)[0]
-    random = Random(0)
-    texts = [
-        "",
-        "x",
-        "ab" * 50_000,  # copies that reach into themselves
-        "".join(random.choices('<\u00e9\u6c34\U0001f468\u202e"\\\n', k=9_000)),
-        *(random.randbytes(num).hex() for num in (1, 29, 30, 31, 127, 128, 40_000)),
-        "near and far " + random.randbytes(20_000).hex() + " near and far",
-    ]
-    # What never repeats is one long literal: of a length in one byte, in two, in three.
-    literals = ["".join(map(chr, range(0x4E00, 0x4E00 + num))) for num in (25, 80, 20_000)]
-    with open_browser() as browser:
-        for text in [*texts, *literals]:
-            packed = pa.compress(orjson.dumps([text, None]), codec=CODEC, asbytes=True)
-            data = base64.b64encode(packed).decode()
-            assert browser.evaluate(f"{script}; unpacked({data!r})") == [text, None]
