@@ -4,13 +4,14 @@ Starts, stages and ends; replicas that left; what the canaries showed and how fa
 which the report reads.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 import orjson
 
-from align2llava.pipeline.errors import StoreError
+from align2llava.pipeline.errors import RunError, StoreError
 
 
 class Notify(Protocol):
@@ -39,3 +40,15 @@ class EventLog:
                 file.write(orjson.dumps(line | fields, option=orjson.OPT_APPEND_NEWLINE))
         except OSError as error:
             raise StoreError(f"cannot write {self._path}: {error.strerror}") from error
+
+
+def number_of(event: Mapping[str, object], key: str) -> float:
+    """Returns a number of an event, at least 0 and below 2**63.
+
+    Raises:
+        RunError: the event has none.
+    """
+    value = event.get(key)
+    if not isinstance(value, int | float) or not 0 <= value < 2**63:
+        raise RunError(f"events.jsonl: {event.get('event')} has no number {key}: {value!r:.80}")
+    return float(value)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from align2llava.pipeline.curation.events import number_of
 from align2llava.pipeline.curation.figures import finite, scored_by_type
 from align2llava.pipeline.curation.layout import RewardStage
 
@@ -57,8 +58,8 @@ def measured_noise(events: Iterable[Mapping[str, object]]) -> list[Noise]:
     """
     rounds: dict[str, list[Mapping[str, object]]] = {}
     for event in events:
-        if event.get("event") == CANARIES_COMPARED and _number(event, "num_compared"):
-            rounds.setdefault(str(event["service"]), []).append(event)
+        if event.get("event") == CANARIES_COMPARED and int(number_of(event, "num_compared")):
+            rounds.setdefault(str(event.get("service")), []).append(event)
     return [
         _noise(stage, rounds[f"{stage}-reward"])
         for stage in RewardStage
@@ -67,24 +68,20 @@ def measured_noise(events: Iterable[Mapping[str, object]]) -> list[Noise]:
 
 
 def _noise(stage: RewardStage, rounds: Sequence[Mapping[str, object]]) -> Noise:
-    same = [event for event in rounds if event["identity"] == rounds[-1]["identity"]]
-    num_compared = sum(int(_number(event, "num_compared")) for event in same)
+    same = [event for event in rounds if event.get("identity") == rounds[-1].get("identity")]
+    num_compared = sum(int(number_of(event, "num_compared")) for event in same)
     squares = math.fsum(
-        _number(event, "rms") ** 2 * _number(event, "num_compared") for event in same
+        number_of(event, "rms") ** 2 * number_of(event, "num_compared") for event in same
     )
     return Noise(
         stage=stage,
-        num_canaries=max(int(_number(event, "num_canaries")) for event in same),
+        num_canaries=max(int(number_of(event, "num_canaries")) for event in same),
         num_rounds=len(same),
         num_compared=num_compared,
-        num_moved=sum(int(_number(event, "num_moved")) for event in same),
+        num_moved=sum(int(number_of(event, "num_moved")) for event in same),
         rms=math.sqrt(squares / num_compared),
-        largest=max(_number(event, "largest") for event in same),
+        largest=max(number_of(event, "largest") for event in same),
     )
-
-
-def _number(event: Mapping[str, object], name: str) -> float:
-    return float(str(event[name]))
 
 
 def fragile_decisions(decisions: pl.DataFrame, noise: Iterable[Noise]) -> list[Fragility]:

@@ -138,7 +138,7 @@ def _recorded(paths: RunPaths) -> object:
         return [entry["sha256"] for entry in read_manifest(paths)["inputs"]]
     read: object = None
     for event in run_events(paths):
-        if event["event"] == "run_started":
+        if event.get("event") == "run_started":
             read = event.get("inputs")
     return read
 

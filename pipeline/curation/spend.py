@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from align2llava.pipeline.curation.events import number_of
 from align2llava.pipeline.curation.layout import RewardStage
 from align2llava.pipeline.curation.pace import ANSWERED
-from align2llava.pipeline.errors import RunError
 
 MAX_STEPS = 60
 MIN_STEP_S = 0.5
@@ -46,8 +46,8 @@ def stage_times(events: Iterable[Mapping[str, object]]) -> list[StageTime]:
         if event.get("event") != "stage_finished":
             continue
         stage = str(event.get("stage"))
-        seconds[stage] = seconds.get(stage, 0.0) + _number(event, "seconds")
-        records[stage] = int(_number(event, "num_records"))
+        seconds[stage] = seconds.get(stage, 0.0) + number_of(event, "seconds")
+        records[stage] = int(number_of(event, "num_records"))
     return [
         StageTime(stage=stage, seconds=total, num_records=records[stage])
         for stage, total in seconds.items()
@@ -125,17 +125,17 @@ class _Trace:
         self._elapsed_s = 0.0
 
     def add(self, event: Mapping[str, object]) -> None:
-        elapsed_s = _number(event, "elapsed_s")
+        elapsed_s = number_of(event, "elapsed_s")
         if elapsed_s < self._elapsed_s:  # `a2l align` starts without saying so beforehand
             self.start_again()
         step = PaceStep(
             start_s=self._offset_s + self._elapsed_s,
             end_s=self._offset_s + elapsed_s,
-            num_items=int(_number(event, "num_items")),
-            device_s=_number(event, "device_ms") / 1000,
+            num_items=int(number_of(event, "num_items")),
+            device_s=number_of(event, "device_ms") / 1000,
         )
         self._elapsed_s = elapsed_s
-        self.num_calls += int(_number(event, "num_calls"))
+        self.num_calls += int(number_of(event, "num_calls"))
         self.steps.append(step)
 
 
@@ -156,13 +156,6 @@ def coarser(steps: Sequence[PaceStep]) -> list[PaceStep]:
         last = joined.pop()
         joined[-1] = _joined(joined[-1], last)
     return joined
-
-
-def _number(event: Mapping[str, object], key: str) -> float:
-    value = event.get(key)
-    if not isinstance(value, int | float):
-        raise RunError(f"events.jsonl: {event.get('event')} has no number {key}: {value!r:.80}")
-    return float(value)
 
 
 def _is_short(step: PaceStep, shortest_s: float) -> bool:

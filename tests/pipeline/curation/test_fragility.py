@@ -9,6 +9,7 @@ from align2llava.pipeline.curation.fragility import (
     measured_noise,
 )
 from align2llava.pipeline.curation.layout import RewardStage
+from align2llava.pipeline.errors import RunError
 from tests.pipeline.curation.tables import decisions_table
 
 
@@ -72,6 +73,15 @@ def test_stages_are_measured_apart():
 
 def test_round_in_which_nothing_could_be_compared_measures_nothing():
     assert measured_noise([compared(num_compared=0)]) == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rms": []}, {"num_moved": -1}, {"largest": 2**900}, {"num_compared": math.nan}]
+)
+def test_event_without_its_number_is_named(changes: dict[str, object]):
+    (name,) = changes
+    with pytest.raises(RunError, match=f"canaries_compared has no number {name}"):
+        measured_noise([compared(**changes)])
 
 
 def test_decisions_within_two_rms_of_the_other_side_are_fragile():
