@@ -1,22 +1,22 @@
 """What the bytes of an image mean, wherever they are read: which formats, how large, which RGB pixels.
 
 ImageDataError
-  +-- BrokenImageError    no image of `FORMATS`, damaged, or cut off
-  +-- LargeImageError     more pixels than the limit, told by the header
+  +-- BrokenImageError    no image of `FORMATS`, damaged, cut off, or in more parts than are read
+  +-- LargeImageError     more pixels than the limit, told by the header, or more bytes
 
 One decoder for services, training and driver, so that all three agree. The first frame is read, turned as EXIF
-says, without alpha (composed on white), 16 bits scaled to 8. Knows no file, no request, no model.
+says, without alpha (composed on white), 16 bits scaled to 8. Metadata that cannot be read costs nothing but itself.
+Knows no file, no request, no model.
 """
 
 import io
-import struct
 import warnings
-import zlib
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from align2llava.clients.wire.image_parts import PartsError, used_parts
 from align2llava.clients.wire.wording import one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -24,6 +24,8 @@ MAX_PIXELS = 16_000_000
 """Width times height of one image, where nothing else is set."""
 MAX_IMAGE_BYTES = 16 * 2**20
 """Encoded bytes of one image, where nothing else is set."""
+MAX_EXIF_BYTES = 2**20
+"""Beyond it the turn is not looked for: a value of a million numbers is a second of work."""
 
 _READ = "PNG, JPEG, WebP, GIF and BMP are read"
 _STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM")
@@ -59,21 +61,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Pillow's readers raise all of these on damaged data.
-_PILLOW_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
 
 
 class ImageDataError(Exception):
@@ -81,28 +68,21 @@ class ImageDataError(Exception):
 
 
 class BrokenImageError(ImageDataError):
-    """The bytes are no image that is read here, or a damaged one."""
+    """The bytes are no image that is read here, a damaged one, or one in too many parts."""
 
 
 class LargeImageError(ImageDataError):
-    """The header tells more pixels than the limit."""
+    """More bytes than the limit, or a header that tells more pixels."""
 
 
 def opened(data: bytes, *, max_pixels: int) -> Image.Image:
-    """Returns an image whose header was read; nothing is decoded, and no EXIF is looked at.
+    """Returns an image whose header was read; nothing is decoded.
 
     Raises:
-        BrokenImageError: none of `FORMATS`, or a broken header.
+        BrokenImageError: none of `FORMATS`, a broken header, or more parts than are read.
         LargeImageError: width times height is over `max_pixels`.
     """
-    with _pillow_errors_named(data, max_pixels=max_pixels):
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    num_pixels = image.width * image.height
-    if num_pixels > max_pixels:
-        raise LargeImageError(
-            f"is {image.width} x {image.height} = {num_pixels} pixels; the limit is {max_pixels}"
-        )
-    return image
+    return _with_or_without_turn(data, lambda read: _opened(read, max_pixels))
 
 
 def rgb_image(data: bytes, *, max_pixels: int) -> Image.Image:
@@ -111,9 +91,13 @@ def rgb_image(data: bytes, *, max_pixels: int) -> Image.Image:
     Raises:
         ImageDataError: as `opened`, or the data behind the header is damaged or cut off.
     """
-    image = opened(data, max_pixels=max_pixels)
-    with _pillow_errors_named(data, max_pixels=max_pixels):
-        return _rgb(_upright(image))
+
+    def decode(read: bytes) -> Image.Image:
+        image = _opened(read, max_pixels)
+        with _pillow_errors_named(read, max_pixels=max_pixels):
+            return _rgb(_upright(image))
+
+    return _with_or_without_turn(data, decode)
 
 
 def rgb_draft(data: bytes, *, max_pixels: int, min_side: int) -> Image.Image:
@@ -122,10 +106,41 @@ def rgb_draft(data: bytes, *, max_pixels: int, min_side: int) -> Image.Image:
     Raises:
         ImageDataError: as `rgb_image`.
     """
-    image = opened(data, max_pixels=max_pixels)
+
+    def decode(read: bytes) -> Image.Image:
+        image = _opened(read, max_pixels)
+        with _pillow_errors_named(read, max_pixels=max_pixels):
+            image.draft("RGB", (min_side, min_side))
+            return _rgb(_upright(image))
+
+    return _with_or_without_turn(data, decode)
+
+
+def _with_or_without_turn(data: bytes, decode: Callable[[bytes], Image.Image]) -> Image.Image:
+    """Returns an image as its metadata turns it, or as it lies where only its metadata is broken."""
+    try:
+        parts = used_parts(data)
+    except PartsError as error:
+        raise BrokenImageError(str(error)) from error
+    try:
+        return decode(parts.with_turn())
+    except BrokenImageError:
+        bare = parts.bare()
+        if bare is not None:
+            with suppress(BrokenImageError):
+                return decode(bare)
+        raise
+
+
+def _opened(data: bytes, max_pixels: int) -> Image.Image:
     with _pillow_errors_named(data, max_pixels=max_pixels):
-        image.draft("RGB", (min_side, min_side))
-        return _rgb(_upright(image))
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    num_pixels = image.width * image.height
+    if num_pixels > max_pixels:
+        raise LargeImageError(
+            f"is {image.width} x {image.height} = {num_pixels} pixels; the limit is {max_pixels}"
+        )
+    return image
 
 
 @contextmanager
@@ -139,9 +154,9 @@ def _pillow_errors_named(data: bytes, *, max_pixels: int) -> Generator[None]:
         raise LargeImageError(f"has far more pixels; the limit is {max_pixels}") from error
     except UnidentifiedImageError as error:  # its message shows a Python object
         raise BrokenImageError(_kind_of(data)) from error
-    except _PILLOW_ERRORS as error:
-        said = one_line(error)
-        raise BrokenImageError(f"is damaged: {said}") from error
+    except Exception as error:
+        # Which errors damaged data ends in, no reader of Pillow's says, and each list of them was too short.
+        raise BrokenImageError(f"is damaged: {one_line(error)}") from error
 
 
 def _kind_of(data: bytes) -> str:
@@ -166,9 +181,11 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
+    if len(image.info.get("exif", b"")) > MAX_EXIF_BYTES:
+        return None
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except _PILLOW_ERRORS:
+    except Exception:  # noqa: BLE001  (as above)
         return None  # broken EXIF costs the image nothing but its turn
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from align2llava.clients.wire.decoding import ImageDataError
 from align2llava.pipeline.config import InputConfig
 from align2llava.pipeline.curation.examples import Band, ExampleRow
 from align2llava.pipeline.curation.images import find_image
@@ -10,6 +11,7 @@ from align2llava.pipeline.curation.layout import RewardStage
 from align2llava.pipeline.curation.records import Fault, Record
 from align2llava.pipeline.curation.thumbnails import Thumbnail, thumbnail
 from align2llava.pipeline.curation.truth import Truth, TruthTable
+from align2llava.pipeline.image_files import image_bytes
 
 MAX_TURNS = 2
 MAX_CHARS = 600
@@ -109,10 +111,9 @@ class _Pictures:
         if isinstance(path, Fault):
             return None
         try:
-            with path.open("rb") as file:
-                return thumbnail(file.read(config.max_image_bytes))
-        except OSError:
-            return None  # it may not be read any more; the page says "no image"
+            return thumbnail(image_bytes(path, max_bytes=config.max_image_bytes))
+        except (OSError, ImageDataError):
+            return None  # it may not be read any more, or have grown; the page says "no image"
 
 
 def _card(

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from align2llava.clients.wire.decoding import BrokenImageError, LargeImageError, opened
+from align2llava.clients.wire.decoding import ImageDataError, LargeImageError, opened
 from align2llava.pipeline.curation.layout import DriverCode
 from align2llava.pipeline.curation.records import Fault
 from align2llava.pipeline.curation.rows import ImageRef
+from align2llava.pipeline.image_files import image_bytes
 
-CHUNK_BYTES = 2**20
 MAX_FOLDERS = 4096  # resolved, and remembered so
 
 
@@ -47,24 +47,20 @@ def find_image(name: str, *, root: Path, link_roots: Sequence[Path]) -> Path | F
 def look_at(path: Path, *, limits: ImageLimits) -> tuple[ImageRef | None, Fault | None]:
     """Returns an image file with its hash, and what is wrong with it by size and header.
 
-    None where the file cannot be read.
+    None where the file cannot be read, or is too large to be.
     """
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(min(size, limits.max_bytes) + 1)  # more only where it is too large
-            digest = hashlib.sha256(head)
-            num_bytes = len(head)
-            while more := file.read(CHUNK_BYTES):
-                digest.update(more)
-                num_bytes += len(more)
+        data = image_bytes(path, max_bytes=limits.max_bytes)
     except OSError as error:
         return None, _missing(path.name, error.strerror or "cannot be read")
-    found = ImageRef(path=path, sha256=digest.hexdigest(), num_bytes=num_bytes)
-    if num_bytes > limits.max_bytes:
-        message = f"image {path.name} has {num_bytes} bytes; the limit is {limits.max_bytes}"
-        return found, Fault(code=DriverCode.TOO_LARGE, message=message)
-    return found, _header_fault(path, head, limits.max_pixels)
+    except ImageDataError as error:
+        return None, _fault(path, error)
+    found = ImageRef(path=path, sha256=hashlib.sha256(data).hexdigest(), num_bytes=len(data))
+    try:
+        opened(data, max_pixels=limits.max_pixels)
+    except ImageDataError as error:
+        return found, _fault(path, error)
+    return found, None
 
 
 def _resolved(name: str, root: Path) -> str:
@@ -96,14 +92,10 @@ def _is_within(path: str, root: str) -> bool:
     return path.startswith(root if root.endswith(os.sep) else root + os.sep)
 
 
-def _header_fault(path: Path, data: bytes, max_pixels: int) -> Fault | None:
-    try:
-        opened(data, max_pixels=max_pixels)
-    except LargeImageError as error:
-        return Fault(code=DriverCode.TOO_LARGE, message=f"image {path.name} {error}")
-    except BrokenImageError as error:
-        return Fault(code=DriverCode.IMAGE_INVALID, message=f"image {path.name} {error}")
-    return None
+def _fault(path: Path, error: ImageDataError) -> Fault:
+    is_large = isinstance(error, LargeImageError)
+    code = DriverCode.TOO_LARGE if is_large else DriverCode.IMAGE_INVALID
+    return Fault(code=code, message=f"image {path.name} {error}")
 
 
 def _missing(name: str, why: str) -> Fault:

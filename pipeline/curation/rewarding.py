@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from align2llava.clients.errors import ClientError
+from align2llava.clients.wire.decoding import ImageDataError
 from align2llava.pipeline.config import RunConfig
 from align2llava.pipeline.curation.asking import (
     Answered,
@@ -31,6 +32,7 @@ from align2llava.pipeline.curation.records import Fault
 from align2llava.pipeline.curation.rows import ImageRef, Loaded, Row
 from align2llava.pipeline.curation.store import RewardStore
 from align2llava.pipeline.errors import InputError
+from align2llava.pipeline.image_files import image_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +190,10 @@ class RewardStageRunner:
 
 def _bytes_of(image: ImageRef) -> bytes:
     try:
-        return image.path.read_bytes()
+        return image_bytes(image.path, max_bytes=image.num_bytes)
     except OSError as error:
         raise InputError(error.strerror or str(error), path=image.path) from error
+    except ImageDataError as error:
+        raise InputError(
+            f"the image {error} that the run looked at first", path=image.path
+        ) from error

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import shutil
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import Literal
 import pyarrow as pa
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save
 
 from align2llava.pipeline.config import InputPath, dump_config, load_config
 from align2llava.pipeline.curation.images import ImageLimits, find_image, look_at
 from align2llava.pipeline.curation.readers import dialect_of, read_elements
 from align2llava.pipeline.curation.records import read_record
+from align2llava.pipeline.curation.thumbnails import thumbnail
 from align2llava.pipeline.curation.truth import read_truth
 from align2llava.pipeline.errors import PipelineError
 from align2llava.pipeline.preferences.readers import read_groups
@@ -84,6 +87,7 @@ _PREFERENCES: dict[str, list[dict[str, object]]] = {
     ],
 }
 _TRUTH = b'{"id": "1", "type": "a", "good": true, "defects": []}\n{"id": 2, "type": "a", "good": false, "defects": ["x"]}\n'
+_IMAGE_GRAMMARS: dict[str, Grammar] = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg"}
 _LIMITS = ImageLimits(max_bytes=2**20, max_pixels=1_000_000)
 
 
@@ -155,6 +159,7 @@ def _read_input(dialect: Literal["json", "jsonl", "auto"]) -> Callable[[Path], o
 
 def _read_image(path: Path) -> None:
     look_at(path, limits=_LIMITS)
+    thumbnail(path.read_bytes())
     decoded(path.read_bytes(), max_pixels=_LIMITS.max_pixels)
 
 
@@ -169,25 +174,45 @@ def _preferences(kind: Literal["question-reward", "answer-reward"]) -> Target:
 
 
 def _image_seeds() -> list[Seed]:
-    image = Image.new("RGB", (24, 16), "red")
-    image.putpixel((3, 3), (0, 255, 0))
+    image = Image.effect_noise((24, 16), 60).convert("RGB")
+    turn: dict[str, object] = {"exif": _exif(6)}
+    text = PngInfo()
+    text.add_text("Comment", "a" * 99, zip=True)
+    text.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>', zip=True)
+    saved: list[tuple[str, Image.Image, dict[str, object]]] = [
+        *((kind, image, {}) for kind in ("JPEG", "WEBP", "GIF", "BMP", "TIFF", "PNG")),
+        *((kind, image, turn) for kind in ("JPEG", "WEBP", "PNG")),
+        ("JPEG", image, {**turn, "progressive": True, "comment": b"a", "xmp": b"<x/>"}),
+        ("JPEG", image.convert("CMYK"), {"icc_profile": b"p" * 99, "restart_marker_blocks": 1}),
+        ("MPO", image, {"save_all": True, "append_images": [image]}),
+        ("PNG", image, {**turn, "icc_profile": b"p" * 99, "dpi": (72, 72), "pnginfo": text}),
+        ("GIF", image.convert("P"), {"transparency": 3, "comment": b"a" * 300}),
+        ("WEBP", image, {"lossless": True, "icc_profile": b"p" * 99, "xmp": b"<x/>"}),
+        *(
+            (kind, image, {"save_all": True, "append_images": [image.convert("L")], "duration": 9})
+            for kind in ("GIF", "PNG", "WEBP")
+        ),
+        *(
+            ("PNG", image.convert("L").convert(m), {})
+            for m in ("L", "1", "P", "RGBA", "I;16", "LA")
+        ),
+        *(("BMP", image.convert("L").convert(m), {}) for m in ("L", "1", "P", "RGBA")),
+    ]
     seeds: list[Seed] = []
-    for kind, options in (
-        ("PNG", {}),
-        ("JPEG", {"exif": _exif(6)}),
-        ("WEBP", {}),
-        ("GIF", {}),
-        ("BMP", {}),
-        ("TIFF", {}),
-    ):
+    for kind, one, options in saved:
         buffer = io.BytesIO()
-        image.save(buffer, kind, **options)
-        seeds.append(Seed(body=buffer.getvalue(), grammar="png" if kind == "PNG" else "bytes"))
-    for mode in ("L", "1", "P", "RGBA", "I;16", "LA"):
-        buffer = io.BytesIO()
-        image.convert("L").convert(mode).save(buffer, "PNG")
-        seeds.append(Seed(body=buffer.getvalue(), grammar="png"))
-    return seeds
+        one.save(buffer, kind, **options)
+        seeds.append(Seed(body=buffer.getvalue(), grammar=_IMAGE_GRAMMARS.get(kind, "bytes")))
+    return [*seeds, Seed(body=_bmp_in_runs(), grammar="bytes")]
+
+
+def _bmp_in_runs() -> bytes:
+    runs = b"\4\1\0\0\4\2\0\0\0\2\1\1\2\3\0\1"
+    palette = bytes(1024)
+    start = 54 + len(palette)
+    file = struct.pack("<2sIHHI", b"BM", start + len(runs), 0, 0, start)
+    header = struct.pack("<IiiHHIIiiII", 40, 4, 4, 1, 8, 1, len(runs), 0, 0, 256, 0)
+    return file + header + palette + runs
 
 
 def _exif(orientation: int) -> Image.Exif:

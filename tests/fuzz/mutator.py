@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -14,7 +15,17 @@ import yaml
 from tests.fuzz import strange
 
 Grammar = Literal[
-    "json", "jsonl", "yaml", "lines", "headers", "msgpack", "proto", "png", "tensors", "bytes"
+    "json",
+    "jsonl",
+    "yaml",
+    "lines",
+    "headers",
+    "msgpack",
+    "proto",
+    "png",
+    "jpeg",
+    "tensors",
+    "bytes",
 ]
 
 
@@ -327,6 +338,25 @@ def _damaged_png(data: bytes, rng: random.Random) -> bytes:
     )
 
 
+def _damaged_jpeg(data: bytes, rng: random.Random) -> bytes:
+    """A segment damaged, with its length right again; or left out, doubled, or renamed."""
+    parts = re.split(rb"(?=\xff[^\x00\xd0-\xd7\xff])", data)
+    at = rng.randrange(len(parts))
+    marker, body = parts[at][:2], parts[at][4:]
+    match rng.randint(0, 5):
+        case 0:
+            del parts[at]
+        case 1:
+            parts[at] *= rng.choice((2, 30, 120))
+        case 2:
+            kind = bytes([rng.choice((0xC0, 0xC2, 0xCA, 0xDA, 0xDD, 0xE0, 0xE1, 0xED, 0xEE))])
+            parts[at] = b"\xff" + kind + parts[at][2:]
+        case _:
+            body = _damaged_bytes(body, rng)[:65_533]
+            parts[at] = marker + struct.pack(">H", len(body) + 2) + body
+    return b"".join(parts)
+
+
 def _damaged_tensors(data: bytes, rng: random.Random) -> bytes:
     """The header of a safetensors file: its length, its JSON."""
     size = int.from_bytes(data[:8], "little")
@@ -347,6 +377,7 @@ _BY_GRAMMAR: dict[Grammar, Callable[[bytes, random.Random], bytes]] = {
     "msgpack": _damaged_msgpack,
     "proto": _damaged_proto,
     "png": _damaged_png,
+    "jpeg": _damaged_jpeg,
     "tensors": _damaged_tensors,
     "bytes": _damaged_bytes,
 }

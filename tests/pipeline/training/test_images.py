@@ -30,7 +30,7 @@ def test_image_is_turned_as_its_exif_says_before_it_is_padded(tmp_path: Path):
     ("limits", "message"),
     [
         ({"max_pixels": 10}, "the image is 20 x 10 = 200 pixels; the limit is 10"),
-        ({"max_bytes": 10}, "the image has more than 10 bytes, the limit"),
+        ({"max_bytes": 10}, "the image has [0-9]+ bytes; the limit is 10"),
     ],
     ids=["pixels", "bytes"],
 )

@@ -1,0 +1,31 @@
+"""Files of images on disk, never read beyond the limit of their bytes. Knows no format and no root."""
+
+import os
+import stat
+from pathlib import Path
+
+from align2llava.clients.wire.decoding import BrokenImageError, LargeImageError
+
+
+def image_bytes(path: Path, *, max_bytes: int) -> bytes:
+    """Returns an image file's bytes.
+
+    Raises:
+        OSError: it cannot be opened or read.
+        BrokenImageError: no regular file; a pipe is not waited for.
+        LargeImageError: more than `max_bytes`, of which none is read where the file's size tells it.
+    """
+    with open(path, "rb", opener=_unblocked) as file:  # Path.open takes no opener
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise BrokenImageError("is no file")
+        # A file may have grown, and some (/proc) tell no size.
+        data = b"" if found.st_size > max_bytes else file.read(max_bytes + 1)
+    num_bytes = max(found.st_size, len(data))
+    if num_bytes > max_bytes:
+        raise LargeImageError(f"has {num_bytes} bytes; the limit is {max_bytes}")
+    return data
+
+
+def _unblocked(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
