@@ -1,7 +1,7 @@
 """One service as a process of this machine: started by `bentoml serve`, asked how it is, stopped.
 
-It runs in a session of its own, so that Ctrl-C reaches only us, and imports nothing of the folder we
-were started in. Knows the services' names and targets, and none of their code.
+It runs in a session of its own, so that Ctrl-C reaches only us, on a tether, so that it ends when we do, and
+imports nothing of the folder we were started in. Knows the services' names and targets, and none of their code.
 """
 
 import os
@@ -63,23 +63,33 @@ class ServiceProcess:
 
     def reported_failure(self, http: httpx.Client) -> str | None:
         """Returns why the service says that it cannot become useful, None while it may."""
-        url = self.served.http_url
-        if _status(http, f"{url}/livez") != 503:
+        if self._status(http, "/livez") != 503:
             return None
-        name, said = self.served.name, _said(http, f"{url}/v1/model")
+        name, said = self.served.name, _said(http, f"{self.served.http_url}/v1/model")
         return f"{name}: {said}; its log: {self.log}" if said else f"{name} failed; {self.tail()}"
 
     def is_ready(self, http: httpx.Client) -> bool:
-        """Whether the service answers, and it is ours: both ports are of processes that we started."""
-        return (
-            _status(http, f"{self.served.http_url}/readyz") == 200
-            and set(self.ports) <= self._listening()
-        )
+        """Whether the service answers, and it is ours."""
+        return self._status(http, "/readyz") == 200
 
     def tail(self) -> str:
         """Returns where the log is, and its last lines."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return f"its log {self.log} ends with:\n" + "\n".join(lines[-_TAIL_LINES:])
+
+    def _status(self, http: httpx.Client, path: str) -> int:
+        """Returns the status of a probe that processes of ours answered; 0 where none did.
+
+        A port is shared with nobody, so who held it before the question and after it gave the answer.
+        """
+        if not self._is_listening():
+            return 0
+        status = _status(http, f"{self.served.http_url}{path}")
+        return status if self._is_listening() else 0
+
+    def _is_listening(self) -> bool:
+        """Whether processes that we started hold both ports."""
+        return set(self.ports) <= self._listening()
 
     def _listening(self) -> set[int]:
         import psutil  # noqa: PLC0415  (comes with BentoML; a driver alone lacks it)
@@ -106,7 +116,8 @@ def start(
     folder.mkdir()
     log = folder / "log"
     command = module_command(
-        *("bentoml", "serve", TARGETS[name], "--host", HOST, "--port", str(http_port)),
+        *("align2llava.pipeline.tether", "bentoml"),
+        *("serve", TARGETS[name], "--host", HOST, "--port", str(http_port)),
         *("--working-dir", str(_PACKAGES_ROOT)),
     )
     with log.open("wb") as output:
@@ -123,7 +134,7 @@ def start(
                 "BENTOML_HOME": str(folder / "bentoml"),
                 "BENTOML_DO_NOT_TRACK": "True",
             },
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # the tether
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -155,9 +166,11 @@ def refuse_port(port: int, *, of: str, option: str) -> None:
 
 
 def kill_group(process: ServiceProcess) -> None:
-    """Kills what is left: a worker can outlive a parent that was killed; it shares the parent's group."""
+    """Kills what is left of the supervisor's group; workers have groups, and keepers, of their own."""
     with suppress(ProcessLookupError):
         os.killpg(process.popen.pid, signal.SIGKILL)
+    if process.popen.stdin is not None:
+        process.popen.stdin.close()
 
 
 def _absolute(environ: Mapping[str, str]) -> dict[str, str]:

@@ -30,6 +30,9 @@ _STOP_S = 60.0
 _POLL_S = 0.1
 _TELL_S = 10.0
 _PROBE_TIMEOUT_S = 2.0
+_WATCH_S = 1.0
+# A service whose engine died ends its own process and is started again; one that did not load stays as it is.
+_RESTART_S = 90.0
 
 
 class Serving:
@@ -54,11 +57,23 @@ class Serving:
             if failure is not None:
                 raise EndpointError(failure)
 
-    def watch(self) -> None:
-        """Returns never: waits until a service ends, then raises as `check` does."""
-        while True:
-            self.check()
-            time.sleep(_POLL_S)
+    def watch(self, *, patience_s: float = _RESTART_S) -> None:
+        """Returns never: waits until a service ends, or says for long that it cannot answer any more.
+
+        Raises:
+            EndpointError: names the service, and why.
+        """
+        well_at = dict.fromkeys(self.services, time.monotonic())
+        with _probes() as http:
+            while True:
+                self.check()
+                for process in self.processes:
+                    failure = process.reported_failure(http)
+                    if failure is None:
+                        well_at[process.served] = time.monotonic()
+                    elif time.monotonic() > well_at[process.served] + patience_s:
+                        raise EndpointError(failure)
+                time.sleep(_WATCH_S)
 
 
 @contextmanager
@@ -152,8 +167,7 @@ def _await_ready(
 ) -> None:
     waiting = list(processes)
     began = told = time.monotonic()
-    # The probes ask our own children on loopback; who they are is no question.
-    with httpx.Client(trust_env=False, timeout=_PROBE_TIMEOUT_S, verify=False) as http:  # noqa: S501  (see above)
+    with _probes() as http:
         while waiting:
             for process in list(waiting):
                 failure = process.failure() or process.reported_failure(http)
@@ -173,6 +187,11 @@ def _await_ready(
                 names = ", ".join(process.served.name for process in waiting)
                 on_progress(f"waiting for {names}: loading for {now - began:.0f} s")
             time.sleep(_POLL_S)
+
+
+def _probes() -> httpx.Client:
+    """Returns a client for our own children on loopback, of whom it is known otherwise who they are."""
+    return httpx.Client(trust_env=False, timeout=_PROBE_TIMEOUT_S, verify=False)  # noqa: S501  (see above)
 
 
 def _stop(processes: Sequence[ServiceProcess]) -> None:

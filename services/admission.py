@@ -5,13 +5,22 @@ transport and no engine.
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from align2llava.services.errors import OverloadedError, TooLargeError, UnavailableError
+from align2llava.services.errors import (
+    DeadlineError,
+    OverloadedError,
+    TooLargeError,
+    UnavailableError,
+)
 
 _MIN_RETRY_MS = 50
 _MAX_RETRY_MS = 10_000
+# Who waited less and got nothing shows nothing: a batch on a CPU takes seconds.
+_PATIENCE_S = 30.0
 _RATE_WEIGHT = 0.2  # of the newest observation, in the moving mean of ms per item
 
 
@@ -19,15 +28,23 @@ class Admission:
     """Counts accepted work; used from the event loop only."""
 
     def __init__(
-        self, *, max_items: int, max_bytes: int, on_change: Callable[[int], None] = lambda _: None
+        self,
+        *,
+        max_items: int,
+        max_bytes: int,
+        patience_s: float = _PATIENCE_S,
+        on_change: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._max_items = max_items
         self._max_bytes = max_bytes
+        self._patience_s = patience_s
         self._on_change = on_change
         self._num_items = 0
         self._num_bytes = 0
         self._ms_per_item = 0.0  # not known before the first observation
         self._is_closed = False
+        self._answered_at: dict[str, float] = {}  # the last answer of each kind
+        self._doubted: set[str] = set()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -36,9 +53,18 @@ class Admission:
         """Items inside."""
         return self._num_items
 
+    @property
+    def is_doubted(self) -> bool:
+        """Whether a caller waited long for nothing, while nobody who asked for the same was answered."""
+        return bool(self._doubted)
+
+    def trust(self) -> None:
+        """Ends all doubt: what is behind the door has answered."""
+        self._doubted.clear()
+
     @contextmanager
-    def admit(self, *, num_items: int, num_bytes: int) -> Generator[None]:
-        """Holds room for a request while it is worked on.
+    def admit(self, *, num_items: int, num_bytes: int, kind: str = "") -> Generator[None]:
+        """Holds room for a request while it is worked on; `kind` tells apart what is answered in different ways.
 
         Raises:
             TooLargeError: there would be no room for it even if nothing else were inside.
@@ -54,8 +80,16 @@ class Admission:
             )
         self._refuse_full(num_items=num_items, num_bytes=num_bytes)
         self._change(num_items, num_bytes)
+        came_at = time.monotonic()
         try:
             yield
+            self._answered_at[kind] = time.monotonic()
+            self._doubted.discard(kind)
+        except (DeadlineError, asyncio.CancelledError):  # gRPC cancels at the deadline
+            was_answered = self._answered_at.get(kind, -math.inf) > came_at
+            if not was_answered and time.monotonic() - came_at > self._patience_s:
+                self._doubted.add(kind)
+            raise
         finally:
             self._change(-num_items, -num_bytes)
 

@@ -1,8 +1,9 @@
 """The OpenAI-compatible routes of inner-llm: `/v1/chat/completions` and `/v1/models`.
 
 vLLM's own handlers over the engine that answers rewrite and review; no other route of its server
-is opened. Errors have OpenAI's shape. A completion is bounded by `MAX_CHAT_TOKENS` and `n` by
-`MAX_CHAT_ROLLOUTS` of the engine, which hold for streams that nobody reads any more as well.
+is opened. Errors have OpenAI's shape. What a request may ask for is bounded before it comes here
+(`services.chat_requests`); the engine itself holds the length of completions and `n`, for streams that
+nobody reads any more as well.
 """
 
 from argparse import Namespace

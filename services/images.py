@@ -37,6 +37,15 @@ class ImageStore:
         self._cache: OrderedDict[str, Image.Image] = OrderedDict()
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
         self._slots = asyncio.Semaphore(num_threads)
+        self._num_threads = num_threads
+        self._begun: dict[asyncio.Future[Image.Image], float] = {}  # when, on the loop's clock
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether every thread is held by an image that has had its time, so that no other is decoded."""
+        overdue_at = asyncio.get_running_loop().time() - self._limits.max_decode_ms / 1e3
+        overdue = [begun for begun in self._begun.values() if begun < overdue_at]
+        return len(overdue) >= self._num_threads
 
     async def resolve(self, image: schemas.Image) -> Image.Image:
         """Returns the RGB image of a hash or of data that has that hash.
@@ -71,6 +80,7 @@ class ImageStore:
                 data, sha256=sha256, held=held, max_pixels=self._limits.max_pixels
             ),
         )
+        self._begun[work] = asyncio.get_running_loop().time()
         work.add_done_callback(self._free_slot)
         # A thread cannot be stopped: past its time it goes on, and its answer is dropped. It keeps its
         # slot, so that the time of others does not begin before there is a thread for them.
@@ -84,6 +94,7 @@ class ImageStore:
 
     def _free_slot(self, work: asyncio.Future[Image.Image]) -> None:
         self._slots.release()
+        del self._begun[work]
         if not work.cancelled():
             work.exception()  # seen here where nobody waits for it any more
 

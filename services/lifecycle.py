@@ -6,7 +6,6 @@ at once; what was accepted over either surface is answered before the process st
 
 import asyncio
 import logging
-import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable
@@ -25,8 +24,10 @@ from align2llava.services.admission import Admission
 from align2llava.services.auth import KeyRing, load_keys, refuse_open
 from align2llava.services.errors import ServiceError, UnavailableError
 from align2llava.services.hosting import refuse_certificates
+from align2llava.services.keeper import Keeper
 from align2llava.services.machine import refuse_machine
 from align2llava.services.metrics import Metrics, metrics
+from align2llava.services.readiness import Answering, Readiness
 from align2llava.services.rpc import GrpcSurface, Servicers
 from align2llava.services.settings import (
     ServiceKind,
@@ -40,6 +41,8 @@ from align2llava.services.settings import (
 logger = logging.getLogger(__name__)
 
 _LOADING_RETRY_MS = 1_000
+_WATCH_S = 1.0
+_STOP_S = 30.0  # beside the drain; vLLM's core has 20 s of it
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -52,7 +55,7 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
-class Core(Protocol):
+class Core(Answering, Protocol):
     """What a loaded model answers with, whatever its kind."""
 
     @property
@@ -60,17 +63,8 @@ class Core(Protocol):
         """Which model answers."""
         ...
 
-    @property
-    def is_running(self) -> bool:
-        """Whether it can still answer; once it cannot, it stays so."""
-        ...
-
     def refuse_early(self) -> None:
         """Refuses any request, before it is parsed, where there is no room for more work."""
-        ...
-
-    async def warm_up(self) -> None:
-        """Answers once; raises where it cannot."""
         ...
 
     async def aclose(self) -> None:
@@ -115,6 +109,7 @@ class Runtime(Generic[C]):
         self._phase = Phase.LOADING
         self._failure = ""  # why the model did not load
         self._loaded: Loaded[C] | None = None
+        self._readiness: Readiness | None = None  # of what is loaded
         self._started: Started | None = None
         self._load_task: asyncio.Task[None] | None = None
         self._watch_task: asyncio.Task[None] | None = None
@@ -135,6 +130,7 @@ class Runtime(Generic[C]):
             hosts = supervisor.stated_hosts()
             refuse_open(hosts, has_keys=not keys.is_empty, allow_open=settings.allow_open)
             supervisor.refuse_taken_ports(settings)
+            supervisor.announce()
         except SettingsError as error:
             raise SystemExit(f"{self.kind} does not start: {error}") from None
 
@@ -157,6 +153,10 @@ class Runtime(Generic[C]):
 
     async def _start(self) -> None:
         settings = load_settings(self.kind)
+        keeper = None
+        if supervisor.is_here():
+            grace_s = settings.drain_ms / 1e3 + _STOP_S
+            keeper = Keeper.start(supervisor=supervisor.pid(), grace_s=grace_s)
         keys = _keys(settings)
         hosts = supervisor.listening_hosts()
         refuse_open(hosts, has_keys=not keys.is_empty, allow_open=settings.allow_open)
@@ -177,8 +177,7 @@ class Runtime(Generic[C]):
         self._started = Started(parts=parts, keys=keys, surface=surface, grpc_port=port)
         self._chain_signals()
         self._load_task = asyncio.create_task(self._load(parts, surface))
-        if hosts:  # the socket was handed over by a supervisor
-            self._watch_task = asyncio.create_task(supervisor.stop_without(os.getppid()))
+        self._watch_task = asyncio.create_task(self._watch(surface, keeper))
         logger.info("%s: gRPC on port %d; loading %s", self.kind, port, settings.engine)
 
     @property
@@ -230,16 +229,36 @@ class Runtime(Generic[C]):
 
     @property
     def is_ready(self) -> bool:
-        """Whether requests are welcome now."""
-        return self._phase is Phase.READY and self._is_core_running()
+        """Whether requests are welcome now, and would be answered."""
+        is_answering = self._readiness is not None and self._readiness.is_ready
+        return self._phase is Phase.READY and is_answering
 
     @property
     def is_alive(self) -> bool:
         """Whether the process can become or remain useful; if not, it should be restarted."""
-        return self._phase is not Phase.FAILED and (self._loaded is None or self._is_core_running())
+        return self._phase is not Phase.FAILED and not self._is_hopeless()
 
-    def _is_core_running(self) -> bool:
-        return self._loaded is not None and self._loaded.core.is_running
+    def _is_hopeless(self) -> bool:
+        return self._readiness is not None and self._readiness.is_hopeless
+
+    async def _watch(self, surface: GrpcSurface, keeper: Keeper | None) -> None:
+        """Has gRPC's health say what `/readyz` says, and the process end where only a restart helps.
+
+        Without a keeper there is nobody to start it again.
+        """
+        told = None
+        while not (self._is_hopeless() or (keeper is not None and keeper.has_ended)):
+            if self._phase is Phase.READY and told != self.is_ready:
+                told = self.is_ready
+                await surface.set_serving(is_serving=told)
+            if told is False and self._readiness is not None:
+                await self._readiness.settle()
+            await asyncio.sleep(_WATCH_S)
+        await surface.set_serving(is_serving=False)
+        if keeper is not None:
+            why = "its keeper was killed" if keeper.has_ended else "only a restart helps"
+            logger.error("%s: %s; this process ends", self.kind, why)
+            keeper.end_worker()
 
     async def _load(self, parts: Parts, surface: GrpcSurface) -> None:
         loop = asyncio.get_running_loop()
@@ -250,6 +269,7 @@ class Runtime(Generic[C]):
             async with limit:
                 self._loaded = loaded = await self._load_core(parts)  # to be closed, whatever comes
                 await loaded.core.warm_up()
+                self._readiness = Readiness(loaded.core, parts.admission, patience_s=limit_s)
         # A load can fail in any library; the process then says so and reports itself dead.
         except Exception as error:
             self._phase = Phase.FAILED
@@ -270,9 +290,11 @@ class Runtime(Generic[C]):
         if self._phase is Phase.LOADING:
             self._phase = Phase.READY
             await surface.set_serving(is_serving=True)
-        identity = loaded.core.identity
         elapsed_s = loop.time() - began
         parts.metrics.load_seconds.set(elapsed_s)
+        self._tell_ready(loaded.core.identity, elapsed_s)
+
+    def _tell_ready(self, identity: ModelIdentity, elapsed_s: float) -> None:
         logger.info(
             "%s: ready after %.1f s; model %s, identity %s, gRPC port %d",
             self.kind,
@@ -341,6 +363,7 @@ class Runtime(Generic[C]):
             signal.signal(number, previous)
         self._previous_handlers.clear()
         self._loaded = None
+        self._readiness = None
         self._started = None
         logger.info("%s: stopped", self.kind)
 

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import msgpack
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from align2llava.clients.wire import schemas
 from align2llava.clients.wire.codes import DEADLINE_HEADER, MAX_DEADLINE_MS
+from align2llava.services import chat_requests
 from align2llava.services.auth import is_loopback
 from align2llava.services.errors import (
     InternalError,
@@ -33,7 +34,6 @@ from align2llava.services.metrics import metrics
 from align2llava.services.rest_bodies import (
     JSON,
     MSGPACK,
-    check_json,
     is_whole,
     json_body,
     json_headers,
@@ -44,7 +44,8 @@ from align2llava.services.rest_exchange import Exchange
 logger = logging.getLogger(__name__)
 
 EXEMPT_PATHS = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
-OPENAI_PATHS = frozenset({"/v1/chat/completions", "/v1/models"})
+CHAT_PATH = "/v1/chat/completions"
+OPENAI_PATHS = frozenset({CHAT_PATH, "/v1/models"})
 # Where a request is work that admission bounds; it may be refused before its body is read.
 BOUNDED_PATHS = frozenset({"/v1/score", "/v1/rewrite", "/v1/review", "/v1/likelihood"})
 COUNTED_PATHS = BOUNDED_PATHS | OPENAI_PATHS | {"/v1/model"}
@@ -61,6 +62,7 @@ class Call:
 
     deadline: float  # on the event loop's clock
     wants_msgpack: bool
+    num_items: int = 1  # what a chat completion counts for at the door
 
 
 _CALL: ContextVar[Call] = ContextVar("a2l_call")
@@ -145,14 +147,18 @@ class RestSurface(Generic[C]):
             call = Call(deadline=self._deadline(headers), wants_msgpack=wants_msgpack)
             if scope["path"] in BOUNDED_PATHS and scope["method"] == "POST":
                 self._runtime.refuse_early()
+            is_chat = scope["path"] == CHAT_PATH
+            limit = self._runtime.settings.max_body_bytes
             body = await json_body(
                 headers,
                 receive,
-                max_bytes=self._runtime.settings.max_body_bytes,
+                max_bytes=min(limit, chat_requests.MAX_BODY_BYTES) if is_chat else limit,
                 deadline=call.deadline,
             )
-            if scope["path"] in OPENAI_PATHS and scope["method"] == "POST":
-                check_json(body)
+            if is_chat and scope["method"] == "POST":
+                asked = chat_requests.chat_request(body)
+                body = asked.model_dump_json(exclude_unset=True).encode()
+                call = replace(call, num_items=asked.n)
             _CALL.set(call)
             inner = {**scope, "headers": json_headers(headers, num_bytes=len(body))}
             await exchange.run(self._app, inner, body=body, receive=receive)

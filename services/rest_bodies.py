@@ -108,18 +108,6 @@ def unpacked(packed: bytes, *, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def check_json(body: bytes) -> None:
-    """Accepts a body that is JSON, for routes whose own parser words what is none in its own way.
-
-    Raises:
-        InvalidRequestError: it is none; NaN and lone surrogates are none.
-    """
-    try:
-        orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequestError(f"the body is no JSON: {error}") from error
-
-
 def json_of_msgpack(body: bytes) -> bytes:
     """Returns a msgpack body as JSON, its bytes as base64.
 

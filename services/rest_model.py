@@ -113,9 +113,10 @@ class _EngineRoutes:
 
     async def _pass_on(self, app: ASGIApp, scope: Scope, *, receive: Receive, send: Send) -> None:
         admission = self._runtime.started.parts.admission
-        with admission.admit(num_items=1, num_bytes=0):
+        call = current_call()
+        with admission.admit(num_items=call.num_items, num_bytes=0, kind="chat"):
             try:
-                async with asyncio.timeout_at(current_call().deadline):
+                async with asyncio.timeout_at(call.deadline):
                     await app(scope, receive, send)
             except TimeoutError:
                 raise DeadlineError("the deadline passed before the answer was done") from None

@@ -104,6 +104,11 @@ class ScoreCore:
         """Whether the batch loop can still answer."""
         return self._batcher.is_running
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether no image can be decoded now."""
+        return self._images.is_stuck
+
     def refuse_early(self) -> None:
         """Refuses any request, before it is parsed, where there is no room for more work.
 

@@ -4,8 +4,6 @@ Runs in two processes: the supervisor itself, which checks before it starts a wo
 which cannot start without its supervisor and is started by it again and again where it fails.
 """
 
-import asyncio
-import logging
 import os
 import signal
 import socket
@@ -17,10 +15,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 
 from align2llava.services.settings import Settings, SettingsError
 
-logger = logging.getLogger(__name__)
-
-_PARENT_POLL_S = 1.0
-_LOOPBACK = "127.0.0.1"
+_PID_VARIABLE = "ALIGN2LLAVA_SUPERVISOR"
 
 
 def stated_hosts() -> list[str]:
@@ -69,18 +64,25 @@ def refuse_ports(host: str, ports: dict[str, int]) -> None:
                 ) from error
 
 
+def is_here() -> bool:
+    """Whether this process is the worker of a supervisor."""
+    return _option("fd") is not None  # only BentoML's worker has this option
+
+
 def end() -> None:
     """Ends the supervisor of this worker, which would else start it again for ever; no-op without one."""
-    if _option("fd") is not None:  # only BentoML's worker has this option
+    if is_here():
         os.kill(os.getppid(), signal.SIGTERM)
 
 
-async def stop_without(parent: int) -> None:
-    """Sends this process SIGTERM when its parent has died, so that no worker is left behind."""
-    while os.getppid() == parent:  # noqa: ASYNC110  (there is no event for it)
-        await asyncio.sleep(_PARENT_POLL_S)
-    logger.warning("the supervisor %d has died; stopping", parent)
-    os.kill(os.getpid(), signal.SIGTERM)
+def announce() -> None:
+    """Has the workers of this supervisor know which process it is, even where it dies before they ask."""
+    os.environ[_PID_VARIABLE] = str(os.getpid())
+
+
+def pid() -> int:
+    """Returns the process id of the supervisor of this worker."""
+    return int(os.environ.get(_PID_VARIABLE) or os.getppid())
 
 
 def _option(name: str) -> object:

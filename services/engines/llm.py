@@ -32,6 +32,7 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from align2llava.clients.wire.schemas import ModelIdentity
 from align2llava.clients.wire.wording import one_line
+from align2llava.services.chat_requests import MAX_ROLLOUTS, MAX_TOKENS
 from align2llava.services.engines import children
 from align2llava.services.engines.api import ChatMessage, Likelihood, Rollout
 from align2llava.services.engines.causes import Causes
@@ -49,8 +50,6 @@ from align2llava.services.reward_model.card import read_purpose
 logger = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT_S = 20  # requests in flight get this long before the core is stopped
-MAX_CHAT_TOKENS = 1024  # no completion of the chat route is longer, whatever it asks for
-MAX_CHAT_ROLLOUTS = 8  # the largest `n` of the chat route
 _CPU_KV_CACHE_BYTES = 1 << 30
 _CPU_BLOCK_SIZE = 32  # its default of 128 would never share a prefix of under 128 tokens
 _DEFAULT_MODEL_LEN = 8192  # a rewrite of a turn needs under 1,000 tokens
@@ -249,7 +248,7 @@ def _set_environment(*, is_cpu: bool, num_threads: int) -> None:
             "VLLM_LOGGING_LEVEL": "WARNING",
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_DO_NOT_TRACK": "1",
-            "VLLM_MAX_N_SEQUENCES": str(MAX_CHAT_ROLLOUTS),
+            "VLLM_MAX_N_SEQUENCES": str(MAX_ROLLOUTS),
             "HF_HUB_OFFLINE": "1",  # a service fetches nothing
         }
     )
@@ -269,7 +268,7 @@ def _arguments(model_dir: Path, *, device: str, dtype: str, memory: LlmMemory) -
         seed=0,
         # What the checkpoint recommends for sampling never leaks in; the chat route is bounded.
         generation_config="vllm",
-        override_generation_config={"max_new_tokens": MAX_CHAT_TOKENS},
+        override_generation_config={"max_new_tokens": MAX_TOKENS},
         enable_prefix_caching=True,
         enforce_eager=is_cpu,
         max_model_len=memory.max_model_len or _default_model_len(model_dir),  # pyright: ignore[reportArgumentType]  None is the model's

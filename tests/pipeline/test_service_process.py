@@ -4,8 +4,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -47,20 +48,28 @@ def stranger(handler: type[BaseHTTPRequestHandler] = Stranger) -> Iterator[int]:
 
 
 @contextmanager
-def sleeping(tmp_path: Path, port: int) -> Iterator[ServiceProcess]:
-    """A process that never listens, whose port is somebody else's."""
+def running(
+    tmp_path: Path, ports: tuple[int, int], code: str, *words: str
+) -> Iterator[ServiceProcess]:
+    """A process of ours that runs `code`."""
     log = tmp_path / "log"
     log.write_text("last words\n")
-    command = [sys.executable, "-c", "import time; time.sleep(60)"]
-    popen = subprocess.Popen(command, start_new_session=True)
-    url = f"http://127.0.0.1:{port}"
-    served = Served(name="question-reward", http_url=url, grpc_url="grpc://127.0.0.1:1")
-    process = ServiceProcess(served=served, ports=(port, 1), popen=popen, log=log)
+    popen = subprocess.Popen(
+        [sys.executable, "-c", code, *words], stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    http_url, grpc_url = f"http://127.0.0.1:{ports[0]}", f"grpc://127.0.0.1:{ports[1]}"
+    served = Served(name="question-reward", http_url=http_url, grpc_url=grpc_url)
+    process = ServiceProcess(served=served, ports=ports, popen=popen, log=log)
     try:
         yield process
     finally:
         kill_group(process)
         popen.wait()
+
+
+def sleeping(tmp_path: Path, port: int) -> AbstractContextManager[ServiceProcess]:
+    """A process of ours that never listens, whose port is somebody else's."""
+    return running(tmp_path, (port, 1), "import time; time.sleep(60)")
 
 
 def test_stranger_on_the_port_is_never_called_ready(tmp_path: Path):
@@ -73,25 +82,48 @@ def test_stranger_on_the_port_is_never_called_ready(tmp_path: Path):
         assert not process.is_ready(http)
 
 
-class Failed(Stranger):
-    """A service whose model did not load."""
-
-    def do_GET(self) -> None:
+# A service whose model did not load, on the two ports of the command line.
+FAILED = """
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Failed(BaseHTTPRequestHandler):
+    def do_GET(self):
         self.send_response(503)
         self.end_headers()
         if self.path == "/v1/model":
             self.wfile.write(b'{"error": {"code": "unavailable", "message": "no KV cache"}}')
+http, other = (HTTPServer(("127.0.0.1", int(port)), Failed) for port in sys.argv[1:])
+http.serve_forever()
+"""
 
 
 def test_service_that_did_not_load_is_told_by_its_own_words(tmp_path: Path):
+    ports = free_port(), free_port()
     with (
-        stranger(Failed) as port,
+        running(tmp_path, ports, FAILED, *map(str, ports)) as process,
+        httpx.Client(trust_env=False) as http,
+    ):
+        for _ in range(400):
+            if failure := process.reported_failure(http):
+                break
+            time.sleep(0.05)
+        assert failure == f"question-reward: no KV cache; its log: {tmp_path / 'log'}"
+
+
+class FailedStranger(Stranger):
+    def do_GET(self) -> None:
+        self.send_response(503)
+        self.end_headers()
+
+
+def test_what_a_stranger_on_the_port_says_is_not_taken_for_ours(tmp_path: Path):
+    with (
+        stranger(FailedStranger) as port,
         sleeping(tmp_path, port) as process,
         httpx.Client(trust_env=False) as http,
     ):
-        assert process.reported_failure(http) == (
-            f"question-reward: no KV cache; its log: {tmp_path / 'log'}"
-        )
+        assert http.get(process.served.http_url).status_code == 503
+        assert process.reported_failure(http) is None
 
 
 def test_ended_service_is_told_by_its_status_and_last_words(tmp_path: Path):

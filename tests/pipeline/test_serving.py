@@ -3,14 +3,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from align2llava.pipeline.errors import ConfigError, EndpointError
-from align2llava.pipeline.serving import serving
+from align2llava.pipeline.serving import Serving, serving
 from tests.contract.servers import ROOT, free_port
+from tests.pipeline.test_service_process import FAILED
+from tests.pipeline.test_service_process import running as own_process
 from tests.services.test_hosting import write_certificate
 
 FAKE = {
@@ -115,3 +121,93 @@ def test_serve_prints_a_ready_line_and_stops_with_its_children(tmp_path: Path):
     process.stdout.close()
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{url}/livez", trust_env=False)
+
+
+def test_service_that_says_for_long_that_it_cannot_answer_ends_the_watch(tmp_path: Path):
+    both = free_port(), free_port()
+    with (
+        own_process(tmp_path, both, FAILED, *map(str, both)) as process,
+        pytest.raises(EndpointError, match="question-reward: no KV cache; its log: "),
+    ):
+        Serving([process]).watch(patience_s=0.0)
+
+
+def part_of(process: psutil.Process) -> str:
+    """What a process of `a2l serve` is."""
+    words = " ".join(process.cmdline())
+    names = {"keeper.py": "keeper", "worker.service": "worker", "run serve": "a2l serve"}
+    return next((name for word, name in names.items() if word in words), "supervisor")
+
+
+def running(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def wait_gone(processes: Sequence[psutil.Process]) -> None:
+    """Waits until all have ended."""
+    end = time.monotonic() + 30
+    while left := running(processes):
+        assert time.monotonic() < end, f"left: {[part_of(process) for process in left]}"
+        time.sleep(0.05)
+
+
+@contextmanager
+def served(*only: str) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process], str]]:
+    """`a2l serve` of fake services, once they are ready; its processes; the URL of the first service."""
+    chosen = ports()
+    options = [f"--http-port={chosen['http_port']}", f"--grpc-port={chosen['grpc_port']}"]
+    command = [sys.executable, "-m", "typer", "align2llava.pipeline.cli", "run", "serve"]
+    with subprocess.Popen(
+        [*command, *(f"--only={name}" for name in only), *options],
+        cwd=ROOT,
+        env=FAKE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        lines = [process.stdout.readline() for _ in only]
+        assert all(line.startswith("ready ") for line in lines)
+        root = psutil.Process(process.pid)
+        processes = [root, *root.children(recursive=True)]
+        try:
+            yield process, processes, f"http://127.0.0.1:{chosen['http_port']}"
+        finally:
+            for left in running(processes):
+                left.kill()
+            process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("killed", ["a2l serve", "supervisor"])
+def test_nothing_is_left_when_a_process_that_cannot_be_replaced_is_killed(killed: str):
+    with served("question-reward", "answer-reward") as (process, processes, _):
+        parts = [part_of(one) for one in processes]
+        assert Counter(parts) == {"a2l serve": 1, "supervisor": 2, "worker": 2, "keeper": 2}
+        processes[parts.index(killed)].kill()
+        assert process.wait(timeout=60) == {"a2l serve": -signal.SIGKILL, "supervisor": 4}[killed]
+        wait_gone(processes)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("killed", ["worker", "keeper"])
+def test_killed_worker_or_keeper_is_replaced_together_with_the_other(killed: str):
+    with served("question-reward") as (process, processes, url):
+        parts = [part_of(one) for one in processes]
+        processes[parts.index(killed)].kill()
+        wait_gone([processes[parts.index(name)] for name in ("worker", "keeper")])
+        end = time.monotonic() + 90
+        while not is_well(url):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+        wait_gone(processes)
+
+
+def is_well(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False

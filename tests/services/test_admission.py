@@ -3,7 +3,12 @@ import asyncio
 import pytest
 
 from align2llava.services.admission import Admission
-from align2llava.services.errors import OverloadedError, TooLargeError, UnavailableError
+from align2llava.services.errors import (
+    DeadlineError,
+    OverloadedError,
+    TooLargeError,
+    UnavailableError,
+)
 
 
 def test_full_door_refuses_at_once_and_says_when_to_come_again():
@@ -77,3 +82,44 @@ def test_changes_are_reported():
     with door.admit(num_items=2, num_bytes=1):
         pass
     assert seen == [2, 0]
+
+
+def miss(door: Admission, kind: str = "", *, error: type[BaseException] = DeadlineError) -> None:
+    with pytest.raises(error), door.admit(num_items=1, num_bytes=0, kind=kind):
+        raise error("late")
+
+
+def answer(door: Admission, kind: str = "") -> None:
+    with door.admit(num_items=1, num_bytes=0, kind=kind):
+        pass
+
+
+def test_caller_who_waited_long_for_nothing_makes_a_doubt_which_an_answer_of_its_kind_ends():
+    door = Admission(max_items=9, max_bytes=9, patience_s=0.0)
+    answer(door, "review")
+    miss(door, "review")
+    assert door.is_doubted
+    answer(door, "rewrite")
+    assert door.is_doubted
+    answer(door, "review")
+    assert not door.is_doubted
+    miss(door, error=asyncio.CancelledError)
+    assert door.is_doubted
+    door.trust()
+    assert not door.is_doubted
+
+
+def test_caller_who_did_not_wait_long_makes_no_doubt():
+    door = Admission(max_items=9, max_bytes=9)
+    miss(door)
+    assert not door.is_doubted
+
+
+def test_late_caller_makes_no_doubt_where_another_was_answered_meanwhile():
+    door = Admission(max_items=9, max_bytes=9, patience_s=0.0)
+    late = door.admit(num_items=1, num_bytes=0)
+    late.__enter__()
+    answer(door)
+    error = DeadlineError("late")
+    assert not late.__exit__(DeadlineError, error, None)
+    assert not door.is_doubted

@@ -12,6 +12,7 @@ from align2llava.clients.wire import schemas
 from align2llava.services import images
 from align2llava.services.errors import ImageInvalidError, ImageNeededError, TooLargeError
 from align2llava.services.images import ImageLimits, ImageStore, decoded
+from tests.services.in_process import until
 
 LIMITS = ImageLimits(max_bytes=1_000_000, max_pixels=10_000, max_decode_ms=5_000)
 
@@ -122,6 +123,22 @@ async def test_image_behind_slow_ones_has_its_own_time_once_a_thread_is_free(
     assert not behind.done()
     release.set()
     assert (await behind).getpixel((0, 0)) == (0, 0, 255)
+
+
+async def test_store_is_stuck_while_every_thread_holds_an_image_that_had_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    release = threading.Event()
+    monkeypatch.setattr(images, "checked_and_decoded", lambda *_, **__: release.wait(20))
+    held = store(ImageLimits(max_bytes=1_000, max_pixels=1_000, max_decode_ms=10))
+    with pytest.raises(ImageInvalidError):
+        await held.resolve(wire(RED))
+    assert not held.is_stuck  # the other thread is free
+    with pytest.raises(ImageInvalidError):
+        await held.resolve(wire(RED))
+    await until(lambda: held.is_stuck)
+    release.set()
+    await until(lambda: not held.is_stuck)
 
 
 def png_header_of(width: int, height: int) -> bytes:

@@ -14,6 +14,7 @@ from unittest import mock
 import grpc.aio
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from align2llava.clients.errors import UnavailableError as ClientUnavailableError
 from align2llava.clients.wire import align2llava_pb2 as pb
@@ -30,7 +31,9 @@ from align2llava.services.scoring import ScoreCore
 from align2llava.services.settings import SettingsError
 from tests.contract.servers import ROOT, Server, server, until_accepted
 from tests.contract.wire_values import question_group, rewards
-from tests.services.in_process import FAKE, in_process, until
+from tests.services.in_process import FAKE, InProcess, in_process, until
+
+STATUS = health_pb2.HealthCheckResponse.ServingStatus
 
 
 def runtime(load=load_question_reward) -> Runtime:
@@ -139,6 +142,29 @@ async def test_engine_that_dies_makes_the_service_dead():
         assert (await service.http.get("/livez")).status_code == 503
         with pytest.raises(UnavailableError, match="must be restarted"):
             _ = service.runtime.core
+
+
+async def until_health(service: InProcess, wanted: object) -> None:
+    health = health_pb2_grpc.HealthStub(service.channel)
+    async for answer in health.Watch(health_pb2.HealthCheckRequest(), timeout=20):
+        if answer.status == wanted:
+            return
+
+
+async def test_service_whose_callers_wait_in_vain_is_not_ready_until_the_model_answers():
+    async with in_process(question_reward.QuestionReward, question_reward.RUNTIME) as service:
+        door = service.runtime.started.parts.admission
+        may_answer = asyncio.Event()
+        with mock.patch.object(service.runtime.core, "warm_up", may_answer.wait):
+            door._doubted.add("")  # as half a minute without an answer does
+            assert (service.runtime.is_ready, service.runtime.is_alive) == (False, True)
+            assert (await service.http.get("/readyz")).status_code == 503
+            await until_health(service, STATUS.NOT_SERVING)
+            refused = await service.http.post("/v1/score", json={"groups": []})
+            assert refused.status_code == 400  # who comes all the same is not turned away
+            may_answer.set()
+            await until_health(service, STATUS.SERVING)
+        assert (await service.http.get("/readyz")).status_code == 200
 
 
 async def test_open_address_without_keys_does_not_start():

@@ -9,6 +9,8 @@ from align2llava.services.inner_llm import InnerLLM
 from align2llava.services.lifecycle import Loaded
 from tests.services.in_process import InProcess, in_process
 
+HELLO = {"messages": [{"role": "user", "content": "hello"}]}
+
 
 @pytest.fixture
 async def running() -> AsyncIterator[InProcess]:
@@ -21,9 +23,32 @@ async def test_model_route_stands_beside_the_apis(running: InProcess):
 
 
 async def test_engine_without_chat_says_so(running: InProcess):
-    response = await running.http.post("/v1/chat/completions", json={})
+    response = await running.http.post("/v1/chat/completions", json=HELLO)
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "invalid_request"
+    assert "no chat routes" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "message"),
+    [
+        pytest.param(
+            {"structured_outputs": {"json": {}}}, 400, "structured_outputs: Extra", id="a grammar"
+        ),
+        pytest.param({"n": 9}, 400, "n: Input should be less than or equal to 8", id="rollouts"),
+        pytest.param({"user": "x" * 2**18}, 413, "the limit is 262144", id="a large body"),
+    ],
+)
+async def test_chat_is_bounded_before_an_engine_sees_it(
+    running: InProcess, asked: dict[str, object], status: int, message: str
+):
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise AssertionError("the engine was asked")
+
+    running.runtime._loaded = Loaded(core=running.runtime.core, app=app)
+    response = await running.http.post("/v1/chat/completions", json={**HELLO, **asked})
+    assert response.status_code == status
+    assert message in response.json()["error"]["message"]
 
 
 async def test_engine_routes_hold_their_place_at_the_door(running: InProcess):
@@ -34,9 +59,10 @@ async def test_engine_routes_hold_their_place_at_the_door(running: InProcess):
         await PlainTextResponse("of the engine")(scope, receive, send)
 
     running.runtime._loaded = Loaded(core=running.runtime.core, app=app)
-    assert (await running.http.post("/v1/chat/completions", json={})).text == "of the engine"
+    asked = {**HELLO, "n": 3}
+    assert (await running.http.post("/v1/chat/completions", json=asked)).text == "of the engine"
     assert (await running.http.get("/v1/models")).text == "of the engine"
-    assert seen == [1, 1]
+    assert seen == [3, 1]
     assert running.runtime.started.parts.admission.num_items == 0
 
 
@@ -46,7 +72,7 @@ async def test_error_of_an_engine_route_is_worded_by_the_table(running: InProces
         await JSONResponse({"error": error}, status_code=404)(scope, receive, send)
 
     running.runtime._loaded = Loaded(core=running.runtime.core, app=app)
-    response = await running.http.post("/v1/chat/completions", json={})
+    response = await running.http.post("/v1/chat/completions", json=HELLO)
     assert response.status_code == 404
     assert response.json() == {"error": {"code": "invalid_request", "message": "no such model"}}
 
