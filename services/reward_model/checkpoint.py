@@ -122,7 +122,7 @@ def read_config(folder: Path) -> LlavaConfig:
     raw = read_family_config(folder, "llava")
     with faults_named(folder / "config.json"):
         config = LlavaConfig.from_dict(raw)
-        special_ids(config), image_geometry(config)
+        _ = special_ids(config), image_geometry(config)
     if not isinstance(config.vision_feature_layer, int):
         raise CheckpointError(f"{folder}: vision_feature_layer must be one number")
     return config

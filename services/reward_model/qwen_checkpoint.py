@@ -76,7 +76,7 @@ def read_config(folder: Path) -> Qwen2_5_VLConfig:
     raw = read_family_config(folder, MODEL_TYPE)
     with faults_named(folder / "config.json"):
         config = Qwen2_5_VLConfig.from_dict(raw)
-        text_config(config), patch_geometry(config)
+        _ = text_config(config), patch_geometry(config)
     for is_wrong, reason in _faults(config):
         if is_wrong:
             raise CheckpointError(f"{folder}: {reason}")
