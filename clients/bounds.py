@@ -15,6 +15,9 @@ from align2llava.clients.wire.schemas import (
     ScoreRequest,
 )
 
+MAX_ANSWER_BYTES = (
+    16 * 2**20
+)  # of any; gRPC holds as much, and some copies, for each call before it is looked at
 MAX_FIELDS = 16  # of a message; the widest has nine
 _BASE_BYTES = 2**16  # the model, or an error
 _ITEM_BYTES = 2**12  # numbers, and an error with its message
@@ -51,7 +54,7 @@ def bounds_of(request: Message | None, *, max_bytes: int) -> Bounds:
         case _:
             pass
     return Bounds(
-        num_bytes=min(num_bytes, max_bytes),
+        num_bytes=min(num_bytes, max_bytes, MAX_ANSWER_BYTES),
         num_entries=max(lists),
         num_nodes=_NODES_PER_ITEM * (1 + sum(lists)),
     )

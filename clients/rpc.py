@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import ValidationError
 
-from align2llava.clients.bounds import Bounds, bounds_of
+from align2llava.clients.bounds import MAX_ANSWER_BYTES, Bounds, bounds_of
 from align2llava.clients.connection import (
     ConnectedInnerLLMClient,
     ConnectedRewardClient,
@@ -51,6 +51,9 @@ KINDS: Mapping[ServiceName, str] = {
     "InnerLLM": "inner-llm",
 }
 MIN_TIMEOUT_S = 0.001
+_SMALL_BYTES = (
+    2**20
+)  # of a request, which no server refuses for its size: by default gRPC takes four times as much
 S = TypeVar("S", bound=Message)
 
 
@@ -114,6 +117,10 @@ class _GrpcConnection:
         except grpc.aio.AioRpcError as error:
             if method is Method.GET_MODEL:
                 await self._raise_for_mix_up(error, timeout_s=timeout_s)
+            if _is_over_a_limit(error) and message.ByteSize() < min(
+                _SMALL_BYTES, self.max_body_bytes
+            ):
+                raise BadAnswerError(f"{method}: the answer is larger than any may be") from error
             raise self.error_of_rpc(error) from error
         bounds = bounds_of(request, max_bytes=self.max_body_bytes)
         if len(data) > bounds.num_bytes:
@@ -225,6 +232,12 @@ def _fitting(answer: ProtoMessage, schema: type[S], *, bounds: Bounds) -> S:
         raise BadAnswerError(f"the answer does not fit the schema: {one_line(error)}") from error
 
 
+def _is_over_a_limit(error: grpc.aio.AioRpcError) -> bool:
+    """Returns whether gRPC itself, here or there, refused a message for its size."""
+    trailers = dict(error.trailing_metadata() or ())
+    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and CODE_TRAILER not in trailers
+
+
 def _raw(data: bytes) -> bytes:
     # Decoded above, so that an answer that is no message is a BadAnswerError.
     return data
@@ -235,7 +248,7 @@ def _channel(endpoint: Endpoint) -> grpc.aio.Channel:
     target = address.url if address.scheme == "dns" else address.netloc
     options: list[tuple[str, int | str]] = [
         ("grpc.max_send_message_length", endpoint.max_body_bytes),
-        ("grpc.max_receive_message_length", endpoint.max_body_bytes),
+        ("grpc.max_receive_message_length", min(endpoint.max_body_bytes, MAX_ANSWER_BYTES)),
         ("grpc.lb_policy_name", "round_robin"),
         ("grpc.enable_retries", 0),  # retries are ours, by the code table
         # gRPC itself would take a proxy from the environment, for loopback too.

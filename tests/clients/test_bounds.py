@@ -1,6 +1,6 @@
 """Bounds are above every good answer, and grow with what was asked alone."""
 
-from align2llava.clients.bounds import MAX_FIELDS, bounds_of
+from align2llava.clients.bounds import MAX_ANSWER_BYTES, MAX_FIELDS, bounds_of
 from align2llava.clients.wire import schemas
 from align2llava.clients.wire.schemas import (
     Group,
@@ -49,7 +49,8 @@ def test_completions_are_bounded_by_their_prompt_or_by_their_tokens():
 
 def test_the_limit_of_the_endpoint_is_never_passed():
     sampling = Sampling(max_tokens=2**32 - 1)
-    assert bounds_of(rewrites(1, sampling=sampling), max_bytes=MANY).num_bytes == MANY
+    assert bounds_of(rewrites(1, sampling=sampling), max_bytes=MANY).num_bytes == MAX_ANSWER_BYTES
+    assert bounds_of(rewrites(1, sampling=sampling), max_bytes=1000).num_bytes == 1000
 
 
 def test_no_message_has_more_fields_than_may_come():
