@@ -1,9 +1,13 @@
-"""Which items of a call have no reward yet, and outcomes put together from several answers. Pure."""
+"""Which items of a call have no outcome yet, and outcomes put together from several answers. Pure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from align2llava.clients.wire.schemas import Group, GroupRewards, ItemReward, Usage
+from align2llava.clients.errors import ItemsRefusedError
+from align2llava.clients.wire.codes import BY_NAME, TABLE, Retry
+from align2llava.clients.wire.schemas import ErrorBody, Group, GroupRewards, ItemReward, Usage
+
+_FOR_NOW = frozenset(code for code, row in TABLE.items() if row.retry in (Retry.SLOWER, Retry.YES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,17 @@ def merged(
 def has_no_reward(_group: Group, item: ItemReward) -> bool:
     """Returns whether an item is to be asked for again after a call that failed."""
     return item.reward is None
+
+
+def refused(errors: Iterable[ErrorBody | None]) -> ItemsRefusedError | None:
+    """Returns the error of a call whose items have these errors, None where none is refused for now only."""
+    found = [one for one in errors if one is not None and BY_NAME.get(one.code) in _FOR_NOW]
+    if not found:
+        return None
+    return ItemsRefusedError(
+        f"{len(found)} items were refused; the first: {found[0].code}: {found[0].message}",
+        retry_after_s=max(one.retry_after_ms for one in found) / 1000,
+    )
 
 
 def _chosen(group: Group, indices: Sequence[int]) -> Group:

@@ -1,12 +1,13 @@
 """Where a service is and what a client shows it: URL, bearer key, certificates, proxy, size limit."""
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
 
 from align2llava.clients.address import Address, address_of
+from align2llava.clients.key import checked_key
 
 DEFAULT_MAX_BODY_BYTES = 64 * 2**20
 
@@ -21,16 +22,21 @@ class Endpoint:
 
     Certificates are PEM files: `ca_file` None = the system's authorities; `cert_file` and
     `key_file` together for mutual TLS. `proxy` is the URL of an HTTP proxy to ask through, None = directly;
-    no client looks for one itself. `max_body_bytes` bounds requests and answers.
+    no client looks for one itself. `max_body_bytes` bounds requests and answers. `api_key` is stripped; a
+    ValueError says that it is no key.
     """
 
     url: str
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
     proxy: str | None = None
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+
+    def __post_init__(self) -> None:
+        """Takes the key as both transports can send it."""
+        object.__setattr__(self, "api_key", checked_key(self.api_key))  # frozen
 
     def address(self) -> Address:
         """Returns what the URL names.

@@ -4,6 +4,7 @@ ClientError(code)
   +-- InvalidRequestError, UnauthenticatedError, ImageNeededError, TooLargeError, ImageInvalidError
         InvalidRequestError <- OtherServiceError  another service or protocol answers at the URL
   +-- OverloadedError
+        +-- ItemsRefusedError  the service answered, and refused items for now
   +-- UnavailableError
         +-- OtherModelError  no replica is left that is the model asked for
   +-- DeadlineError          the time given to the call is spent
@@ -15,13 +16,18 @@ import copy
 from typing import TYPE_CHECKING, Self
 
 from align2llava.clients.wire.codes import Code
+from align2llava.clients.wire.wording import cut
+
+MAX_RETRY_AFTER_S = 3600.0
 
 if TYPE_CHECKING:
     from align2llava.clients.wire.schemas import ScoreResponse
 
 
 class ClientError(Exception):
-    """Base of all; `retry_after_s` is what the service asked for, 0 where it asked for nothing.
+    """Base of all; the message is one line of bounded length, whoever worded it.
+
+    `retry_after_s` is what the service asked for, an hour at most, 0 where it asked for nothing.
 
     `partial` is of a call for rewards that was answered in part before it failed: an outcome of every
     item, in order, with an error where there is no reward.
@@ -31,9 +37,9 @@ class ClientError(Exception):
     partial: "ScoreResponse | None" = None
 
     def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
-        super().__init__(message)
-        self.message = message
-        self.retry_after_s = retry_after_s
+        self.message = " ".join(cut(message).split())
+        super().__init__(self.message)
+        self.retry_after_s = min(retry_after_s, MAX_RETRY_AFTER_S)
 
     def with_partial(self, partial: "ScoreResponse | None") -> Self:
         """Returns this error for one call: those of a broken stream are raised in many."""
@@ -80,6 +86,10 @@ class OverloadedError(ClientError):
     """The service is full."""
 
     code = Code.OVERLOADED
+
+
+class ItemsRefusedError(OverloadedError):
+    """The service answered a call, and refused some of its items, or all, for now."""
 
 
 class UnavailableError(ClientError):

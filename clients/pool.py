@@ -9,16 +9,24 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from align2llava.clients.concurrency import Shape
-from align2llava.clients.errors import ClientError, DeadlineError, ServerFaultError
+from align2llava.clients.errors import (
+    ClientError,
+    DeadlineError,
+    ItemsRefusedError,
+    ServerFaultError,
+    UnavailableError,
+)
 from align2llava.clients.hedging import Hedging
 from align2llava.clients.places import Member, Place, Places
 from align2llava.clients.retry import may_retry
-from align2llava.clients.wire.codes import TABLE, Code, Retry
+from align2llava.clients.wire.codes import TABLE, Retry
 from align2llava.clients.wire.schemas import ModelIdentity
 
 logger = logging.getLogger(__name__)
 
-MAX_LOST = 5  # times a replica goes away under a call while others are answered
+MAX_LOST = (
+    5  # times a replica goes away under a call, or refuses its items, while others are answered
+)
 
 
 class _Answer(Protocol):
@@ -174,19 +182,20 @@ class _Trouble:
     def check(self, error: ClientError, *, num_answers: int) -> None:
         """Returns where the call may be sent again, else raises the error.
 
-        A call under which replicas go away again and again, while others are answered, is itself the
-        cause: that is a fault of the call, not of the service.
+        A call under which replicas go away, or whose items they refuse, again and again, while others
+        are answered, is itself the cause: that is a fault of the call, not of the service.
         """
         self._num_internal += TABLE[error.code].retry is Retry.TWICE
         if not may_retry(error, num_internal=self._num_internal):
             raise error
-        if error.code is Code.UNAVAILABLE and num_answers > self._num_answers:
+        is_lost = isinstance(error, UnavailableError | ItemsRefusedError)
+        if is_lost and num_answers > self._num_answers:
             self._num_lost += 1
             self._num_answers = num_answers
         if self._num_lost > MAX_LOST:
             raise ServerFaultError(
-                f"a replica went away {self._num_lost} times under this call while others were "
-                f"answered; the last: {error.message}"
+                f"a replica went away or refused {self._num_lost} times under this call while others "
+                f"were answered; the last: {error.message}"
             ) from error
 
 

@@ -2,20 +2,31 @@
 
 from collections.abc import Sequence
 
-from align2llava.clients.answers import Part, everything, has_no_reward, merged, part_of
+from align2llava.clients.answers import (
+    Part,
+    everything,
+    has_no_reward,
+    merged,
+    part_of,
+    refused,
+)
 from align2llava.clients.api import InnerLLMClient, LoadImage, RewardClient
 from align2llava.clients.concurrency import Shape
-from align2llava.clients.errors import ClientError
+from align2llava.clients.errors import BadAnswerError, ClientError
 from align2llava.clients.pool import Pool
+from align2llava.clients.wire.codes import Code
 from align2llava.clients.wire.schemas import (
     Group,
     LikelihoodItem,
     LikelihoodResponse,
+    LikelihoodResult,
     ModelIdentity,
     ReviewItem,
     ReviewResponse,
+    ReviewResult,
     RewriteItem,
     RewriteResponse,
+    RewriteResult,
     ScoreResponse,
 )
 
@@ -56,7 +67,10 @@ class _Scoring:
         self.partial: ScoreResponse | None = None
 
     async def send(self, client: RewardClient, left_s: float) -> ScoreResponse:
-        """Asks a replica for what none has answered yet, and returns all outcomes."""
+        """Asks a replica for what none has answered yet, and returns all outcomes.
+
+        An answer that refuses items for now is an error of the call, so that they are asked for again.
+        """
         before = self.partial
         if before is None:
             part = everything(self._groups)
@@ -71,7 +85,19 @@ class _Scoring:
             if error.partial is not None and error.partial.model.identity == self._identity:
                 self.partial = _put_in(self.partial, part, error.partial)
             raise
-        return _put_in(before, part, response)
+        whole = _put_in(before, part, response)
+        refusal = self._refusal(whole)
+        if refusal is None or response.model.identity != self._identity:
+            return whole
+        self.partial = whole
+        raise refusal
+
+    def _refusal(self, response: ScoreResponse) -> ClientError | None:
+        errors = [item.error for group in response.groups for item in group.items]
+        needed = [e for e in errors if e is not None and e.code == Code.IMAGE_NEEDED]
+        if needed and self._load is not None:
+            return BadAnswerError(f"an image was sent, and is asked for again: {needed[0].message}")
+        return refused(errors)
 
 
 def _put_in(before: ScoreResponse | None, part: Part, response: ScoreResponse) -> ScoreResponse:
@@ -91,7 +117,9 @@ class PooledInnerLLMClient:
         """See `InnerLLMClient.rewrite`."""
 
         async def send(client: InnerLLMClient, left_s: float) -> RewriteResponse:
-            return await client.rewrite(items, timeout_s=left_s)
+            response = await client.rewrite(items, timeout_s=left_s)
+            _raise_if_refused(response.items)
+            return response
 
         shape = _shape("rewrite", len(items))
         return await self._pool.call(send, shape=shape, timeout_s=timeout_s)
@@ -100,7 +128,9 @@ class PooledInnerLLMClient:
         """See `InnerLLMClient.review`."""
 
         async def send(client: InnerLLMClient, left_s: float) -> ReviewResponse:
-            return await client.review(items, timeout_s=left_s)
+            response = await client.review(items, timeout_s=left_s)
+            _raise_if_refused(response.items)
+            return response
 
         shape = _shape("review", len(items))
         return await self._pool.call(send, shape=shape, timeout_s=timeout_s)
@@ -111,7 +141,9 @@ class PooledInnerLLMClient:
         """See `InnerLLMClient.likelihood`."""
 
         async def send(client: InnerLLMClient, left_s: float) -> LikelihoodResponse:
-            return await client.likelihood(items, timeout_s=left_s)
+            response = await client.likelihood(items, timeout_s=left_s)
+            _raise_if_refused(response.items)
+            return response
 
         shape = _shape("likelihood", len(items))
         return await self._pool.call(send, shape=shape, timeout_s=timeout_s)
@@ -123,6 +155,15 @@ class PooledInnerLLMClient:
     async def aclose(self) -> None:
         """Ends the pool; the replicas' clients are closed by who made them."""
         self._pool.close()
+
+
+def _raise_if_refused(
+    items: Sequence[RewriteResult] | Sequence[ReviewResult] | Sequence[LikelihoodResult],
+) -> None:
+    """Raises where all items are refused for now; of some the others' outcomes are worth more than theirs."""
+    refusal = refused(item.error for item in items)
+    if refusal is not None and all(item.error is not None for item in items):
+        raise refusal
 
 
 def _shape(method: str, num_items: int) -> Shape:

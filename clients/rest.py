@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from itertools import count
 from typing import TypeVar
 
 import httpx
@@ -9,6 +10,7 @@ import msgpack
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from align2llava.clients.bounds import MAX_FIELDS, Bounds, bounds_of
 from align2llava.clients.connection import (
     ConnectedInnerLLMClient,
     ConnectedRewardClient,
@@ -28,8 +30,11 @@ from align2llava.clients.errors import (
 from align2llava.clients.spoken import raise_for_mix_up
 from align2llava.clients.wire.codes import DEADLINE_HEADER, MAX_DEADLINE_MS, code_of_http
 from align2llava.clients.wire.schemas import ErrorBody, Message
+from align2llava.clients.wire.wording import first_fault, one_line
 
 MSGPACK = "application/x-msgpack"
+PLAIN = "identity"
+MAX_ERROR_BYTES = 2**16
 PATHS = {
     Method.SCORE: "/v1/score",
     Method.REWRITE: "/v1/rewrite",
@@ -83,7 +88,7 @@ class _RestConnection:
         self._through = endpoint.through()
         self._http = httpx.AsyncClient(
             base_url=endpoint.address().url,
-            headers={"accept": MSGPACK, **endpoint.bearer()},
+            headers={"accept": MSGPACK, "accept-encoding": PLAIN, **endpoint.bearer()},
             verify=endpoint.ssl_context() if endpoint.url.startswith("https:") else False,
             transport=transport,
             trust_env=False,  # its proxy is the endpoint's; ~/.netrc is no key of ours
@@ -95,6 +100,7 @@ class _RestConnection:
         self, method: Method, request: Message | None, schema: type[S], *, timeout_s: float
     ) -> S:
         path = PATHS[method]
+        bounds = bounds_of(request, max_bytes=self._max_body_bytes)
         http_request = self._http.build_request(
             "GET" if request is None else "POST",
             path,
@@ -108,7 +114,7 @@ class _RestConnection:
         try:
             async with asyncio.timeout(timeout_s):
                 response = await self._http.send(http_request, stream=True)
-                content = await self._read(response)
+                content = await _read(response, max_bytes=bounds.num_bytes)
         except (httpx.TimeoutException, TimeoutError) as error:
             raise DeadlineError(
                 f"{path}: no answer within {timeout_s:g} s{self._through}"
@@ -121,7 +127,7 @@ class _RestConnection:
             ) from error
         if response.status_code != 200:
             raise _error_of(response, content, through=self._through)
-        return _parsed(schema, content, path=path)
+        return _parsed(schema, content, path=path, bounds=bounds)
 
     def _body(self, request: Message | None) -> bytes | None:
         if request is None:
@@ -137,28 +143,63 @@ class _RestConnection:
             )
         return body
 
-    async def _read(self, response: httpx.Response) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        try:
-            async for chunk in response.aiter_bytes():
-                size += len(chunk)
-                if size > self._max_body_bytes:
-                    raise BadAnswerError(f"the answer is over {self._max_body_bytes} bytes")
-                chunks.append(chunk)
-        finally:
-            await response.aclose()
-        return b"".join(chunks)
-
     async def aclose(self) -> None:
         await self._http.aclose()
 
 
-def _parsed(schema: type[S], content: bytes, *, path: str) -> S:
+async def _read(response: httpx.Response, *, max_bytes: int) -> bytes:
+    """Returns the body as it came; of an error that is too long nothing, since its status tells all."""
+    is_error = response.status_code != 200
+    content = bytearray()
     try:
-        return schema.model_validate(msgpack.unpackb(content, use_list=True))
-    except (ValidationError, ValueError, msgpack.UnpackException) as error:
-        raise BadAnswerError(f"{path}: the answer does not fit the schema: {error}") from error
+        # httpx would unpack a whole chunk, to any size, before anybody can count.
+        encoding = response.headers.get("content-encoding", PLAIN)
+        if encoding.lower() != PLAIN:
+            raise BadAnswerError(
+                f"the answer has content-encoding {encoding}; {PLAIN} was asked for"
+            )
+        async for chunk in response.aiter_bytes():
+            content += chunk
+            if is_error and len(content) > MAX_ERROR_BYTES:
+                return b""
+            if len(content) > max_bytes:
+                raise BadAnswerError(f"the answer is over {max_bytes} bytes")
+    finally:
+        await response.aclose()
+    return bytes(content)
+
+
+def _parsed(schema: type[S], content: bytes, *, path: str, bounds: Bounds) -> S:
+    try:
+        return schema.model_validate(_unpacked(content, bounds))
+    except ValidationError as error:
+        fault = first_fault(error)
+        raise BadAnswerError(f"{path}: the answer does not fit the schema: {fault}") from error
+    except (ValueError, msgpack.UnpackException) as error:
+        raise BadAnswerError(f"{path}: the answer is no msgpack: {one_line(error)}") from error
+
+
+def _unpacked(content: bytes, bounds: Bounds) -> object:
+    """Returns what msgpack holds.
+
+    Raises:
+        ValueError: it is no msgpack, or has more lists or maps, or longer ones, than any good answer.
+    """
+    num_nodes = count(1)
+
+    def counted(node: object) -> object:
+        if next(num_nodes) > bounds.num_nodes:
+            raise ValueError(f"more than {bounds.num_nodes} lists and maps")
+        return node
+
+    return msgpack.unpackb(
+        content,
+        use_list=True,
+        list_hook=counted,
+        object_hook=counted,
+        max_array_len=bounds.num_entries,
+        max_map_len=MAX_FIELDS,
+    )
 
 
 def _error_of(response: httpx.Response, content: bytes, *, through: str) -> ClientError:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Literal, TypeVar
 
@@ -10,7 +10,9 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
+from pydantic import ValidationError
 
+from align2llava.clients.bounds import MAX_ANSWER_BYTES, Bounds, bounds_of
 from align2llava.clients.connection import (
     ConnectedInnerLLMClient,
     ConnectedRewardClient,
@@ -31,6 +33,7 @@ from align2llava.clients.wire import align2llava_pb2 as pb
 from align2llava.clients.wire.codes import CODE_TRAILER, RETRY_AFTER_TRAILER, code_of_grpc
 from align2llava.clients.wire.convert import from_proto, to_proto
 from align2llava.clients.wire.schemas import Message, ScoreRequest
+from align2llava.clients.wire.wording import first_fault, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +51,9 @@ KINDS: Mapping[ServiceName, str] = {
     "InnerLLM": "inner-llm",
 }
 MIN_TIMEOUT_S = 0.001
+_SMALL_BYTES = (
+    2**20
+)  # of a request, which no server refuses for its size: by default gRPC takes four times as much
 S = TypeVar("S", bound=Message)
 
 
@@ -111,20 +117,32 @@ class _GrpcConnection:
         except grpc.aio.AioRpcError as error:
             if method is Method.GET_MODEL:
                 await self._raise_for_mix_up(error, timeout_s=timeout_s)
+            if _is_over_a_limit(error) and message.ByteSize() < min(
+                _SMALL_BYTES, self.max_body_bytes
+            ):
+                raise BadAnswerError(f"{method}: the answer is larger than any may be") from error
             raise self.error_of_rpc(error) from error
+        bounds = bounds_of(request, max_bytes=self.max_body_bytes)
+        if len(data) > bounds.num_bytes:
+            raise BadAnswerError(f"{method}: the answer is over {bounds.num_bytes} bytes")
         try:
             answer = answer_class.FromString(data)
         except DecodeError as error:
             raise BadAnswerError(f"the answer is no message: {error}") from error
-        return _fitting(answer, schema)
+        return _fitting(answer, schema, bounds=bounds)
 
-    def open_score_stream(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        call = self._channel.stream_stream(
+    async def open_score_stream(self, requests: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+        open_call = self._channel.stream_stream(
             f"/align2llava.v1.{self._service}/ScoreStream",
             request_serializer=_raw,
             response_deserializer=_raw,
         )
-        return aiter(call(requests, metadata=self._metadata))
+        call = open_call(requests, metadata=self._metadata)
+        try:
+            async for data in call:
+                yield data
+        finally:
+            call.cancel()
 
     def error_of_rpc(self, error: grpc.aio.AioRpcError) -> ClientError:
         """Returns what a failed call means, by its status and trailers."""
@@ -176,7 +194,8 @@ class _StreamingConnection:
             started = asyncio.get_running_loop().time()
             answer = await self._streamed(request, timeout_s=timeout_s)
             if answer is not None:
-                return _fitting(answer, schema)
+                bounds = bounds_of(request, max_bytes=self._single.max_body_bytes)
+                return _fitting(answer, schema, bounds=bounds)
             left_s = max(MIN_TIMEOUT_S, started + timeout_s - asyncio.get_running_loop().time())
         return await self._single.attempt(method, request, schema, timeout_s=left_s)
 
@@ -203,11 +222,20 @@ def _unsendable(method: Method, error: ValueError) -> InvalidRequestError:
     return InvalidRequestError(f"{method}: the request cannot be encoded: {error}")
 
 
-def _fitting(answer: ProtoMessage, schema: type[S]) -> S:
+def _fitting(answer: ProtoMessage, schema: type[S], *, bounds: Bounds) -> S:
     try:
-        return from_proto(answer, schema)
+        return from_proto(answer, schema, max_entries=bounds.num_entries)
+    except ValidationError as error:
+        fault = first_fault(error)
+        raise BadAnswerError(f"the answer does not fit the schema: {fault}") from error
     except ValueError as error:
-        raise BadAnswerError(f"the answer does not fit the schema: {error}") from error
+        raise BadAnswerError(f"the answer does not fit the schema: {one_line(error)}") from error
+
+
+def _is_over_a_limit(error: grpc.aio.AioRpcError) -> bool:
+    """Returns whether gRPC itself, here or there, refused a message for its size."""
+    trailers = dict(error.trailing_metadata() or ())
+    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and CODE_TRAILER not in trailers
 
 
 def _raw(data: bytes) -> bytes:
@@ -220,7 +248,7 @@ def _channel(endpoint: Endpoint) -> grpc.aio.Channel:
     target = address.url if address.scheme == "dns" else address.netloc
     options: list[tuple[str, int | str]] = [
         ("grpc.max_send_message_length", endpoint.max_body_bytes),
-        ("grpc.max_receive_message_length", endpoint.max_body_bytes),
+        ("grpc.max_receive_message_length", min(endpoint.max_body_bytes, MAX_ANSWER_BYTES)),
         ("grpc.lb_policy_name", "round_robin"),
         ("grpc.enable_retries", 0),  # retries are ours, by the code table
         # gRPC itself would take a proxy from the environment, for loopback too.

@@ -8,15 +8,18 @@ A stream carries at most 64 requests; when all are full another one is opened, s
 gets is decided above (`clients.places`) and nothing may wait here unseen. After `MAX_AGE_S` a stream takes no
 more requests and ends with its last answer, so that streams follow a server's GOAWAY. A request that was
 given up is still answered by the service, as its deadline allows: the wire has no word to take it back.
+What answers no request of a stream, or is larger than any answer to one, ends it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
+from align2llava.clients.bounds import bounds_of
 from align2llava.clients.errors import ClientError, DeadlineError, UnavailableError, error_of
 from align2llava.clients.wire import align2llava_pb2 as pb
 from align2llava.clients.wire.codes import BY_NAME, Code
@@ -27,7 +30,9 @@ MAX_IN_FLIGHT = 64
 MAX_AGE_S = 60.0
 _MAX_DEADLINE_MS = 2**32 - 1
 
-OpenCall = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
+_FRAME_BYTES = 64  # around an answer: the request's id, and lengths
+
+OpenCall = Callable[[AsyncIterator[bytes]], AsyncGenerator[bytes]]
 ErrorOf = Callable[[grpc.aio.AioRpcError], ClientError]
 
 
@@ -75,9 +80,10 @@ class ScoreStreams:
         ).SerializeToString()
         if len(data) > self._max_message_bytes:
             raise AskAloneError
+        bounds = bounds_of(request, max_bytes=self._max_message_bytes)
         try:
             async with asyncio.timeout(timeout_s):
-                answer = await stream.send(request_id, data)
+                answer = await stream.send(request_id, data, max_bytes=bounds.num_bytes)
         except TimeoutError as error:
             raise DeadlineError(f"Score: no answer within {timeout_s:g} s") from error
         if answer.HasField("error"):
@@ -112,6 +118,7 @@ class _Stream:
         self._retires_at = retires_at
         self._error_of_rpc = error_of_rpc
         self._num_sent = 0
+        self._max_bytes = 0  # of the answers to all that was sent
         self._to_write: asyncio.Queue[tuple[str, bytes] | None] = asyncio.Queue(
             MAX_IN_FLIGHT + 2  # the two that end it
         )
@@ -126,8 +133,11 @@ class _Stream:
         self._num_sent += 1
         return str(self._num_sent)
 
-    def send(self, request_id: str, data: bytes) -> "asyncio.Future[pb.ScoreStreamResponse]":
+    def send(
+        self, request_id: str, data: bytes, *, max_bytes: int
+    ) -> "asyncio.Future[pb.ScoreStreamResponse]":
         """Returns the answer to come; it keeps its room until answered, even when cancelled."""
+        self._max_bytes = max(self._max_bytes, max_bytes + _FRAME_BYTES)
         answer = asyncio.get_running_loop().create_future()
         self._out[request_id] = answer
         self._to_write.put_nowait((request_id, data))
@@ -155,12 +165,17 @@ class _Stream:
             else:  # given up before it went out
                 self._out.pop(request_id, None)
 
-    async def _read(self, answers: AsyncIterator[bytes]) -> None:
+    async def _read(self, answers: AsyncGenerator[bytes]) -> None:
         end: Exception = UnavailableError("the stream was closed")
         try:
-            async for data in answers:
-                self._take(pb.ScoreStreamResponse.FromString(data))
-            end = UnavailableError("the service ended the stream")
+            async with aclosing(answers):
+                is_answer = True
+                async for data in answers:
+                    is_answer = len(data) <= self._max_bytes and self._take(data)
+                    if not is_answer:
+                        break
+            over = UnavailableError("the service ended the stream")
+            end = over if is_answer else AskAloneError()
         except grpc.aio.AioRpcError as error:
             end = self._end_of(error)
         except DecodeError:
@@ -168,10 +183,13 @@ class _Stream:
         finally:
             self._close(end)
 
-    def _take(self, answer: pb.ScoreStreamResponse) -> None:
+    def _take(self, data: bytes) -> bool:
+        """Returns whether it is the answer to a request of this stream."""
+        answer = pb.ScoreStreamResponse.FromString(data)
         future = self._out.pop(answer.request_id, None)
         if future is not None and not future.done():
             future.set_result(answer)
+        return future is not None
 
     def _close(self, end: Exception) -> None:
         self.is_over = True

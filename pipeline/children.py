@@ -1,11 +1,14 @@
-"""Python processes that are started by this one: which words and environment start them.
+"""Processes that are started by this one: which words and environment start them.
 
-None imports from the current folder, which is the user's: there may be a `pipeline/` or a `click.py` of theirs.
+No Python process imports from the current folder, which is the user's: there may be a `pipeline/` or a `click.py`
+of theirs. None at all is told what only the driver is told, its key before all.
 """
 
 import os
 import sys
 from collections.abc import Mapping
+
+_DRIVERS = "A2L__"
 
 
 def module_command(module: str, *words: str) -> list[str]:
@@ -18,8 +21,13 @@ def child_environ(environ: Mapping[str, str]) -> dict[str, str]:
 
     An empty part of PYTHONPATH means the current folder; relative ones lie below it, and are the user's.
     """
-    environ = {**environ, "PYTHONSAFEPATH": "1"}
+    environ = {**foreign_environ(environ), "PYTHONSAFEPATH": "1"}
     folders = environ.pop("PYTHONPATH", "").split(os.pathsep)
     if whole := [folder for folder in folders if os.path.isabs(folder)]:  # noqa: PTH117 - a text
         environ["PYTHONPATH"] = os.pathsep.join(whole)
     return environ
+
+
+def foreign_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns an environment for a program of others."""
+    return {name: value for name, value in environ.items() if not name.startswith(_DRIVERS)}

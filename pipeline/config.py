@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from align2llava.clients.address import Address, address_of
+from align2llava.clients.key import checked_key
 from align2llava.pipeline.config_sources import Given
 from align2llava.pipeline.errors import ConfigError
 from align2llava.pipeline.proxies import proxy_of
@@ -223,8 +224,15 @@ def load_config(
 
 
 def api_key() -> str | None:
-    """Returns the bearer key of the services from the environment, None where there is none."""
-    return os.environ.get(API_KEY) or None
+    """Returns the bearer key of the services from the environment, None where there is none.
+
+    Raises:
+        ConfigError: it cannot be sent; the message does not hold it.
+    """
+    try:
+        return checked_key(os.environ.get(API_KEY) or None)
+    except ValueError as error:
+        raise ConfigError(f"{API_KEY}: {error}") from error
 
 
 def proxy_for(address: Address) -> str | None:

@@ -6,11 +6,11 @@ One for REST and gRPC. The engine batches by itself; what is accepted at once is
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TypeVar
 
 from align2llava.clients.wire.schemas import (
+    MAX_NLL,
     ErrorBody,
     LikelihoodItem,
     LikelihoodRequest,
@@ -257,7 +257,7 @@ class AlignCore:
 
     async def _likelihood(self, item: LikelihoodItem) -> LikelihoodResult:
         likelihood = await self._engine.likelihood(item.prompt, item.completion)
-        if not math.isfinite(likelihood.nll):
+        if not abs(likelihood.nll) <= MAX_NLL:
             raise InternalError(f"the model gave the log-likelihood {-likelihood.nll}")
         self._metrics.tokens.labels(part="likelihood").inc(likelihood.num_tokens)
         return LikelihoodResult(id=item.id, nll=likelihood.nll, num_tokens=likelihood.num_tokens)

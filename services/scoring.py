@@ -5,7 +5,6 @@ or a group that cannot be scored costs only itself. Knows no transport.
 """
 
 import asyncio
-import math
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import assert_never
 from PIL import Image
 
 from align2llava.clients.wire.schemas import (
+    MAX_REWARD,
     Group,
     GroupRewards,
     Item,
@@ -49,7 +49,6 @@ from align2llava.services.metrics import Metrics
 from align2llava.services.settings import Settings
 
 _WARM_UP_S = 300.0
-_FLOAT32_MAX = 3.4028234663852886e38
 
 
 class ScoreCore:
@@ -369,9 +368,9 @@ def float32(reward: float) -> float:
     """Returns a reward rounded to float32, so that REST and gRPC answer the same number.
 
     Raises:
-        InternalError: it is not finite.
+        InternalError: it is not finite, or beyond any that means something.
     """
-    if not math.isfinite(reward) or abs(reward) > _FLOAT32_MAX:
-        raise InternalError(f"the model gave the reward {reward}, which is not a finite float32")
+    if not abs(reward) <= MAX_REWARD:
+        raise InternalError(f"the model gave the reward {reward}; one is {MAX_REWARD:g} at most")
     rounded: float = struct.unpack("<f", struct.pack("<f", reward))[0]
     return rounded

@@ -99,33 +99,40 @@ def _named(value: object) -> object:
     return value
 
 
-def from_proto(message: ProtoMessage, schema: type[S]) -> S:
-    """Returns the message as a validated `schema`.
+def from_proto(message: ProtoMessage, schema: type[S], *, max_entries: int | None = None) -> S:
+    """Returns the message as a validated `schema`; no list of it may have more than `max_entries`.
 
     Raises:
         pydantic.ValidationError: a value is outside the schema, or a required message is absent.
+        ValueError: a list is longer.
     """
-    return schema.model_validate(_values(message, schema))
+    return schema.model_validate(_values(message, schema, max_entries))
 
 
-def _values(message: ProtoMessage, schema: type[schemas.Message]) -> dict[str, object]:
+def _values(
+    message: ProtoMessage, schema: type[schemas.Message], max_entries: int | None
+) -> dict[str, object]:
     """Returns the present fields; nested messages too as plain values, validated once at the top."""
     layout = _layout(schema, message.DESCRIPTOR)
     values = layout.defaults.copy()
     # Only what is set comes, unlike with getattr: half the time for messages of many small fields.
     for wire, value in message.ListFields():
         field = layout.fields[wire.number]
-        values[field.name] = _value(value, field)
+        values[field.name] = _value(value, field, max_entries)
     return values
 
 
 # Any: protobuf's stubs say no more of a field's value.
-def _value(value: Any, field: _Field) -> object:
+def _value(value: Any, field: _Field, max_entries: int | None) -> object:
     nested = field.nested
+    if field.is_repeated and max_entries is not None and len(value) > max_entries:
+        raise ValueError(
+            f"{field.name}: {len(value)} entries; {max_entries} at most were asked for"
+        )
     if nested is not None:
         if field.is_repeated:
-            return [_values(one, nested) for one in value]
-        return _values(value, nested)
+            return [_values(one, nested, max_entries) for one in value]
+        return _values(value, nested, max_entries)
     if field.is_repeated:
         return tuple(value)
     if field.is_verdict:

@@ -3,6 +3,9 @@
 Field names are those of `align2llava.proto`. In JSON an image's `data` is base64 (with line
 breaks or as a data URI too), in msgpack bytes; a oneof is its one member at top level; absent
 members are left out. Knows no transport.
+
+Answers are held to what can be stored, shown and added up: numbers have ranges, names and messages an end,
+and of a list that does not fit only the first fault is told.
 """
 
 import base64
@@ -11,15 +14,22 @@ from enum import StrEnum
 from typing import Annotated, Self, cast
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     PlainSerializer,
     model_validator,
 )
 
+from align2llava.clients.wire.wording import cut
+
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
+MAX_REWARD = 1e6  # of either sign; squares and sums of as many as a run has stay numbers
+MAX_NLL = 1e9  # a million tokens, each all but impossible
+_YEAR_MS = 366 * 24 * 3600 * 1e3
 
 
 def _decoded(value: object) -> object:
@@ -56,8 +66,14 @@ ImageData = Annotated[
     BeforeValidator(_decoded),
     PlainSerializer(lambda data: base64.b64encode(data).decode(), when_used="json"),
 ]
-FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
+Reward = Annotated[float, Field(ge=-MAX_REWARD, le=MAX_REWARD, allow_inf_nan=False)]
+NegativeLogLikelihood = Annotated[float, Field(ge=-MAX_NLL, le=MAX_NLL, allow_inf_nan=False)]
+Milliseconds = Annotated[float, Field(ge=0, le=_YEAR_MS, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=2**32 - 1)]  # uint32 of the proto
+LargeCount = Annotated[
+    int, Field(ge=0, le=2**53)
+]  # of uint64: what every JSON reader holds exactly
+Name = Annotated[str, Field(max_length=1024)]
 
 
 class Message(BaseModel):
@@ -121,16 +137,16 @@ class ScoreRequest(Message):
 class ErrorBody(Message):
     """An error of one item, or the body of a failed request."""
 
-    code: str
-    message: str
+    code: Annotated[str, Field(max_length=64)]
+    message: Annotated[str, AfterValidator(cut)]
     retry_after_ms: Count = 0
 
 
 class ItemReward(Message):
-    """The outcome of one item: a finite reward (higher is better) or an error."""
+    """The outcome of one item: a reward (higher is better) or an error."""
 
     id: str
-    reward: FiniteFloat | None = None
+    reward: Reward | None = None
     error: ErrorBody | None = None
     num_tokens: Count = 0
     truncated: bool = False
@@ -144,37 +160,37 @@ class ItemReward(Message):
 class Usage(Message):
     """Tokens computed for a group and its share of the device's time in ms."""
 
-    prefix_tokens: Count = 0
-    suffix_tokens: Count = 0
-    device_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    prefix_tokens: LargeCount = 0
+    suffix_tokens: LargeCount = 0
+    device_ms: Milliseconds = 0.0
 
 
 class GroupRewards(Message):
     """Outcomes in the order of the group's items."""
 
-    items: tuple[ItemReward, ...]
+    items: Annotated[tuple[ItemReward, ...], FailFast()]
     usage: Usage = Usage()
 
 
 class ModelIdentity(Message):
     """Which model answered; `identity` is equal exactly where the numbers are meant to be equal."""
 
-    name: str
-    kind: str
-    identity: str
-    weights_sha256: str
-    dtype: str
-    template_version: str = ""
-    engine: str = ""
-    server_version: str = ""
-    purpose: str = ""  # what the model's card says it is for; decides no number
+    name: Name
+    kind: Name
+    identity: Name
+    weights_sha256: Name
+    dtype: Name
+    template_version: Name = ""
+    engine: Name = ""
+    server_version: Name = ""
+    purpose: Name = ""  # what the model's card says it is for; decides no number
 
 
 class ScoreResponse(Message):
     """Rewards in the order of the request's groups."""
 
     model: ModelIdentity
-    groups: tuple[GroupRewards, ...]
+    groups: Annotated[tuple[GroupRewards, ...], FailFast()]
 
 
 class Turn(Message):
@@ -216,7 +232,7 @@ class RewriteResult(Message):
     unparsed: str | None = None
     num_prompt_tokens: Count = 0
     num_completion_tokens: Count = 0
-    finish_reason: str = ""
+    finish_reason: Name = ""
     sampling: Sampling = Sampling()
 
     @model_validator(mode="after")
@@ -229,8 +245,8 @@ class RewriteResponse(Message):
     """Rewrites in the order of the request."""
 
     model: ModelIdentity
-    items: tuple[RewriteResult, ...]
-    device_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    items: Annotated[tuple[RewriteResult, ...], FailFast()]
+    device_ms: Milliseconds = 0.0
 
 
 class Verdict(StrEnum):
@@ -281,8 +297,8 @@ class ReviewResponse(Message):
     """Verdicts in the order of the request."""
 
     model: ModelIdentity
-    items: tuple[ReviewResult, ...]
-    device_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    items: Annotated[tuple[ReviewResult, ...], FailFast()]
+    device_ms: Milliseconds = 0.0
 
 
 class LikelihoodItem(Message):
@@ -303,7 +319,7 @@ class LikelihoodResult(Message):
     """`nll` in nats, summed over the completion's `num_tokens` tokens; or an error."""
 
     id: str
-    nll: FiniteFloat | None = None
+    nll: NegativeLogLikelihood | None = None
     error: ErrorBody | None = None
     num_tokens: Count = 0
 
@@ -317,5 +333,5 @@ class LikelihoodResponse(Message):
     """Likelihoods in the order of the request."""
 
     model: ModelIdentity
-    items: tuple[LikelihoodResult, ...]
-    device_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    items: Annotated[tuple[LikelihoodResult, ...], FailFast()]
+    device_ms: Milliseconds = 0.0

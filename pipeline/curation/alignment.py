@@ -17,7 +17,7 @@ from align2llava.clients.wire.schemas import (
 )
 from align2llava.clients.wire.schemas import Sampling as WireSampling
 from align2llava.pipeline.config import AlignmentConfig, RunConfig
-from align2llava.pipeline.curation.calls import call_bounded, stop_if_unusable
+from align2llava.pipeline.curation.calls import Belief, call_bounded, stop_if_unusable
 from align2llava.pipeline.curation.committing import GroupCommit
 from align2llava.pipeline.curation.corpus import Corpus
 from align2llava.pipeline.curation.endpoints import InnerLLMService
@@ -26,6 +26,8 @@ from align2llava.pipeline.curation.layout import AlignStatus, Gate
 from align2llava.pipeline.curation.ledger import Entry, Ledger, LedgerRow, Sampling
 from align2llava.pipeline.curation.progress import ProgressView
 from align2llava.pipeline.curation.rows import Loaded, Row
+
+_SHOWN_CHARS = 1000  # of a text that does not go out, beside four times what the original has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,7 @@ class Aligner:
     ) -> None:
         ledger.require(service.model.identity)
         self._service = service
+        self._belief = Belief(service.name)
         self._ledger = ledger
         self._config = config
         self._seed = run.seed
@@ -137,6 +140,7 @@ class Aligner:
             stop_if_unusable(self._service.name, error)
             await self._one_by_one(asks, error)
             return
+        self._belief.keep()
         for row in rows:
             self._ledger.add(row)
         await self._commits.if_due()
@@ -145,6 +149,7 @@ class Aligner:
         first, *others = asks
         if not others:
             self._ledger.add(self._row(first, error_code=str(error.code)))
+            self._belief.lose(error)
             return
         for ask in asks:
             await self._call((ask,))
@@ -177,10 +182,16 @@ class Aligner:
             return self._row(ask, error_code=result.error.code)
         trial = gated(ask.original, result, length_ratio=self._config.length_ratio)
         row = self._row(ask, error_code=None)
+        text, unparsed = result.rewritten, result.unparsed
+        if text is not None and not trial.passes:  # it is only shown
+            text = Turn(
+                question=_shown(text.question, ask.original.question),
+                answer=_shown(text.answer, ask.original.answer),
+            )
         return replace(
             row,
-            rewrite=result.rewritten,
-            unparsed=result.unparsed,
+            rewrite=text,
+            unparsed=None if unparsed is None else _shown(unparsed, ask.original.answer),
             finish_reason=result.finish_reason,
             gates=trial.outcomes,
             status=AlignStatus.REWRITTEN if trial.passes else AlignStatus.GATED,
@@ -229,6 +240,11 @@ class Aligner:
             status=AlignStatus.NOT_ALIGNED,
             error_code=error_code,
         )
+
+
+def _shown(text: str, original: str) -> str:
+    """Returns a text that does not go out, or as much of it as tells what is wrong with it."""
+    return text[: 4 * len(original) + _SHOWN_CHARS]
 
 
 def _left_alone(ask: TurnAsk) -> LedgerRow:

@@ -2,7 +2,7 @@
 
 Retries, and how many calls are really out, are the client's (`clients.pool`). A call that failed for good
 is asked again record by record, so that one bad record costs one record; a service that answers nothing
-for the time of a call, or refuses our key, stops the run.
+for the time of a call, refuses our key, or answers only what cannot be believed, stops the run.
 """
 
 import asyncio
@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
 from typing import TypeVar
 
-from align2llava.clients.errors import ClientError
+from align2llava.clients.errors import BadAnswerError, ClientError
 from align2llava.clients.wire.codes import Code
 from align2llava.pipeline.errors import EndpointError
 
 _STOPPING = frozenset({Code.UNAVAILABLE, Code.UNAUTHENTICATED, Code.OVERLOADED})
 
+MAX_BAD_ANSWERS = 8  # in a row, each to one record alone and asked for three times
 MAX_AT_ONCE = 4  # batches read from the source
 
 Batch = TypeVar("Batch")
@@ -29,6 +30,31 @@ def stop_if_unusable(name: str, error: ClientError) -> None:
     """
     if error.code in _STOPPING:
         raise EndpointError(f"{name}: {error.code}: {error.message}") from error
+
+
+class Belief:
+    """Whether what a service answers can be believed at all: one that lies would empty the whole input."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._num_bad = 0  # in a row
+
+    def keep(self) -> None:
+        """Notes an answer that fits."""
+        self._num_bad = 0
+
+    def lose(self, error: ClientError) -> None:
+        """Notes what a record alone was answered.
+
+        Raises:
+            EndpointError: it is one bad answer too many.
+        """
+        self._num_bad = self._num_bad + 1 if isinstance(error, BadAnswerError) else 0
+        if self._num_bad == MAX_BAD_ANSWERS:
+            raise EndpointError(
+                f"{self._name}: {MAX_BAD_ANSWERS} records in a row had answers that cannot be believed; "
+                f"the last: {error.message}"
+            ) from error
 
 
 async def call_bounded(

@@ -25,6 +25,7 @@ from align2llava.clients.wire.codes import Code
 from align2llava.clients.wire.schemas import ModelIdentity
 from align2llava.pipeline.config import Config, EndpointConfig, RunConfig, proxy_for
 from align2llava.pipeline.curation.canaries import CanaryClient
+from align2llava.pipeline.curation.clear_text import warn_of_clear_text
 from align2llava.pipeline.curation.events import Notify
 from align2llava.pipeline.curation.fragility import CANARIES_COMPARED
 from align2llava.pipeline.curation.pace import (
@@ -330,6 +331,10 @@ async def open_each(
 ) -> tuple[Services, dict[str, EndpointError]]:
     """Opens what can be opened, as `open_services`; what cannot comes by the endpoint's name."""
     endpoints, selection = config.endpoints, config.selection
+    wanted = endpoints.inner_llm if config.alignment.rewrite else None
+    question = endpoints.question_reward if selection.question else None
+    answer = endpoints.answer_reward if selection.answer else None
+    warn_of_clear_text((question, answer, wanted), api_key=api_key)
     failures: dict[str, EndpointError] = {}
 
     async def reward(wanted: EndpointConfig | None, kind: RewardKind) -> RewardService | None:
@@ -344,14 +349,11 @@ async def open_each(
             failures[kind.replace("-", "_")] = error
             return None
 
-    question = endpoints.question_reward if selection.question else None
-    answer = endpoints.answer_reward if selection.answer else None
     services = Services(
         question=await reward(question, "question-reward"),
         answer=await reward(answer, "answer-reward"),
         inner_llm=None,
     )
-    wanted = endpoints.inner_llm if config.alignment.rewrite else None
     try:
         inner_llm = await open_inner_llm(
             stack, wanted, connector=connector, api_key=api_key, notify=notify

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import orjson
 
 from align2llava.pipeline.curation.layout import RunPaths
+from align2llava.pipeline.curation.run_folder import require_own_files
 from align2llava.pipeline.errors import RunError, StoreError
 
 logger = logging.getLogger(__name__)
@@ -48,11 +49,12 @@ def held(paths: RunPaths) -> Generator[None]:
     another host, or container, after 10 s without a beat. Who loses its lease ends as by SIGTERM.
 
     Raises:
-        RunError: another process holds it.
+        RunError: another process holds it, or a link lies in it.
         StoreError: it cannot be made.
     """
     try:
         paths.root.mkdir(parents=True, exist_ok=True)
+        require_own_files(paths.root)
         lease = _acquired(paths.lease)
     except OSError as error:
         raise StoreError(f"cannot write in {paths.root}: {error.strerror}") from error

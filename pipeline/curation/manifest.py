@@ -21,6 +21,7 @@ from align2llava.pipeline.curation.layout import (
     TypeCounts,
 )
 from align2llava.pipeline.curation.readers import sha256_of
+from align2llava.pipeline.curation.run_folder import require_own_files
 from align2llava.pipeline.errors import InputError, RunError
 
 _READ_BACK = ("decisions.parquet", "scores/", "rewrites/", "quarantine/")
@@ -84,10 +85,11 @@ def read_manifest(paths: RunPaths) -> Manifest:
     """Returns the manifest of a finished run; its sums hold and its identities are whole.
 
     Raises:
-        RunError: the run is not finished, was written by another version, or a file of it that is
-            read back is gone or not as it was written.
+        RunError: the run is not finished, was written by another version, holds a link, or a file of
+            it that is read back is gone or not as it was written.
     """
     try:
+        require_own_files(paths.root)
         manifest = msgspec.json.decode(paths.manifest.read_bytes(), type=Manifest)
     except FileNotFoundError as error:
         raise RunError(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from align2llava.clients.wire.schemas import ModelIdentity
 from align2llava.pipeline.config import Config
+from align2llava.pipeline.curation.clear_text import warn_of_clear_text
 from align2llava.pipeline.curation.curate import align_kept, finish, write_results
 from align2llava.pipeline.curation.endpoints import Connector, Services, open_inner_llm
 from align2llava.pipeline.curation.finished_run import require_inputs
@@ -106,10 +107,12 @@ def align(
 async def _align(
     work: Work, decided: Decided, *, connector: Connector, api_key: str | None
 ) -> dict[str, ModelIdentity]:
+    wanted = work.config.endpoints.inner_llm
+    warn_of_clear_text((wanted,), api_key=api_key)
     async with AsyncExitStack() as stack:
         inner_llm = await open_inner_llm(
             stack,
-            work.config.endpoints.inner_llm,
+            wanted,
             connector=connector,
             api_key=api_key,
             notify=work.events.write,

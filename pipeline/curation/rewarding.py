@@ -21,7 +21,7 @@ from align2llava.pipeline.curation.asking import (
     item_of,
     rest_of,
 )
-from align2llava.pipeline.curation.calls import call_bounded, stop_if_unusable
+from align2llava.pipeline.curation.calls import Belief, call_bounded, stop_if_unusable
 from align2llava.pipeline.curation.committing import GroupCommit
 from align2llava.pipeline.curation.corpus import Corpus
 from align2llava.pipeline.curation.endpoints import RewardService
@@ -65,6 +65,7 @@ class RewardStageRunner:
         store.require(service.model.identity)
         self._stage = stage
         self._service = service
+        self._belief = Belief(service.name)
         self._store = store
         self._quarantine = quarantine
         self._slots = slots
@@ -143,6 +144,7 @@ class RewardStageRunner:
             stop_if_unusable(service.name, error)
             await self._one_by_one(rest, error)
             return
+        self._belief.keep()
         for answered in answers_of(asks, response):
             self._take(answered)
         await self._commits.if_due()
@@ -164,6 +166,7 @@ class RewardStageRunner:
         if len(asks) == 1:
             fault = Fault(code=error.code, message=error.message)
             self._take(Answered(ask=asks[0], rewards=(), fault=fault))
+            self._belief.lose(error)
             return
         for ask in asks:
             await self._call((ask,))

@@ -3,6 +3,7 @@
 The template comes from the cluster (`pipeline.jobs.cluster`) or from manifests; knows no API server.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import yaml
 from lightkube.models.meta_v1 import ObjectMeta, OwnerReference
 from lightkube.resources.batch_v1 import CronJob, Job
 
+from align2llava.pipeline.children import foreign_environ
 from align2llava.pipeline.errors import ConfigError
 from align2llava.pipeline.jobs.overrides import apply_sets, container_of
 from align2llava.pipeline.yaml_text import yaml_documents
@@ -113,7 +115,8 @@ def _rendered(folder: Path) -> str:
             f"`kubectl kustomize {folder}` wrote"
         )
     command = [kubectl, "kustomize", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - kubectl as found on the PATH
+    environ = foreign_environ(os.environ)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)  # noqa: S603 - kubectl as found on the PATH
     if done.returncode != 0:
         raise ConfigError(f"{folder}: does not render: {' '.join(done.stderr.split())}")
     return done.stdout

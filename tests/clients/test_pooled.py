@@ -2,7 +2,12 @@
 
 import pytest
 
-from align2llava.clients.errors import ClientError, InvalidRequestError, UnavailableError
+from align2llava.clients.errors import (
+    BadAnswerError,
+    ClientError,
+    InvalidRequestError,
+    UnavailableError,
+)
 from align2llava.clients.places import Member
 from align2llava.clients.pool import Pool
 from align2llava.clients.pooled import PooledRewardClient
@@ -91,3 +96,46 @@ async def test_nothing_is_believed_of_another_model():
         await pooled(liar).score(GROUPS, timeout_s=2)
     assert caught.value.partial is None
     assert liar.asked == [["0", "1", "2", "3"], ["0", "1", "2", "3"]]
+
+
+class Refusing:
+    """Answers each item with `code` as often as `num_times` says, then with a reward."""
+
+    def __init__(self, code: str, *, num_times: dict[str, int]) -> None:
+        self.code = code
+        self.left = num_times
+        self.asked: list[list[str]] = []
+
+    async def score(self, groups, *, timeout_s, load=None) -> ScoreResponse:
+        self.asked.append([item.id for group in groups for item in group.items])
+        answers = [GroupRewards(items=tuple(map(self.outcome, group.items))) for group in groups]
+        return ScoreResponse(model=model(), groups=tuple(answers))
+
+    def outcome(self, item: Item) -> ItemReward:
+        if self.left.get(item.id, 0) == 0:
+            return ItemReward(id=item.id, reward=float(item.id))
+        self.left[item.id] -= 1
+        error = ErrorBody(code=self.code, message="full", retry_after_ms=1)
+        return ItemReward(id=item.id, error=error)
+
+
+@pytest.mark.parametrize("code", ["overloaded", "unavailable"])
+async def test_items_refused_for_now_are_asked_for_again_alone(code: str):
+    replica = Refusing(code, num_times={"1": 2, "3": 1})
+    response = await pooled(replica).score(GROUPS, timeout_s=30)
+    assert rewards(response) == [[0, 1, 2], [3]]
+    assert replica.asked == [["0", "1", "2", "3"], ["1", "3"], ["1"]]
+
+
+async def test_items_refused_for_ever_end_as_a_service_that_does():
+    replica = Refusing("overloaded", num_times={"1": 10**9})
+    with pytest.raises(UnavailableError, match=r"nothing was answered for 0.5 s.*overloaded: full"):
+        await pooled(replica).score(GROUPS, timeout_s=0.5)
+
+
+async def test_an_image_that_is_needed_again_after_it_was_sent_is_a_bad_answer():
+    replica = Refusing("image_needed", num_times={"1": 10**9})
+    with pytest.raises(BadAnswerError, match="asked for again") as caught:
+        await pooled(replica).score(GROUPS, timeout_s=5, load=lambda _: b"")
+    assert rewards(caught.value.partial) == [[0, None, 2], [3]]
+    assert len(replica.asked) == 3

@@ -1,6 +1,7 @@
 """The REST client decides by status and schema, never by text."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import httpx
 import msgpack
@@ -12,6 +13,7 @@ from align2llava.clients.errors import (
     BadAnswerError,
     ClientError,
     DeadlineError,
+    ServerFaultError,
     TooLargeError,
     UnavailableError,
 )
@@ -138,3 +140,47 @@ async def test_inner_llm_answer_with_other_ids_is_refused():
 
     with pytest.raises(BadAnswerError):
         await inner.likelihood([LikelihoodItem(id="a", prompt="", completion="c")], timeout_s=5)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "deflate", "br", "none"])
+async def test_an_answer_of_an_encoding_that_was_not_asked_for_is_bad_and_not_unpacked(
+    encoding: str,
+):
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        headers = {"content-encoding": encoding}
+        return httpx.Response(200, headers=headers, stream=Unread())
+
+    with pytest.raises(BadAnswerError, match=f"content-encoding {encoding}; identity was asked"):
+        await client(handler).score([GROUP], timeout_s=5)
+    assert seen[0].headers["accept-encoding"] == "identity"
+
+
+class Unread(httpx.AsyncByteStream):
+    """A body that nobody may read."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        raise AssertionError
+        yield b""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model": MODEL, "groups": [OUTCOME] * 2},
+        {"model": MODEL, "groups": [{"items": [[[]] * 1] * 1}] * 1, "a": [[[[[[[]]]]]]]},
+        {str(key): 1 for key in range(17)},
+    ],
+    ids=["more groups than were asked for", "lists within lists", "more fields than any message"],
+)
+async def test_more_than_was_asked_for_is_not_parsed(body: object):
+    with pytest.raises(BadAnswerError, match="the answer is no msgpack"):
+        await client(lambda _: packed(body)).score([GROUP], timeout_s=5)
+
+
+async def test_an_error_that_is_too_long_is_told_by_its_status():
+    async with asyncio.timeout(5):
+        with pytest.raises(ServerFaultError, match=r"^HTTP 500$"):
+            await client(lambda _: httpx.Response(500, content=b"x" * 10**6)).model(timeout_s=5)

@@ -30,7 +30,7 @@ _STATUS: dict[Kind | None, tuple[int, str, str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Call:
+class Call:
     path: str
     headers: dict[str, str]
     body: bytes
@@ -50,18 +50,18 @@ class RestServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while await self._answer(await _read(reader), writer):
+            while await self._answer(await read_call(reader), writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
 
-    async def _answer(self, call: _Call, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, call: Call, writer: asyncio.StreamWriter) -> bool:
         """Returns whether the connection stays open."""
         pack = _packer(call)
         if call.path == "/v1/model":
-            await _write(writer, 200, pack(_plain(self._core.model(self._replica))), call=call)
+            await _write(writer, 200, pack(plain(self._core.model(self._replica))), call=call)
             return True
         if call.path not in METHODS:
             await _write(writer, 404, pack(_error("invalid_request")), call=call)
@@ -78,10 +78,10 @@ class RestServer:
         reply: Reply,
         writer: asyncio.StreamWriter,
         *,
-        call: _Call,
+        call: Call,
         pack: Callable[[object], bytes],
     ) -> bool:
-        body = pack(_plain(reply.response))
+        body = pack(plain(reply.response))
         if reply.fault in _STATUS:
             status, code, extra = _STATUS[reply.fault]
             await _write(writer, status, pack(_error(code)), call=call, extra=extra)
@@ -105,7 +105,7 @@ class RestServer:
         return True
 
 
-async def _read(reader: asyncio.StreamReader) -> _Call:
+async def read_call(reader: asyncio.StreamReader) -> Call:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.rstrip().split("\r\n")
     headers = {
@@ -113,16 +113,16 @@ async def _read(reader: asyncio.StreamReader) -> _Call:
         for name, _, value in (line.partition(":") for line in lines)
     }
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return _Call(path=first.split()[1], headers=headers, body=body)
+    return Call(path=first.split()[1], headers=headers, body=body)
 
 
-def _packer(call: _Call) -> Callable[[object], bytes]:
+def _packer(call: Call) -> Callable[[object], bytes]:
     if MSGPACK in call.headers.get("accept", ""):
         return lambda value: msgpack.packb(value) or b""
     return orjson.dumps
 
 
-def _head(status: int, num_bytes: int, *, call: _Call, extra: str = "") -> bytes:
+def _head(status: int, num_bytes: int, *, call: Call, extra: str = "") -> bytes:
     is_packed = MSGPACK in call.headers.get("accept", "")
     kind = MSGPACK if is_packed else "application/json"
     lines = f"HTTP/1.1 {status} As-Scripted\r\ncontent-type: {kind}\r\n{extra}"
@@ -134,7 +134,7 @@ async def _write(
     status: int,
     body: bytes,
     *,
-    call: _Call,
+    call: Call,
     extra: str = "",
     pause_s: float = 0.0,
 ) -> None:
@@ -158,17 +158,17 @@ def _error(code: str) -> dict[str, object]:
     return {"error": {"code": code, "message": "as scripted"}}
 
 
-def _plain(message: Message) -> dict[str, object]:
+def plain(message: Message) -> dict[str, object]:
     """Returns a message as a REST body; unlike the schemas, it lets a NaN pass."""
     values: dict[str, object] = {}
     for field in message.DESCRIPTOR.fields:
         value = getattr(message, field.name)
         if field.is_repeated:
-            values[field.name] = [_plain(one) for one in value]
+            values[field.name] = [plain(one) for one in value]
         elif field.has_presence and not message.HasField(field.name):
             continue
         elif field.message_type is not None:
-            values[field.name] = _plain(value)
+            values[field.name] = plain(value)
         elif field.enum_type is not None:
             name = field.enum_type.values_by_number[value].name
             values[field.name] = name.removeprefix("VERDICT_").lower()

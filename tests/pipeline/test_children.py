@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from align2llava.pipeline.children import child_environ, module_command
+from align2llava.pipeline.children import child_environ, foreign_environ, module_command
 from align2llava.pipeline.curation.row_reader import ReadingRules
 from tests.pipeline.curation.small_world import record, write_world
 
@@ -65,3 +65,9 @@ def test_large_input_in_a_hostile_folder_is_read(tmp_path: Path):
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert "18000 of 18000 records can be scored" in done.stdout, done.stderr
     assert not (folder / "was_run").exists()
+
+
+def test_no_child_is_told_what_only_the_driver_is_told():
+    told = {"A2L__API_KEY": "secret", "A2L__RUN__SEED": "1", "A2L_ENGINE": "fake"}
+    assert foreign_environ(told) == {"A2L_ENGINE": "fake"}
+    assert child_environ(told) == {"A2L_ENGINE": "fake", "PYTHONSAFEPATH": "1"}

@@ -190,3 +190,12 @@ def test_every_setting_is_read_by_code_that_is_not_the_config():
     )
     unread = {name for name in fields if not re.search(rf"\.{name}\b", code)}
     assert not unread
+
+
+def test_a_key_is_stripped_or_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("A2L__API_KEY", "sesame\n")
+    assert api_key() == "sesame"
+    monkeypatch.setenv("A2L__API_KEY", "ses\u00e4me")
+    with pytest.raises(ConfigError, match="A2L__API_KEY: a key is one word") as caught:
+        api_key()
+    assert "ses" not in str(caught.value)

@@ -2,12 +2,25 @@
 
 import base64
 import hashlib
+import math
 from collections.abc import Callable
 
 import pytest
 from pydantic import ValidationError
 
-from align2llava.clients.wire.schemas import ErrorBody, Image, ItemReward, ScoreRequest
+from align2llava.clients.wire.schemas import (
+    ErrorBody,
+    Image,
+    ItemReward,
+    LikelihoodResult,
+    Message,
+    ModelIdentity,
+    ScoreRequest,
+    ScoreResponse,
+    Usage,
+)
+
+MODEL = {"name": "m", "kind": "k", "identity": "i", "weights_sha256": "w", "dtype": "float32"}
 
 
 def test_image_data_is_base64_in_json_and_bytes_elsewhere():
@@ -84,3 +97,33 @@ def test_hash_may_be_left_out_where_the_data_is_there(stated: dict):
 def test_image_of_neither_hash_nor_data_says_what_it_needs():
     with pytest.raises(ValidationError, match="an image needs `data`, or the `sha256`"):
         Image.model_validate({})
+
+
+@pytest.mark.parametrize(
+    ("schema", "values"),
+    [
+        (ItemReward, {"id": "a", "reward": 1.1e6}),
+        (ItemReward, {"id": "a", "reward": math.inf}),
+        (ItemReward, {"id": "a", "reward": 1.0, "num_tokens": 2**32}),
+        (Usage, {"prefix_tokens": 2**53 + 1}),
+        (Usage, {"device_ms": 4e10}),
+        (LikelihoodResult, {"id": "a", "nll": 1e10}),
+        (ErrorBody, {"code": "c" * 65, "message": ""}),
+        (ErrorBody, {"code": "c", "message": "", "retry_after_ms": 2**32}),
+        (ModelIdentity, {**MODEL, "name": "n" * 1025}),
+        (ModelIdentity, {**MODEL, "identity": "n" * 1025}),
+    ],
+)
+def test_what_cannot_be_stored_shown_or_added_up_is_refused(schema: type[Message], values: dict):
+    with pytest.raises(ValidationError):
+        schema.model_validate(values)
+
+
+def test_of_a_list_that_does_not_fit_one_fault_is_told_however_long_it_is():
+    with pytest.raises(ValidationError) as caught:
+        ScoreResponse.model_validate({"model": MODEL, "groups": [None] * 10_000})
+    assert caught.value.error_count() == 1
+
+
+def test_a_long_message_of_an_error_is_cut():
+    assert len(ErrorBody(code="internal", message="m" * 10**6).message) < 1100

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from align2llava.clients.errors import (
+    BadAnswerError,
     DeadlineError,
     InvalidRequestError,
     OverloadedError,
@@ -10,7 +11,12 @@ from align2llava.clients.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from align2llava.pipeline.curation.calls import call_bounded, stop_if_unusable
+from align2llava.pipeline.curation.calls import (
+    MAX_BAD_ANSWERS,
+    Belief,
+    call_bounded,
+    stop_if_unusable,
+)
 from align2llava.pipeline.errors import EndpointError, StoreError
 
 
@@ -76,3 +82,20 @@ def test_service_that_cannot_be_used_stops_at_once(error: type):
 @pytest.mark.parametrize("error", [InvalidRequestError, ServerFaultError, DeadlineError])
 def test_fault_of_one_call_does_not_stop(error: type):
     stop_if_unusable("name", error("x"))
+
+
+def test_a_service_whose_answers_to_record_after_record_are_bad_stops_the_run():
+    belief = Belief("question-reward")
+    for _ in range(MAX_BAD_ANSWERS - 1):
+        belief.lose(BadAnswerError("reward: too large"))
+    with pytest.raises(EndpointError, match=r"question-reward: 8 records in a row.*too large"):
+        belief.lose(BadAnswerError("reward: too large"))
+
+
+def test_a_good_answer_or_another_fault_in_between_is_belief():
+    belief = Belief("question-reward")
+    for _ in range(5 * MAX_BAD_ANSWERS):
+        belief.lose(BadAnswerError("nothing"))
+        belief.keep()
+        belief.lose(BadAnswerError("nothing"))
+        belief.lose(ServerFaultError("failed"))

@@ -62,11 +62,22 @@ def test_no_path_of_this_machine_is_in_it(tmp_path: Path):
     assert "`raw.json`: 100 records, sha256 `abab" in text
 
 
-def test_names_mean_nothing_to_markdown_or_html(tmp_path: Path):
-    text = card(tmp_path, kind="a|b\n<script>`\x1b")
-    assert "| a\\|b &lt;script&gt;'&lt;U+001B&gt; | 100 | 30 |" in text
+@pytest.mark.parametrize(
+    ("kind", "cell"),
+    [
+        ("a|b\n<script>`\x1b", "a&#124;b &#60;script&#62;&#96;&#60;U+001B&#62;"),
+        ("a\\|b", "a&#92;&#124;b"),
+        ("<!-- ", "&#60;&#33;--"),
+        ("![x](http://h/p)", "&#33;&#91;x&#93;(http://h/p)"),
+        ("**_bold_** a_b", "&#42;&#42;&#95;bold&#95;&#42;&#42; a_b"),
+        ("&lt;", "&#38;lt;"),
+    ],
+)
+def test_names_mean_nothing_to_markdown_or_html(tmp_path: Path, kind: str, cell: str):
+    text = card(tmp_path, kind=kind)
+    assert f"| {cell} | 100 | 30 |" in text
     assert (
-        "* question_reward: shapes\\|&lt;b&gt;, `q-1`; its card says it is for coloured shapes"
+        "* question_reward: shapes&#124;&#60;b&#62;, `q-1`; its card says it is for coloured shapes"
         in text
     )
 
