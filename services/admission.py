@@ -10,6 +10,9 @@ from contextlib import contextmanager
 
 from align2llava.services.errors import OverloadedError, TooLargeError, UnavailableError
 
+# However long a caller says he waits: his body, his place and his answer are held no longer.
+MAX_WAIT_S = 600.0
+
 _MIN_RETRY_MS = 50
 _MAX_RETRY_MS = 10_000
 _RATE_WEIGHT = 0.2  # of the newest observation, in the moving mean of ms per item
@@ -58,6 +61,25 @@ class Admission:
             yield
         finally:
             self._change(-num_items, -num_bytes)
+
+    @contextmanager
+    def receive(self) -> Generator[Callable[[int], None]]:
+        """Holds room for a body while it is read and parsed: what it yields is told of each part.
+
+        That raises OverloadedError where there is no room for the part.
+        """
+        num_held = 0
+
+        def take(num_bytes: int) -> None:
+            nonlocal num_held
+            self._refuse_full(num_items=0, num_bytes=num_bytes)
+            num_held += num_bytes
+            self._num_bytes += num_bytes
+
+        try:
+            yield take
+        finally:
+            self._num_bytes -= num_held
 
     def refuse_early(self) -> None:
         """Refuses a request that is not parsed yet where not even one item finds room.

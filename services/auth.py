@@ -8,6 +8,7 @@ import hmac
 import ipaddress
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from align2llava.services.errors import UnauthenticatedError
 from align2llava.services.settings import SettingsError
@@ -69,6 +70,23 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def refuse_foreign_page(origin: str) -> None:
+    """Refuses what a web page of another machine asks of a service without keys.
+
+    Browsers name the page in `Origin`; programs send none. A name that was made to point at this
+    machine would else let any page that someone opens ask his own services.
+
+    Raises:
+        UnauthenticatedError: the page did not come from loopback.
+    """
+    try:
+        host = urlsplit(origin).hostname
+    except ValueError:
+        host = None
+    if origin and not is_loopback(host or ""):
+        raise UnauthenticatedError("a service without keys answers no web page of elsewhere")
 
 
 def refuse_open(hosts: Iterable[str], *, has_keys: bool, allow_open: bool) -> None:

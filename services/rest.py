@@ -1,7 +1,7 @@
 """The REST surface around BentoML's own: keys, deadline, bodies, errors.
 
-BentoML routes and parses JSON; this middleware gives it nothing but JSON (`rest_bodies`) and lets
-nothing but the code table out (`rest_exchange`). Knows no model.
+BentoML routes; this middleware reads and validates (`rest_bodies`), hands the request to the handler
+by the scope (`hosting`), and lets nothing but the code table out (`rest_exchange`). Knows no model.
 """
 
 import asyncio
@@ -20,23 +20,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from align2llava.clients.wire import schemas
 from align2llava.clients.wire.codes import DEADLINE_HEADER, MAX_DEADLINE_MS
-from align2llava.services.auth import is_loopback
+from align2llava.services.admission import MAX_WAIT_S
+from align2llava.services.auth import is_loopback, refuse_foreign_page
+from align2llava.services.counting import max_values
 from align2llava.services.errors import (
     InternalError,
     InvalidRequestError,
     ServiceError,
+    TooLargeError,
     UnauthenticatedError,
     UnavailableError,
 )
+from align2llava.services.hosting import REQUEST
 from align2llava.services.lifecycle import Core, Runtime
 from align2llava.services.metrics import metrics
 from align2llava.services.rest_bodies import (
     JSON,
     MSGPACK,
-    check_json,
+    BodyLimits,
     is_whole,
-    json_body,
     json_headers,
+    json_of,
+    read_body,
+    validated,
 )
 from align2llava.services.rest_errors import error_response
 from align2llava.services.rest_exchange import Exchange
@@ -45,9 +51,14 @@ logger = logging.getLogger(__name__)
 
 EXEMPT_PATHS = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
 OPENAI_PATHS = frozenset({"/v1/chat/completions", "/v1/models"})
-# Where a request is work that admission bounds; it may be refused before its body is read.
-BOUNDED_PATHS = frozenset({"/v1/score", "/v1/rewrite", "/v1/review", "/v1/likelihood"})
-COUNTED_PATHS = BOUNDED_PATHS | OPENAI_PATHS | {"/v1/model"}
+# What is asked where a request is work that admission bounds; it may be refused before it is read.
+REQUESTS: dict[str, type[schemas.Message]] = {
+    "/v1/score": schemas.ScoreRequest,
+    "/v1/rewrite": schemas.RewriteRequest,
+    "/v1/review": schemas.ReviewRequest,
+    "/v1/likelihood": schemas.LikelihoodRequest,
+}
+COUNTED_PATHS = frozenset({*REQUESTS, *OPENAI_PATHS, "/v1/model"})
 
 _NOT_READY = 503
 _MAX_ROUTE_CHARS = 120
@@ -143,20 +154,15 @@ class RestSurface(Generic[C]):
         try:
             self._check_caller(scope, headers)
             call = Call(deadline=self._deadline(headers), wants_msgpack=wants_msgpack)
-            if scope["path"] in BOUNDED_PATHS and scope["method"] == "POST":
+            if scope["path"] in REQUESTS and scope["method"] == "POST":
                 self._runtime.refuse_early()
-            body = await json_body(
-                headers,
-                receive,
-                max_bytes=self._runtime.settings.max_body_bytes,
-                deadline=call.deadline,
-            )
-            if scope["path"] in OPENAI_PATHS and scope["method"] == "POST":
-                check_json(body)
+            asked, body = await self._asked(scope, headers, receive, deadline=call.deadline)
             _CALL.set(call)
-            inner = {**scope, "headers": json_headers(headers, num_bytes=len(body))}
+            inner = {**scope, "headers": json_headers(headers, num_bytes=len(body)), REQUEST: asked}
             await exchange.run(self._app, inner, body=body, receive=receive)
         except ServiceError as error:
+            if isinstance(error, InvalidRequestError | TooLargeError):
+                logger.info("%s: refused a request: %s", self._runtime.kind, error.code)
             await exchange.fail(error)
         # What a library lets through is worded by the table too.
         except Exception as error:
@@ -171,11 +177,31 @@ class RestSurface(Generic[C]):
                     elapsed_s=time.perf_counter() - began,
                 )
 
+    async def _asked(
+        self, scope: Scope, headers: Headers, receive: Receive, *, deadline: float
+    ) -> tuple[schemas.Message | None, bytes]:
+        """Returns the request of one of our own routes, or else the body as JSON."""
+        settings = self._runtime.settings
+        max_items = settings.max_request_items
+        limits = BodyLimits(
+            max_bytes=settings.max_body_bytes, max_values=max_values(max_items), deadline=deadline
+        )
+        schema = REQUESTS.get(scope["path"]) if scope["method"] == "POST" else None
+        with self._runtime.started.parts.admission.receive() as take:
+            body = await read_body(headers, receive, limits=limits, take=take)
+            if schema is not None:
+                return await validated(body, schema, max_items=max_items), b""
+            if scope["path"] in OPENAI_PATHS and scope["method"] == "POST":
+                return None, await json_of(body, max_items=max_items)
+        return None, b""  # of routes that take no body
+
     def _check_caller(self, scope: Scope, headers: Headers) -> None:
         started = self._runtime.started
         started.keys.check(headers.get("authorization", ""))
-        if started.keys.is_empty and not self._runtime.settings.allow_open:
-            _check_loopback(scope)
+        if started.keys.is_empty:
+            refuse_foreign_page(headers.get("origin", ""))
+            if not self._runtime.settings.allow_open:
+                _check_loopback(scope)
 
     def _deadline(self, headers: Headers) -> float:
         stated = headers.get(DEADLINE_HEADER, "")
@@ -189,7 +215,7 @@ class RestSurface(Generic[C]):
                     f"{DEADLINE_HEADER} is {stated[:40]!r}; it takes a whole number of ms from 1 "
                     f"to {MAX_DEADLINE_MS}"
                 )
-        return asyncio.get_running_loop().time() + deadline_ms / 1e3
+        return asyncio.get_running_loop().time() + min(deadline_ms / 1e3, MAX_WAIT_S)
 
 
 def _check_loopback(scope: Scope) -> None:

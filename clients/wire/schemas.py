@@ -8,12 +8,13 @@ members are left out. Knows no transport.
 import base64
 import hashlib
 from enum import StrEnum
-from typing import Annotated, Self, cast
+from typing import Annotated, Self, TypeVar, cast
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     PlainSerializer,
     model_validator,
@@ -56,6 +57,9 @@ ImageData = Annotated[
     BeforeValidator(_decoded),
     PlainSerializer(lambda data: base64.b64encode(data).decode(), when_used="json"),
 ]
+T = TypeVar("T")
+# All that is wrong with a long list would be far longer than the list: its first fault is enough.
+Many = Annotated[tuple[T, ...], FailFast()]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -66,7 +70,7 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _require_one(message: BaseModel, names: tuple[str, ...]) -> None:
+def _require_one(message: BaseModel, names: Many[str]) -> None:
     values = message.__dict__
     num_present = sum(values[name] is not None for name in names)
     if num_present != 1:
@@ -100,7 +104,7 @@ class Item(Message):
     """One candidate: `questions` for question-reward, `question` and `answer` for answer-reward."""
 
     id: str
-    questions: tuple[str, ...] = ()
+    questions: Many[str] = ()
     question: str | None = None
     answer: str | None = None
 
@@ -109,13 +113,13 @@ class Group(Message):
     """One image and its candidates, answered in this order."""
 
     image: Image | None = None
-    items: tuple[Item, ...]
+    items: Many[Item]
 
 
 class ScoreRequest(Message):
     """Asks for the rewards of all items of all groups."""
 
-    groups: tuple[Group, ...]
+    groups: Many[Group]
 
 
 class ErrorBody(Message):
@@ -152,7 +156,7 @@ class Usage(Message):
 class GroupRewards(Message):
     """Outcomes in the order of the group's items."""
 
-    items: tuple[ItemReward, ...]
+    items: Many[ItemReward]
     usage: Usage = Usage()
 
 
@@ -174,7 +178,7 @@ class ScoreResponse(Message):
     """Rewards in the order of the request's groups."""
 
     model: ModelIdentity
-    groups: tuple[GroupRewards, ...]
+    groups: Many[GroupRewards]
 
 
 class Turn(Message):
@@ -204,7 +208,7 @@ class RewriteItem(Message):
 class RewriteRequest(Message):
     """Asks for one rewrite of each item."""
 
-    items: tuple[RewriteItem, ...]
+    items: Many[RewriteItem]
 
 
 class RewriteResult(Message):
@@ -229,7 +233,7 @@ class RewriteResponse(Message):
     """Rewrites in the order of the request."""
 
     model: ModelIdentity
-    items: tuple[RewriteResult, ...]
+    items: Many[RewriteResult]
     device_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
@@ -251,7 +255,7 @@ class ReviewItem(Message):
 class ReviewRequest(Message):
     """Asks for one verdict on each item, taken in both orders."""
 
-    items: tuple[ReviewItem, ...]
+    items: Many[ReviewItem]
 
 
 class Reviewed(Message):
@@ -281,7 +285,7 @@ class ReviewResponse(Message):
     """Verdicts in the order of the request."""
 
     model: ModelIdentity
-    items: tuple[ReviewResult, ...]
+    items: Many[ReviewResult]
     device_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
@@ -296,7 +300,7 @@ class LikelihoodItem(Message):
 class LikelihoodRequest(Message):
     """Asks for the negative log-likelihood of each completion after its prompt."""
 
-    items: tuple[LikelihoodItem, ...]
+    items: Many[LikelihoodItem]
 
 
 class LikelihoodResult(Message):
@@ -317,5 +321,5 @@ class LikelihoodResponse(Message):
     """Likelihoods in the order of the request."""
 
     model: ModelIdentity
-    items: tuple[LikelihoodResult, ...]
+    items: Many[LikelihoodResult]
     device_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
