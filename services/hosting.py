@@ -16,6 +16,7 @@ from bentoml._internal.utils.analytics import usage_stats
 from starlette.applications import Starlette
 from starlette.requests import Request
 
+from align2llava.services.connections import bound_connections
 from align2llava.services.settings import Settings, SettingsError, is_set, load_settings
 
 T = TypeVar("T")
@@ -64,6 +65,7 @@ class HostedService(bentoml.Service[T]):
             for route in app.router.routes
             if getattr(route, "name", "") not in _FOREIGN_ROUTES
         ]
+        bound_connections()
         app.router.redirect_slashes = False  # to where the Host header says
         return app
 
