@@ -55,7 +55,6 @@ class KeyRing:
         if not any(matches):
             raise UnauthenticatedError("the bearer key is not one of this service's keys")
 
-
     def _read_again(self, path: Path) -> None:
         try:
             self._digests = _digests(_keys_of(path))

@@ -36,7 +36,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._num_head_bytes = 0  # since the last byte of a body, or the last end of a head
         self._limit: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  (as uvicorn's own)
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """Takes the connection, or closes it where there are too many."""
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:

@@ -105,11 +105,15 @@ def msgpack_values(data: bytes, *, limit: int) -> int:
 # How long what follows the first byte is: a fixed number of bytes, or as many as a length of that
 # many bytes says, and one more for the kind of an extension. Arrays and maps are their heads alone.
 # Source: spec.md of the repository msgpack/msgpack.
-_FIXED = {0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4}
-_FIXED |= {0xD3: 8, 0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17}
-_FIXED |= {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
-_SIZED = {0xC4: (1, 0), 0xC5: (2, 0), 0xC6: (4, 0), 0xC7: (1, 1), 0xC8: (2, 1), 0xC9: (4, 1)}
-_SIZED |= {0xD9: (1, 0), 0xDA: (2, 0), 0xDB: (4, 0)}
+_FIXED = {
+    **{0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8},
+    **{0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8, 0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17},
+    **{0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4},
+}
+_SIZED = {
+    **{0xC4: (1, 0), 0xC5: (2, 0), 0xC6: (4, 0), 0xC7: (1, 1), 0xC8: (2, 1), 0xC9: (4, 1)},
+    **{0xD9: (1, 0), 0xDA: (2, 0), 0xDB: (4, 0)},
+}
 
 
 def _msgpack_length(data: bytes, position: int) -> int:
