@@ -106,13 +106,12 @@ def msgpack_values(data: bytes, *, limit: int) -> int:
 # many bytes says, and one more for the kind of an extension. Arrays and maps are their heads alone.
 # Source: spec.md of the repository msgpack/msgpack.
 _FIXED = {
-    **{0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8},
-    **{0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8, 0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17},
-    **{0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4},
+    **dict(enumerate((4, 8, 1, 2, 4, 8, 1, 2, 4, 8, 2, 3, 5, 9, 17), 0xCA)),
+    **dict(enumerate((2, 4, 2, 4), 0xDC)),
 }
 _SIZED = {
-    **{0xC4: (1, 0), 0xC5: (2, 0), 0xC6: (4, 0), 0xC7: (1, 1), 0xC8: (2, 1), 0xC9: (4, 1)},
-    **{0xD9: (1, 0), 0xDA: (2, 0), 0xDB: (4, 0)},
+    **dict(enumerate(((1, 0), (2, 0), (4, 0), (1, 1), (2, 1), (4, 1)), 0xC4)),
+    **dict(enumerate(((1, 0), (2, 0), (4, 0)), 0xD9)),
 }
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +69,7 @@ class Spent:
 
 
 @asynccontextmanager
-async def spending(running: Server) -> AsyncIterator[Spent]:
+async def spending(running: Server) -> AsyncGenerator[Spent]:
     """What the service spends meanwhile; /livez is asked all the time."""
     process = worker(running)
     spent = Spent()
