@@ -223,15 +223,29 @@ async def parsed(request: ProtoMessage, schema: type[S], *, max_items: int) -> S
         InvalidRequestError: it does not fit.
         TooLargeError: one of its lists is longer than any request may be.
     """
-    for field, value in request.ListFields():
-        if field.is_repeated:
-            refuse_long(len(value), name=field.name, limit=max_items)
+    _refuse_crowd(request, max_items=max_items)
     try:
         if request.ByteSize() > LARGE_BYTES:
             return await asyncio.to_thread(from_proto, request, schema)
         return from_proto(request, schema)
     except ValidationError as error:
         raise InvalidRequestError(described(error)) from error
+
+
+def _refuse_crowd(request: ProtoMessage, *, max_items: int) -> None:
+    """Accepts a message whose lists, and all lists in those, hold no more than may be answered."""
+    level = [request]
+    while level:
+        lists = [
+            (field.name, value)
+            for message in level
+            for field, value in message.ListFields()
+            if field.is_repeated and field.message_type is not None
+        ]
+        if lists:
+            num_listed = sum(len(listed) for _, listed in lists)
+            refuse_long(num_listed, name=lists[0][0], limit=max_items)
+        level = [one for _, listed in lists for one in listed]
 
 
 def deadline_of(context: Context, default_ms: int) -> float:
