@@ -17,6 +17,9 @@ from align2llava.services.errors import (
     UnavailableError,
 )
 
+# However long a caller says he waits: his body, his place and his answer are held no longer.
+MAX_WAIT_S = 600.0
+
 _MIN_RETRY_MS = 50
 _MAX_RETRY_MS = 10_000
 # Who waited less and got nothing shows nothing: a batch on a CPU takes seconds.
@@ -92,6 +95,25 @@ class Admission:
             raise
         finally:
             self._change(-num_items, -num_bytes)
+
+    @contextmanager
+    def receive(self) -> Generator[Callable[[int], None]]:
+        """Holds room for a body while it is read and parsed: what it yields is told of each part.
+
+        That raises OverloadedError where there is no room for the part.
+        """
+        num_held = 0
+
+        def take(num_bytes: int) -> None:
+            nonlocal num_held
+            self._refuse_full(num_items=0, num_bytes=num_bytes)
+            num_held += num_bytes
+            self._num_bytes += num_bytes
+
+        try:
+            yield take
+        finally:
+            self._num_bytes -= num_held
 
     def refuse_early(self) -> None:
         """Refuses a request that is not parsed yet where not even one item finds room.

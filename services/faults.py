@@ -10,7 +10,8 @@ from pydantic import ValidationError
 _MAX_FAULTS = 3
 _MAX_PART_CHARS = 60
 _OWN_PREFIX = "Value error, "
-_NO_JSON = "json_invalid"
+# Of Python's own words those of the wire.
+_WORDS = {"tuple_type": "Input should be an array", "model_type": "Input should be an object"}
 
 
 def described(error: ValidationError) -> str:
@@ -25,9 +26,8 @@ def worded(faults: Sequence[Mapping[str, object]]) -> str:
 
 
 def _fault(fault: Mapping[str, object]) -> str:
-    said = str(fault.get("msg", "")).removeprefix(_OWN_PREFIX)
-    if fault.get("type") == _NO_JSON:
-        return f"the body is no JSON: {said.removeprefix('Invalid JSON: ')}"
+    own = str(fault.get("msg", "")).removeprefix(_OWN_PREFIX)
+    said = _WORDS.get(str(fault.get("type")), own)
     parts = fault.get("loc", ())
     place = ".".join(_part(part) for part in parts) if isinstance(parts, list | tuple) else ""
     return f"{place or 'the body'}: {said}"

@@ -3,21 +3,20 @@
 BentoML takes certificates from a service's configuration, which is made at import; ours come from
 the environment, which is read when the service is served. Its timeout middleware leaves a timer
 running for each request until it fires, and waits that long for a request whose caller has gone.
-Its page and what that loads call other people's servers, and so does its report of usage; its log
-holds a trace, with the caller's text, of each body that does not fit.
+Its page and what that loads call other people's servers, and so does its report of usage; its parser
+validates on the event loop, tells every fault there is, and logs each with the caller's text.
 """
 
-import logging
 import os
 import ssl
 from typing import TypeVar
 
 import bentoml
 from bentoml._internal.utils.analytics import usage_stats
-from bentoml.exceptions import BentoMLException
-from pydantic import ValidationError
 from starlette.applications import Starlette
+from starlette.requests import Request
 
+from align2llava.services.connections import bound_connections
 from align2llava.services.settings import Settings, SettingsError, is_set, load_settings
 
 T = TypeVar("T")
@@ -26,24 +25,12 @@ _CERT_REQUIRED = 2  # ssl.CERT_REQUIRED, as BentoML writes it
 _TIMEOUT_MIDDLEWARE = "TimeoutMiddleware"
 # Its page, the program of that page, and its document; ours stand in `services.rest_model`.
 _FOREIGN_ROUTES = frozenset({"index", "static_content", "assets", "openapi-spec"})
-_REFUSALS_LOGGER = "bentoml._internal.server.http_app"
+REQUEST = "a2l.request"  # of the scope: the validated message of one of our routes
 
 
-class _QuietRefusals(logging.Filter):
-    """Makes one line of BentoML's trace of a request that does not fit."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, ValidationError) or (
-            isinstance(error, BentoMLException) and error.error_code < 500
-        ):
-            record.exc_info = None
-            record.levelno, record.levelname = logging.INFO, "INFO"
-            record.msg = "%s [%s]: refused a body that does not fit"
-        return True
-
-
-_QUIET_REFUSALS = _QuietRefusals()
+async def _given(request: Request, _serde: object) -> object:
+    """Returns what the surface made of the body already, in place of BentoML's parser."""
+    return request.scope[REQUEST]
 
 
 class HostedService(bentoml.Service[T]):
@@ -64,6 +51,8 @@ class HostedService(bentoml.Service[T]):
 
     def to_asgi(self, is_main: bool = True) -> Starlette:  # noqa: FBT001, FBT002  (BentoML's signature)
         """Returns the app without the timeout middleware (deadlines are ours) and foreign pages."""
+        for method in self.apis.values():
+            method.input_spec.from_http_request = _given  # pyright: ignore[reportAttributeAccessIssue]
         app = super().to_asgi(is_main)
         assert isinstance(app, Starlette)
         app.user_middleware = [
@@ -76,7 +65,8 @@ class HostedService(bentoml.Service[T]):
             for route in app.router.routes
             if getattr(route, "name", "") not in _FOREIGN_ROUTES
         ]
-        logging.getLogger(_REFUSALS_LOGGER).addFilter(_QUIET_REFUSALS)
+        bound_connections()
+        app.router.redirect_slashes = False  # to where the Host header says
         return app
 
 

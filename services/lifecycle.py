@@ -25,6 +25,7 @@ from align2llava.services.auth import KeyRing, load_keys, refuse_open
 from align2llava.services.errors import ServiceError, UnavailableError
 from align2llava.services.hosting import refuse_certificates
 from align2llava.services.keeper import Keeper
+from align2llava.services.log_lines import keep_plain
 from align2llava.services.machine import refuse_machine
 from align2llava.services.metrics import Metrics, metrics
 from align2llava.services.readiness import Answering, Readiness
@@ -144,6 +145,7 @@ class Runtime(Generic[C]):
         """
         # BentoML shows what reaches the root.
         logging.getLogger("align2llava.services").setLevel(logging.INFO)
+        keep_plain()
         try:
             await self._start()
         except Exception as error:

@@ -1,7 +1,7 @@
 """The REST surface around BentoML's own: keys, deadline, bodies, errors.
 
-BentoML routes and parses JSON; this middleware gives it nothing but JSON (`rest_bodies`) and lets
-nothing but the code table out (`rest_exchange`). Knows no model.
+BentoML routes; this middleware reads and validates (`rest_bodies`), hands the request to the handler
+by the scope (`hosting`), and lets nothing but the code table out (`rest_exchange`). Knows no model.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import msgpack
@@ -21,22 +21,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from align2llava.clients.wire import schemas
 from align2llava.clients.wire.codes import DEADLINE_HEADER, MAX_DEADLINE_MS
 from align2llava.services import chat_requests
-from align2llava.services.auth import is_loopback
+from align2llava.services.admission import MAX_WAIT_S
+from align2llava.services.auth import is_loopback, refuse_foreign_page
+from align2llava.services.counting import max_values
 from align2llava.services.errors import (
     InternalError,
     InvalidRequestError,
     ServiceError,
+    TooLargeError,
     UnauthenticatedError,
     UnavailableError,
 )
+from align2llava.services.hosting import REQUEST
 from align2llava.services.lifecycle import Core, Runtime
 from align2llava.services.metrics import metrics
 from align2llava.services.rest_bodies import (
     JSON,
     MSGPACK,
+    BodyLimits,
     is_whole,
-    json_body,
     json_headers,
+    json_of,
+    read_body,
+    validated,
 )
 from align2llava.services.rest_errors import error_response
 from align2llava.services.rest_exchange import Exchange
@@ -46,9 +53,14 @@ logger = logging.getLogger(__name__)
 EXEMPT_PATHS = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
 CHAT_PATH = "/v1/chat/completions"
 OPENAI_PATHS = frozenset({CHAT_PATH, "/v1/models"})
-# Where a request is work that admission bounds; it may be refused before its body is read.
-BOUNDED_PATHS = frozenset({"/v1/score", "/v1/rewrite", "/v1/review", "/v1/likelihood"})
-COUNTED_PATHS = BOUNDED_PATHS | OPENAI_PATHS | {"/v1/model"}
+# What is asked where a request is work that admission bounds; it may be refused before it is read.
+REQUESTS: dict[str, type[schemas.Message]] = {
+    "/v1/score": schemas.ScoreRequest,
+    "/v1/rewrite": schemas.RewriteRequest,
+    "/v1/review": schemas.ReviewRequest,
+    "/v1/likelihood": schemas.LikelihoodRequest,
+}
+COUNTED_PATHS = frozenset({*REQUESTS, *OPENAI_PATHS, "/v1/model"})
 
 _NOT_READY = 503
 _MAX_ROUTE_CHARS = 120
@@ -63,6 +75,15 @@ class Call:
     deadline: float  # on the event loop's clock
     wants_msgpack: bool
     num_items: int = 1  # what a chat completion counts for at the door
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A body that was read: the request of one of our own routes, or what another one is passed."""
+
+    request: schemas.Message | None = None
+    body: bytes = b""
+    num_items: int = 1
 
 
 _CALL: ContextVar[Call] = ContextVar("a2l_call")
@@ -144,25 +165,19 @@ class RestSurface(Generic[C]):
         exchange = Exchange(send, route=route, wants_msgpack=wants_msgpack)
         try:
             self._check_caller(scope, headers)
-            call = Call(deadline=self._deadline(headers), wants_msgpack=wants_msgpack)
-            if scope["path"] in BOUNDED_PATHS and scope["method"] == "POST":
+            deadline = self._deadline(headers)
+            if scope["path"] in REQUESTS and scope["method"] == "POST":
                 self._runtime.refuse_early()
-            is_chat = scope["path"] == CHAT_PATH
-            limit = self._runtime.settings.max_body_bytes
-            body = await json_body(
-                headers,
-                receive,
-                max_bytes=min(limit, chat_requests.MAX_BODY_BYTES) if is_chat else limit,
-                deadline=call.deadline,
+            asked = await self._asked(scope, headers, receive, deadline=deadline)
+            _CALL.set(
+                Call(deadline=deadline, wants_msgpack=wants_msgpack, num_items=asked.num_items)
             )
-            if is_chat and scope["method"] == "POST":
-                asked = chat_requests.chat_request(body)
-                body = asked.model_dump_json(exclude_unset=True).encode()
-                call = replace(call, num_items=asked.n)
-            _CALL.set(call)
-            inner = {**scope, "headers": json_headers(headers, num_bytes=len(body))}
-            await exchange.run(self._app, inner, body=body, receive=receive)
+            inner_headers = json_headers(headers, num_bytes=len(asked.body))
+            inner = {**scope, "headers": inner_headers, REQUEST: asked.request}
+            await exchange.run(self._app, inner, body=asked.body, receive=receive)
         except ServiceError as error:
+            if isinstance(error, InvalidRequestError | TooLargeError):
+                logger.info("%s: refused a request: %s", self._runtime.kind, error.code)
             await exchange.fail(error)
         # What a library lets through is worded by the table too.
         except Exception as error:
@@ -177,11 +192,36 @@ class RestSurface(Generic[C]):
                     elapsed_s=time.perf_counter() - began,
                 )
 
+    async def _asked(
+        self, scope: Scope, headers: Headers, receive: Receive, *, deadline: float
+    ) -> _Asked:
+        """Returns what a body asks for; routes that take none get none."""
+        settings = self._runtime.settings
+        max_items = settings.max_request_items
+        path = scope["path"] if scope["method"] == "POST" else ""
+        max_bytes = settings.max_body_bytes
+        if path == CHAT_PATH:
+            max_bytes = min(max_bytes, chat_requests.MAX_BODY_BYTES)
+        limits = BodyLimits(
+            max_bytes=max_bytes, max_values=max_values(max_items), deadline=deadline
+        )
+        with self._runtime.started.parts.admission.receive() as take:
+            body = await read_body(headers, receive, limits=limits, take=take)
+            if (schema := REQUESTS.get(path)) is not None:
+                return _Asked(request=await validated(body, schema, max_items=max_items))
+            if path == CHAT_PATH:
+                chat = chat_requests.chat_request(await json_of(body, max_items=max_items))
+                asked = chat.model_dump_json(exclude_unset=True).encode()
+                return _Asked(body=asked, num_items=chat.n)
+        return _Asked()
+
     def _check_caller(self, scope: Scope, headers: Headers) -> None:
         started = self._runtime.started
         started.keys.check(headers.get("authorization", ""))
-        if started.keys.is_empty and not self._runtime.settings.allow_open:
-            _check_loopback(scope)
+        if started.keys.is_empty:
+            refuse_foreign_page(headers.get("origin", ""))
+            if not self._runtime.settings.allow_open:
+                _check_loopback(scope)
 
     def _deadline(self, headers: Headers) -> float:
         stated = headers.get(DEADLINE_HEADER, "")
@@ -195,7 +235,7 @@ class RestSurface(Generic[C]):
                     f"{DEADLINE_HEADER} is {stated[:40]!r}; it takes a whole number of ms from 1 "
                     f"to {MAX_DEADLINE_MS}"
                 )
-        return asyncio.get_running_loop().time() + deadline_ms / 1e3
+        return asyncio.get_running_loop().time() + min(deadline_ms / 1e3, MAX_WAIT_S)
 
 
 def _check_loopback(scope: Scope) -> None:

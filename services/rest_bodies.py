@@ -1,18 +1,33 @@
-"""The body of a REST request, in whatever form it comes, as plain JSON within the limit.
+"""The body of a REST request, in whatever form it comes: read within limits, counted, then parsed.
 
-Forms: JSON or msgpack, as it is or packed by gzip. Knows no route and no schema.
+Forms: JSON or msgpack, as it is or packed by gzip. Knows no route.
 """
 
 import asyncio
 import base64
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import msgpack
 import orjson
+from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
+from align2llava.clients.wire.schemas import Message
+from align2llava.services.counting import (
+    LARGE_BYTES,
+    JsonCount,
+    max_values,
+    msgpack_values,
+    refuse_long,
+    refuse_values,
+    refuse_wide,
+)
 from align2llava.services.errors import DeadlineError, InvalidRequestError, TooLargeError
+from align2llava.services.faults import described
 
 JSON = "application/json"
 MSGPACK = "application/x-msgpack"
@@ -21,38 +36,86 @@ _GZIP = ("gzip", "x-gzip")
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS  # zlib's way to say: a gzip header
 _REPLACED = (b"content-type", b"content-length", b"content-encoding", b"transfer-encoding")
 
+S = TypeVar("S", bound=Message)
 
-async def json_body(
-    headers: Headers, receive: Receive, *, max_bytes: int, deadline: float
-) -> bytes:
-    """Returns the whole body as JSON; `deadline` is on the event loop's clock.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """A whole body, unpacked and counted, not parsed."""
+
+    data: bytes
+    is_msgpack: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyLimits:
+    """What a body may be; `deadline`, until when it must be here, is on the event loop's clock."""
+
+    max_bytes: int
+    max_values: int
+    deadline: float
+
+
+async def read_body(
+    headers: Headers, receive: Receive, *, limits: BodyLimits, take: Callable[[int], None]
+) -> Body:
+    """Returns the whole body; `take` is told of bytes before they are held, and may refuse them.
 
     Raises:
         InvalidRequestError: a form we do not read, or not what its headers say.
-        TooLargeError: over `max_bytes`, as sent or unpacked.
+        TooLargeError: over the limits, as sent or unpacked.
         DeadlineError: it did not come in time, or the caller went away.
     """
-    content_type = headers.get("content-type", JSON).partition(";")[0].strip().lower()
-    if content_type not in (JSON, MSGPACK):
-        raise InvalidRequestError(
-            f"the body is {content_type[:80]!r}; this service reads {JSON} and {MSGPACK}"
-        )
+    content_type = _content_type(headers)
     encoding = headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity", *_GZIP):
         raise InvalidRequestError(
             f"the body's content-encoding is {encoding[:80]!r}; this service reads gzip, or none"
         )
+    is_packed = encoding in _GZIP
+    count = None if is_packed or content_type == MSGPACK else JsonCount(limit=limits.max_values)
     try:
-        async with asyncio.timeout_at(deadline):
-            body = await _read(headers, receive, max_bytes=max_bytes)
+        async with asyncio.timeout_at(limits.deadline):
+            data = await _read(headers, receive, max_bytes=limits.max_bytes, take=take, count=count)
     except TimeoutError:
         raise DeadlineError("the deadline passed before the body was read") from None
-    if encoding in _GZIP:
-        body = await asyncio.to_thread(unpacked, body, max_bytes=max_bytes)
-    return json_of_msgpack(body) if content_type == MSGPACK and body else body
+    if is_packed:
+        data = await asyncio.to_thread(unpacked, data, max_bytes=limits.max_bytes)
+        take(len(data))
+        if content_type == JSON:
+            await asyncio.to_thread(JsonCount(limit=limits.max_values).feed, data)
+    return Body(data=data, is_msgpack=content_type == MSGPACK)
 
 
-async def _read(headers: Headers, receive: Receive, *, max_bytes: int) -> bytes:
+def _content_type(headers: Headers) -> str:
+    """Returns the form of the body; one that states none is refused, since a web page can send it.
+
+    Raises:
+        InvalidRequestError: it is none that we read.
+    """
+    stated = headers.get("content-type")
+    if stated is None:
+        if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+            return JSON  # there is no body
+        raise InvalidRequestError(
+            f"the body has no content-type; this service reads {JSON} and {MSGPACK}"
+        )
+    content_type = stated.partition(";")[0].strip().lower()
+    if content_type not in (JSON, MSGPACK):
+        raise InvalidRequestError(
+            f"the body is {content_type[:80]!r}; this service reads {JSON} and {MSGPACK}"
+        )
+    return content_type
+
+
+async def _read(
+    headers: Headers,
+    receive: Receive,
+    *,
+    max_bytes: int,
+    take: Callable[[int], None],
+    count: JsonCount | None,
+) -> bytes:
     length = headers.get("content-length", "0")
     if is_whole(length) and (len(length) > len(str(max_bytes)) or int(length) > max_bytes):
         raise TooLargeError(f"the body is {length[:20]} bytes; the limit is {max_bytes}")
@@ -61,9 +124,13 @@ async def _read(headers: Headers, receive: Receive, *, max_bytes: int) -> bytes:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise DeadlineError("the caller went away")
-        body += message.get("body", b"")
-        if len(body) > max_bytes:
+        part: bytes = message.get("body", b"")
+        if len(body) + len(part) > max_bytes:
             raise TooLargeError(f"the body is over {max_bytes} bytes, the limit")
+        take(len(part))
+        if count is not None:
+            count.feed(part)
+        body += part
         if not message.get("more_body", False):
             return bytes(body)
 
@@ -108,17 +175,89 @@ def unpacked(packed: bytes, *, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def json_of_msgpack(body: bytes) -> bytes:
-    """Returns a msgpack body as JSON, its bytes as base64.
+async def validated(body: Body, schema: type[S], *, max_items: int) -> S:
+    """Returns a body as a schema; a large one is worked on in a thread.
 
     Raises:
-        InvalidRequestError: it is no msgpack, or holds what JSON cannot.
+        InvalidRequestError: it is not of its form, or does not fit.
+        TooLargeError: it holds too much to be looked at.
     """
+    if len(body.data) > LARGE_BYTES:
+        return await asyncio.to_thread(_validated, body, schema, max_items)
+    return _validated(body, schema, max_items)
+
+
+def _validated(body: Body, schema: type[S], max_items: int) -> S:
+    value = plain(body, max_items=max_items)
+    if isinstance(value, dict):
+        for name, member in cast("dict[str, object]", value).items():
+            if isinstance(member, list):
+                refuse_long(len(cast("list[object]", member)), name=name[:20], limit=max_items)
     try:
-        value = msgpack.unpackb(body, use_list=True)
+        return schema.model_validate(value)
+    except ValidationError as error:
+        raise InvalidRequestError(described(error)) from error
+
+
+def plain(body: Body, *, max_items: int) -> object:
+    """Returns what a body holds, as plain values; NaN and lone surrogates are no JSON.
+
+    Raises:
+        InvalidRequestError: it is not of its form, or an object has too many members.
+        TooLargeError: a msgpack body holds too many values.
+    """
+    if body.is_msgpack:
+        value = unpacked_msgpack(body.data, limit=max_values(max_items))
+    else:
+        try:
+            value = orjson.loads(body.data)
+        except orjson.JSONDecodeError as error:
+            raise InvalidRequestError(f"the body is no JSON: {error}") from error
+    refuse_wide(value)
+    return value
+
+
+async def json_of(body: Body, *, max_items: int) -> bytes:
+    """Returns a body as JSON, for routes that have a parser of their own.
+
+    Raises:
+        ServiceError: as `plain` does.
+    """
+    if len(body.data) > LARGE_BYTES:
+        return await asyncio.to_thread(_json_of, body, max_items)
+    return _json_of(body, max_items)
+
+
+def _json_of(body: Body, max_items: int) -> bytes:
+    value = plain(body, max_items=max_items)
+    if not body.is_msgpack:
+        return body.data
+    try:
         return orjson.dumps(value, default=_base64_of)
+    except TypeError as error:
+        raise InvalidRequestError(f"the body is no msgpack we can read: {error}") from error
+
+
+def unpacked_msgpack(data: bytes, *, limit: int) -> object:
+    """Returns a msgpack body that holds at most `limit` values, as plain values and bytes.
+
+    Raises:
+        TooLargeError: it holds more.
+        InvalidRequestError: it is no msgpack, or holds what is neither JSON's nor bytes.
+    """
+    refuse_values(msgpack_values(data, limit=limit), limit=limit)
+    try:
+        # A head may state a length that the body does not have: room is made for it at once.
+        value: object = msgpack.unpackb(
+            data, ext_hook=_no_extension, max_array_len=limit, max_map_len=limit
+        )
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
         raise InvalidRequestError(f"the body is no msgpack we can read: {_said(error)}") from error
+    return value
+
+
+def _no_extension(kind: int, _data: bytes) -> object:
+    raise ValueError(f"it holds an extension, of kind {kind}")
 
 
 def _said(error: Exception) -> str:

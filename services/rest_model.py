@@ -23,19 +23,25 @@ C = TypeVar("C", bound=Core)
 
 def model_app(runtime: Runtime[C]) -> Starlette:
     """Returns an app of the routes that every service has, for mounting."""
-    return Starlette(routes=_own_routes(runtime))
+    return _app(_own_routes(runtime))
 
 
 def chat_mount(runtime: Runtime[C]) -> Starlette:
     """Returns the same with the OpenAI-compatible routes."""
     chat = _EngineRoutes(runtime)
-    return Starlette(
-        routes=[
+    return _app(
+        [
             *_own_routes(runtime),
             Route("/v1/chat/completions", chat, methods=["POST"]),
             Route("/v1/models", chat, methods=["GET"]),
         ]
     )
+
+
+def _app(routes: list[Route]) -> Starlette:
+    app = Starlette(routes=routes)
+    app.router.redirect_slashes = False  # to where the Host header says
+    return app
 
 
 def _own_routes(runtime: Runtime[C]) -> list[Route]:

@@ -23,7 +23,9 @@ from align2llava.clients.wire import align2llava_pb2 as pb
 from align2llava.clients.wire.codes import CODE_TRAILER, RETRY_AFTER_TRAILER, TABLE
 from align2llava.clients.wire.convert import from_proto, to_proto
 from align2llava.clients.wire.schemas import Message, ModelIdentity
+from align2llava.services.admission import MAX_WAIT_S
 from align2llava.services.auth import KeyRing
+from align2llava.services.counting import LARGE_BYTES, max_values, refuse_long
 from align2llava.services.errors import (
     InternalError,
     InvalidRequestError,
@@ -63,7 +65,10 @@ class GrpcSurface:
         self._servicers = servicers
         self._settings = settings
         self._health = health_aio.HealthServicer()
-        self._server = grpc.aio.server(interceptors=[_Door(keys)], options=_options(settings))
+        self._server = grpc.aio.server(
+            interceptors=[_Door(keys, max_values=max_values(settings.max_request_items))],
+            options=_options(settings),
+        )
         self._drain_task: asyncio.Task[None] | None = None
 
     async def start(self, host: str) -> int:
@@ -112,9 +117,9 @@ class GrpcSurface:
 class _Door(grpc.aio.ServerInterceptor):
     """Refuses calls without a key, reflection too (health is exempt); those of no method; garbage."""
 
-    def __init__(self, keys: KeyRing) -> None:
+    def __init__(self, keys: KeyRing, *, max_values: int) -> None:
         self._keys = keys
-        self._decoding = Decoding(end=aborted)
+        self._decoding = Decoding(end=aborted, max_values=max_values)
         self._handlers: dict[str, Handler] = {}  # by method, of those that exist
 
     async def intercept_service(  # pyright: ignore[reportIncompatibleMethodOverride]  (ours are never generic)
@@ -169,15 +174,16 @@ async def answered(
     refuse_early: Callable[[], None],
     ask: Callable[[S, float], Awaitable[A]],
     answer: type[P],
-    default_deadline_ms: int,
+    settings: Settings,
 ) -> P:
     """Answers one unary call: converts, asks with a deadline, converts back; or aborts."""
     began = time.perf_counter()
     code = CANCELLED
     try:
         refuse_early()
-        asked = parsed(request, schema)
-        message = to_proto(await ask(asked, deadline_of(context, default_deadline_ms)), answer)
+        deadline = deadline_of(context, settings.default_deadline_ms)
+        asked = await parsed(request, schema, max_items=settings.max_request_items)
+        message = to_proto(await ask(asked, deadline), answer)
         code = OK
         return message  # noqa: TRY300  (counted below)
     # A fault of ours too must reach the caller by the table, not as gRPC's UNKNOWN.
@@ -210,16 +216,36 @@ def service_error(error: Exception) -> ServiceError:
     return InternalError(f"the service failed: {type(error).__name__}")
 
 
-def parsed(request: ProtoMessage, schema: type[S]) -> S:
-    """Returns a message as a schema.
+async def parsed(request: ProtoMessage, schema: type[S], *, max_items: int) -> S:
+    """Returns a message as a schema; a large one is worked on in a thread.
 
     Raises:
         InvalidRequestError: it does not fit.
+        TooLargeError: one of its lists is longer than any request may be.
     """
+    _refuse_crowd(request, max_items=max_items)
     try:
+        if request.ByteSize() > LARGE_BYTES:
+            return await asyncio.to_thread(from_proto, request, schema)
         return from_proto(request, schema)
     except ValidationError as error:
         raise InvalidRequestError(described(error)) from error
+
+
+def _refuse_crowd(request: ProtoMessage, *, max_items: int) -> None:
+    """Accepts a message whose lists, and all lists in those, hold no more than may be answered."""
+    level = [request]
+    while level:
+        lists = [
+            (field.name, value)
+            for message in level
+            for field, value in message.ListFields()
+            if field.is_repeated and field.message_type is not None
+        ]
+        if lists:
+            num_listed = sum(len(listed) for _, listed in lists)
+            refuse_long(num_listed, name=lists[0][0], limit=max_items)
+        level = [one for _, listed in lists for one in listed]
 
 
 def deadline_of(context: Context, default_ms: int) -> float:
@@ -228,7 +254,7 @@ def deadline_of(context: Context, default_ms: int) -> float:
     loop = asyncio.get_running_loop()
     if remaining_s is None:  # pyright: ignore[reportUnnecessaryComparison]  (its stub forgets None)
         remaining_s = default_ms / 1e3
-    return loop.time() + max(0.0, remaining_s)
+    return loop.time() + min(max(0.0, remaining_s), MAX_WAIT_S)
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

@@ -24,7 +24,7 @@ class InnerLLMServicer(pb_grpc.InnerLLMServicer):
             refuse_early=self._runtime.refuse_early,
             ask=lambda asked, deadline: self._runtime.core.rewrite(asked, deadline=deadline),
             answer=pb.RewriteResponse,
-            default_deadline_ms=self._runtime.settings.default_deadline_ms,
+            settings=self._runtime.settings,
         )
 
     async def Review(self, request: pb.ReviewRequest, context: Context) -> pb.ReviewResponse:  # noqa: N802  (gRPC's name)
@@ -37,7 +37,7 @@ class InnerLLMServicer(pb_grpc.InnerLLMServicer):
             refuse_early=self._runtime.refuse_early,
             ask=lambda asked, deadline: self._runtime.core.review(asked, deadline=deadline),
             answer=pb.ReviewResponse,
-            default_deadline_ms=self._runtime.settings.default_deadline_ms,
+            settings=self._runtime.settings,
         )
 
     async def Likelihood(  # noqa: N802  (gRPC's name)
@@ -52,7 +52,7 @@ class InnerLLMServicer(pb_grpc.InnerLLMServicer):
             refuse_early=self._runtime.refuse_early,
             ask=lambda asked, deadline: self._runtime.core.likelihood(asked, deadline=deadline),
             answer=pb.LikelihoodResponse,
-            default_deadline_ms=self._runtime.settings.default_deadline_ms,
+            settings=self._runtime.settings,
         )
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.ModelIdentity:  # noqa: ARG002, N802  (empty; gRPC's name)

@@ -60,7 +60,7 @@ class RewardServicer(pb_grpc.QuestionRewardServicer, pb_grpc.AnswerRewardService
             refuse_early=self._runtime.refuse_early,
             ask=lambda asked, deadline: self._runtime.core.score(asked, deadline=deadline),
             answer=pb.ScoreResponse,
-            default_deadline_ms=self._runtime.settings.default_deadline_ms,
+            settings=self._runtime.settings,
         )
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.ModelIdentity:  # noqa: ARG002, N802  (empty; gRPC's name)
@@ -125,7 +125,8 @@ class _Stream:
         began = time.perf_counter()
         try:
             self._runtime.refuse_early()
-            asked = parsed(request.request, ScoreRequest)
+            max_items = self._runtime.settings.max_request_items
+            asked = await parsed(request.request, ScoreRequest, max_items=max_items)
             response = await self._runtime.core.score(asked, deadline=deadline)
             answer = pb.ScoreStreamResponse(
                 request_id=request.request_id, response=to_proto(response, pb.ScoreResponse)

@@ -11,7 +11,7 @@ and of a list that does not fit only the first fault is told.
 import base64
 import hashlib
 from enum import StrEnum
-from typing import Annotated, Self, cast
+from typing import Annotated, Self, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -74,6 +74,9 @@ LargeCount = Annotated[
     int, Field(ge=0, le=2**53)
 ]  # of uint64: what every JSON reader holds exactly
 Name = Annotated[str, Field(max_length=1024)]
+T = TypeVar("T")
+# All that is wrong with a long list would be far longer than the list: its first fault is enough.
+Many = Annotated[tuple[T, ...], FailFast()]
 
 
 class Message(BaseModel):
@@ -82,7 +85,7 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _require_one(message: BaseModel, names: tuple[str, ...]) -> None:
+def _require_one(message: BaseModel, names: Many[str]) -> None:
     values = message.__dict__
     num_present = sum(values[name] is not None for name in names)
     if num_present != 1:
@@ -116,7 +119,7 @@ class Item(Message):
     """One candidate: `questions` for question-reward, `question` and `answer` for answer-reward."""
 
     id: str
-    questions: tuple[str, ...] = ()
+    questions: Many[str] = ()
     question: str | None = None
     answer: str | None = None
 
@@ -125,13 +128,13 @@ class Group(Message):
     """One image and its candidates, answered in this order."""
 
     image: Image | None = None
-    items: tuple[Item, ...]
+    items: Many[Item]
 
 
 class ScoreRequest(Message):
     """Asks for the rewards of all items of all groups."""
 
-    groups: tuple[Group, ...]
+    groups: Many[Group]
 
 
 class ErrorBody(Message):
@@ -168,7 +171,7 @@ class Usage(Message):
 class GroupRewards(Message):
     """Outcomes in the order of the group's items."""
 
-    items: Annotated[tuple[ItemReward, ...], FailFast()]
+    items: Many[ItemReward]
     usage: Usage = Usage()
 
 
@@ -190,7 +193,7 @@ class ScoreResponse(Message):
     """Rewards in the order of the request's groups."""
 
     model: ModelIdentity
-    groups: Annotated[tuple[GroupRewards, ...], FailFast()]
+    groups: Many[GroupRewards]
 
 
 class Turn(Message):
@@ -220,7 +223,7 @@ class RewriteItem(Message):
 class RewriteRequest(Message):
     """Asks for one rewrite of each item."""
 
-    items: tuple[RewriteItem, ...]
+    items: Many[RewriteItem]
 
 
 class RewriteResult(Message):
@@ -245,7 +248,7 @@ class RewriteResponse(Message):
     """Rewrites in the order of the request."""
 
     model: ModelIdentity
-    items: Annotated[tuple[RewriteResult, ...], FailFast()]
+    items: Many[RewriteResult]
     device_ms: Milliseconds = 0.0
 
 
@@ -267,7 +270,7 @@ class ReviewItem(Message):
 class ReviewRequest(Message):
     """Asks for one verdict on each item, taken in both orders."""
 
-    items: tuple[ReviewItem, ...]
+    items: Many[ReviewItem]
 
 
 class Reviewed(Message):
@@ -297,7 +300,7 @@ class ReviewResponse(Message):
     """Verdicts in the order of the request."""
 
     model: ModelIdentity
-    items: Annotated[tuple[ReviewResult, ...], FailFast()]
+    items: Many[ReviewResult]
     device_ms: Milliseconds = 0.0
 
 
@@ -312,7 +315,7 @@ class LikelihoodItem(Message):
 class LikelihoodRequest(Message):
     """Asks for the negative log-likelihood of each completion after its prompt."""
 
-    items: tuple[LikelihoodItem, ...]
+    items: Many[LikelihoodItem]
 
 
 class LikelihoodResult(Message):
@@ -333,5 +336,5 @@ class LikelihoodResponse(Message):
     """Likelihoods in the order of the request."""
 
     model: ModelIdentity
-    items: Annotated[tuple[LikelihoodResult, ...], FailFast()]
+    items: Many[LikelihoodResult]
     device_ms: Milliseconds = 0.0

@@ -123,3 +123,16 @@ def test_late_caller_makes_no_doubt_where_another_was_answered_meanwhile():
     error = DeadlineError("late")
     assert not late.__exit__(DeadlineError, error, None)
     assert not door.is_doubted
+
+
+def test_bodies_being_read_take_room_and_leave_it():
+    door = Admission(max_items=4, max_bytes=100)
+    with door.receive() as take:
+        take(60)
+        with pytest.raises(OverloadedError, match="60 bytes wait and 41 came"):
+            take(41)
+        with pytest.raises(OverloadedError), door.admit(num_items=1, num_bytes=50):
+            pass
+        take(40)
+    with door.admit(num_items=1, num_bytes=100):
+        pass

@@ -67,3 +67,21 @@ def test_open_address_without_keys_is_refused():
 @pytest.mark.parametrize(("has_keys", "allow_open"), [(True, False), (False, True)])
 def test_open_address_is_served_with_keys_or_when_allowed(has_keys: bool, allow_open: bool):
     refuse_open(["0.0.0.0"], has_keys=has_keys, allow_open=allow_open)
+
+
+def test_keys_are_read_again_and_kept_while_the_file_holds_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("align2llava.services.watched._LOOK_S", 0.0)
+    path = tmp_path / "keys"
+    path.write_text("first\n")
+    ring = load_keys(path)
+    ring.check("Bearer first")
+    path.write_text("\ufeffsecond\nthird\n")
+    ring.check("Bearer second")
+    with pytest.raises(UnauthenticatedError):
+        ring.check("Bearer first")
+    path.write_text("# half written")
+    ring.check("Bearer third")
+    path.unlink()
+    ring.check("Bearer third")

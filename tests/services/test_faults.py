@@ -1,5 +1,6 @@
 """How faults of a body are worded."""
 
+import orjson
 import pytest
 from pydantic import ValidationError
 
@@ -9,26 +10,29 @@ from align2llava.services.faults import described
 
 def said_of(body: str) -> str:
     with pytest.raises(ValidationError) as caught:
-        ScoreRequest.model_validate_json(body)
+        ScoreRequest.model_validate(orjson.loads(body))
     return described(caught.value)
 
 
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("{", "the body is no JSON: EOF while parsing an object at line 1 column 1"),
         ("[]", "the body: Input should be an object"),
+        ('{"groups": [1]}', "groups.0: Input should be an object"),
+        ('{"groups": {}}', "groups: Input should be an array"),
         ("{}", "groups: Field required"),
         ('{"groups": [{"image": {}, "items": []}]}', "groups.0.image: an image needs `data`"),
     ],
-    ids=["cut", "a list", "a member missing", "a fault of our own"],
+    ids=["a list", "a number", "no list", "a member missing", "a fault of our own"],
 )
 def test_fault_is_told_by_its_place(body: str, words: str):
     assert said_of(body).startswith(words)
 
 
 def test_only_the_first_faults_are_told_and_the_others_counted():
-    assert said_of('{"groups": [{}, {}, {}, {}, {}]}').endswith("(and 2 more)")
+    body = '{"groups": [{}, {}, {}], "a": 1, "b": 2, "c": 3, "d": 4}'
+    assert said_of(body).startswith("groups.0.items: Field required; a: Extra")
+    assert said_of(body).endswith("(and 2 more)")
 
 
 def test_place_that_the_caller_chose_is_cut_short():

@@ -3,10 +3,20 @@
 import gzip
 
 import msgpack
+import orjson
 import pytest
 
+from align2llava.clients.wire.schemas import ScoreRequest
 from align2llava.services.errors import InvalidRequestError, TooLargeError
-from align2llava.services.rest_bodies import is_whole, json_of_msgpack, unpacked
+from align2llava.services.rest_bodies import (
+    Body,
+    is_whole,
+    json_of,
+    plain,
+    unpacked,
+    unpacked_msgpack,
+    validated,
+)
 
 
 @pytest.mark.parametrize(
@@ -14,14 +24,19 @@ from align2llava.services.rest_bodies import is_whole, json_of_msgpack, unpacked
     [b"\xc1", b"\x81", msgpack.packb({1: b"x"}), msgpack.packb(msgpack.ExtType(5, b""))],
     ids=["reserved byte", "cut", "number as a key", "extension"],
 )
-def test_msgpack_that_json_cannot_say_is_invalid(packed: bytes):
+async def test_msgpack_that_json_cannot_say_is_invalid(packed: bytes):
     with pytest.raises(InvalidRequestError):
-        json_of_msgpack(packed)
+        await json_of(Body(data=packed, is_msgpack=True), max_items=8)
+
+
+async def test_msgpack_becomes_json_for_who_reads_json_alone():
+    packed = msgpack.packb({"a": [1, b"x"]}) or b""
+    assert await json_of(Body(data=packed, is_msgpack=True), max_items=8) == b'{"a":[1,"eA=="]}'
 
 
 def test_msgpack_error_quotes_no_text_of_the_caller():
     with pytest.raises(InvalidRequestError) as refused:
-        json_of_msgpack(b"\xa7secret\xff")
+        unpacked_msgpack(b"\xa7secret\xff", limit=10)
     assert (
         refused.value.message == "the body is no msgpack we can read: a text is not UTF-8 at byte 6"
     )
@@ -53,3 +68,34 @@ def test_gzip_that_is_none_is_invalid_and_named(packed: bytes):
 def test_only_ascii_digits_are_a_whole_number(text: str):
     assert not is_whole(text)
     assert is_whole("10")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[NaN]", b'"\\ud800"', b"[" * 100_000, b"\xff"])
+def test_body_that_is_no_json_is_invalid(body: bytes):
+    with pytest.raises(InvalidRequestError, match="the body is no JSON: "):
+        plain(Body(data=body, is_msgpack=False), max_items=8)
+    assert plain(Body(data=b"{}", is_msgpack=False), max_items=8) == {}
+
+
+@pytest.mark.parametrize("head", [b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff"])
+def test_msgpack_head_that_promises_much_gets_no_room(head: bytes):
+    with pytest.raises(InvalidRequestError):
+        unpacked_msgpack(head, limit=10)
+
+
+BOMBS = {
+    "numbers for groups": {"groups": [1] * 500},
+    "empty objects": {"groups": [{}] * 500},
+    "empty groups": {"groups": [{"items": []}] * 1000},
+    "numbers for items": {"groups": [{"items": [1] * 3000}]},
+    "unknown members": {str(number): 1 for number in range(3000)},
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("is_msgpack", [False, True])
+async def test_much_that_is_wrong_is_told_by_its_first_fault(name: str, is_msgpack: bool):
+    data = (msgpack.packb if is_msgpack else orjson.dumps)(BOMBS[name]) or b""
+    with pytest.raises((InvalidRequestError, TooLargeError)) as refused:
+        await validated(Body(data=data, is_msgpack=is_msgpack), ScoreRequest, max_items=512)
+    assert " more)" not in refused.value.message

@@ -11,10 +11,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from align2llava.clients.wire import align2llava_pb2 as pb
 from align2llava.clients.wire import align2llava_pb2_grpc as pb_grpc
+from align2llava.clients.wire.schemas import ScoreRequest
 from align2llava.services import inner_llm
 from align2llava.services.errors import InternalError, TooLargeError
 from align2llava.services.inner_llm import InnerLLM
-from align2llava.services.rpc import service_error
+from align2llava.services.rpc import parsed, service_error
 from tests.services.in_process import InProcess, in_process, until
 
 
@@ -110,3 +111,13 @@ def test_fault_of_ours_is_internal_and_names_no_details():
     assert "secret" not in error.message
     known = TooLargeError("x")
     assert service_error(known) is known
+
+
+@pytest.mark.parametrize("num_groups", [1, 9, 3000])
+async def test_more_items_than_can_be_answered_are_refused_before_they_are_validated(
+    num_groups: int,
+):
+    group = pb.Group(items=[pb.Item()] * (3000 // num_groups))
+    request = pb.ScoreRequest(groups=[group] * num_groups)
+    with pytest.raises(TooLargeError, match="the limit is 1024 items"):
+        await parsed(request, ScoreRequest, max_items=1024)

@@ -1,0 +1,208 @@
+"""How many values a body holds, counted before anything is made of them; of JSON, msgpack, protobuf.
+
+Each pass costs what it reads and holds nothing. It counts at least what a parser would make of the
+same bytes; of bytes that are malformed, at least what a parser would make until it notices. Knows
+no schema but the descriptor it is handed.
+"""
+
+import re
+
+from google.protobuf.descriptor import Descriptor
+
+from align2llava.services.errors import InvalidRequestError, TooLargeError
+
+LARGE_BYTES = (
+    256 * 1024
+)  # of a request that is parsed in a thread: the event loop would stand still
+_WINDOW = 64 * 1024  # bytes looked at in one step, so that other threads get their turn
+# Possessive, so that no text makes them go back: linear in the bytes, whatever these are.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_WHOLE = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+# Before each value of a JSON body but the first stands one of these.
+_SEPARATORS = b"[{,:"
+
+_VALUES_EACH = 32  # of one item: its members and turns, and its share of a group's
+_VALUES_SPARE = 4096  # of a request of few items with very many turns
+# No object of a body we read has as many members; each unknown one would be a fault of its own.
+_MAX_MEMBERS = 320  # a chat completion may bias 300 tokens
+
+
+def max_values(max_items: int) -> int:
+    """Returns how many values a request may hold that may hold that many items."""
+    return _VALUES_SPARE + _VALUES_EACH * max_items
+
+
+def refuse_values(num_values: int, *, limit: int) -> None:
+    """Accepts a number of values within the limit.
+
+    Raises:
+        TooLargeError: more.
+    """
+    if num_values > limit:
+        raise TooLargeError(
+            f"the body holds more than {limit} values (members, items, texts), the limit"
+        )
+
+
+def refuse_long(num_items: int, *, name: str, limit: int) -> None:
+    """Accepts a list of a request that may be answered, by its length.
+
+    Raises:
+        TooLargeError: it is longer than any request may be.
+    """
+    if num_items > limit:
+        raise TooLargeError(f"the request has {num_items} {name}; the limit is {limit} items")
+
+
+class JsonCount:
+    """Counts the values of a JSON body while it comes in, member names included."""
+
+    def __init__(self, *, limit: int) -> None:
+        self._limit = limit
+        self._num_values = 1
+        self._open = b""  # how an unfinished string begins: its quote, and half an escape
+
+    @property
+    def num_values(self) -> int:
+        """What was counted so far."""
+        return self._num_values
+
+    def feed(self, data: bytes) -> None:
+        """Counts on.
+
+        Raises:
+            TooLargeError: more values than the limit.
+        """
+        for start in range(0, len(data), _WINDOW):
+            self._step(data[start : start + _WINDOW])
+            refuse_values(self._num_values, limit=self._limit)
+
+    def _step(self, window: bytes) -> None:
+        text = self._open + window
+        if self._open and b'"' not in window:  # the inside of a long text, most often an image
+            unfinished = text
+        else:
+            match = _WHOLE.match(text)
+            end = match.end() if match is not None else 0
+            outside = _STRING.sub(b"", text[:end])
+            self._num_values += len(outside) - len(outside.translate(None, _SEPARATORS))
+            unfinished = text[end:]
+        num_escapes = len(unfinished) - len(unfinished.rstrip(b"\\"))
+        self._open = unfinished[:1] + b"\\" * (num_escapes % 2)
+
+
+def msgpack_values(data: bytes, *, limit: int) -> int:
+    """Returns how many values a msgpack body holds, member names included; at most `limit` + 1."""
+    if len(data) <= limit:
+        return len(data)  # no value is shorter than a byte
+    num_values = position = 0
+    while position < len(data) and num_values <= limit:
+        position += _msgpack_length(data, position)
+        num_values += 1
+    return num_values
+
+
+# How long what follows the first byte is: a fixed number of bytes, or as many as a length of that
+# many bytes says, and one more for the kind of an extension. Arrays and maps are their heads alone.
+# Source: spec.md of the repository msgpack/msgpack.
+_FIXED = {
+    **dict(enumerate((4, 8, 1, 2, 4, 8, 1, 2, 4, 8, 2, 3, 5, 9, 17), 0xCA)),
+    **dict(enumerate((2, 4, 2, 4), 0xDC)),
+}
+_SIZED = {
+    **dict(enumerate(((1, 0), (2, 0), (4, 0), (1, 1), (2, 1), (4, 1)), 0xC4)),
+    **dict(enumerate(((1, 0), (2, 0), (4, 0)), 0xD9)),
+}
+
+
+def _msgpack_length(data: bytes, position: int) -> int:
+    """Returns how many bytes the value that begins here takes, without what it contains."""
+    first = data[position]
+    if 0xA0 <= first <= 0xBF:
+        return 1 + (first & 0x1F)
+    if first in _SIZED:
+        width, kind = _SIZED[first]
+        length = int.from_bytes(data[position + 1 : position + 1 + width], "big")
+        return 1 + width + kind + length
+    return 1 + _FIXED.get(first, 0)
+
+
+def refuse_wide(value: object) -> None:
+    """Accepts plain values whose every object is small enough to be told its faults.
+
+    Raises:
+        InvalidRequestError: an object has more members than any message has.
+    """
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            if len(one) > _MAX_MEMBERS:
+                raise InvalidRequestError(
+                    f"an object has {len(one)} members; no message has as many as {_MAX_MEMBERS}"
+                )
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+
+
+def protobuf_values(data: bytes, descriptor: Descriptor, *, limit: int) -> int:
+    """Returns how many fields a message holds, those of its messages included; at most `limit` + 1."""
+    if len(data) <= 2 * limit:
+        return len(data) // 2  # no field is shorter than a tag and a byte
+    return _FieldCount(data, limit=limit).of(descriptor)
+
+
+class _FieldCount:
+    """One pass over the fields of a message and of the messages in it."""
+
+    def __init__(self, data: bytes, *, limit: int) -> None:
+        self._data = data
+        self._limit = limit
+
+    def of(self, descriptor: Descriptor) -> int:
+        """Counts; what cannot be read ends its message, as it ends it for a parser."""
+        num_fields = position = 0
+        ends = [(len(self._data), descriptor)]  # of the messages we are in
+        while ends and num_fields <= self._limit:
+            end, inside = ends[-1]
+            if position >= end:
+                position = end
+                ends.pop()
+                continue
+            tag, after = self._varint(position, end)
+            length, after = self._length(tag & 7, after, end)
+            num_fields += 1
+            field = inside.fields_by_number.get(tag >> 3)
+            if tag & 7 == _LENGTH and field is not None and field.message_type is not None:
+                ends.append((min(after + length, end), field.message_type))
+                position = after
+            else:
+                position = after + length
+        return num_fields
+
+    def _length(self, wire_type: int, position: int, end: int) -> tuple[int, int]:
+        """Returns how many bytes a field's value takes, and where they begin."""
+        if wire_type == _LENGTH:
+            return self._varint(position, end)
+        if wire_type == _VARINT:
+            return 0, self._varint(position, end)[1]
+        return _WIDTHS.get(wire_type, 0), position
+
+    def _varint(self, position: int, end: int) -> tuple[int, int]:
+        """Returns a number and where it ends; of one that is cut off what there is of it."""
+        value = shift = 0
+        while position < end:
+            byte = self._data[position]
+            position += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80 or shift >= _VARINT_BITS:
+                break
+        return value, position
+
+
+# Source: the page on encoding of protobuf.dev.
+_VARINT, _LENGTH = 0, 2
+_VARINT_BITS = 70
+_WIDTHS = {1: 8, 5: 4}
