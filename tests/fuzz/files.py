@@ -1,10 +1,8 @@
 """Targets that read files in one process: configs, inputs, preferences, truths, images, checkpoints."""
 
 import gzip
-import io
 import json
 import shutil
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -12,22 +10,17 @@ from typing import Literal
 
 import pyarrow as pa
 import torch
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save
 
 from align2llava.pipeline.config import InputPath, dump_config, load_config
-from align2llava.pipeline.curation.images import ImageLimits, find_image, look_at
+from align2llava.pipeline.curation.images import find_image
 from align2llava.pipeline.curation.readers import dialect_of, read_elements
 from align2llava.pipeline.curation.records import read_record
-from align2llava.pipeline.curation.thumbnails import thumbnail
 from align2llava.pipeline.curation.truth import read_truth
 from align2llava.pipeline.errors import PipelineError
 from align2llava.pipeline.preferences.readers import read_groups
 from align2llava.pipeline.training.config import load_training_config
 from align2llava.services.auth import load_keys
-from align2llava.services.errors import ServiceError
-from align2llava.services.images import decoded
 from align2llava.services.reward_model.checkpoint import (
     read_config,
     read_encoder,
@@ -87,11 +80,9 @@ _PREFERENCES: dict[str, list[dict[str, object]]] = {
     ],
 }
 _TRUTH = b'{"id": "1", "type": "a", "good": true, "defects": []}\n{"id": 2, "type": "a", "good": false, "defects": ["x"]}\n'
-_IMAGE_GRAMMARS: dict[str, Grammar] = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg"}
-_LIMITS = ImageLimits(max_bytes=2**20, max_pixels=1_000_000)
 
 
-def _one_file(
+def one_file(
     name: str, read: Callable[[Path], object]
 ) -> Callable[[Path], AbstractContextManager[Feed]]:
     """Feeds a reader of files: each input is the file's bytes."""
@@ -157,68 +148,14 @@ def _read_input(dialect: Literal["json", "jsonl", "auto"]) -> Callable[[Path], o
     return read
 
 
-def _read_image(path: Path) -> None:
-    look_at(path, limits=_LIMITS)
-    thumbnail(path.read_bytes())
-    decoded(path.read_bytes(), max_pixels=_LIMITS.max_pixels)
-
-
 def _preferences(kind: Literal["question-reward", "answer-reward"]) -> Target:
     return Target(
         name=f"preferences of {kind}",
         seeds=_seeds(json.dumps(_PREFERENCES[kind]).encode(), grammar="json"),
-        opened=_one_file("preferences.json", lambda path: read_groups(path, kind)),
+        opened=one_file("preferences.json", lambda path: read_groups(path, kind)),
         typed=(PipelineError,),
         num_inputs=7_000,
     )
-
-
-def _image_seeds() -> list[Seed]:
-    image = Image.effect_noise((24, 16), 60).convert("RGB")
-    turn: dict[str, object] = {"exif": _exif(6)}
-    text = PngInfo()
-    text.add_text("Comment", "a" * 99, zip=True)
-    text.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>', zip=True)
-    saved: list[tuple[str, Image.Image, dict[str, object]]] = [
-        *((kind, image, {}) for kind in ("JPEG", "WEBP", "GIF", "BMP", "TIFF", "PNG")),
-        *((kind, image, turn) for kind in ("JPEG", "WEBP", "PNG")),
-        ("JPEG", image, {**turn, "progressive": True, "comment": b"a", "xmp": b"<x/>"}),
-        ("JPEG", image.convert("CMYK"), {"icc_profile": b"p" * 99, "restart_marker_blocks": 1}),
-        ("MPO", image, {"save_all": True, "append_images": [image]}),
-        ("PNG", image, {**turn, "icc_profile": b"p" * 99, "dpi": (72, 72), "pnginfo": text}),
-        ("GIF", image.convert("P"), {"transparency": 3, "comment": b"a" * 300}),
-        ("WEBP", image, {"lossless": True, "icc_profile": b"p" * 99, "xmp": b"<x/>"}),
-        *(
-            (kind, image, {"save_all": True, "append_images": [image.convert("L")], "duration": 9})
-            for kind in ("GIF", "PNG", "WEBP")
-        ),
-        *(
-            ("PNG", image.convert("L").convert(m), {})
-            for m in ("L", "1", "P", "RGBA", "I;16", "LA")
-        ),
-        *(("BMP", image.convert("L").convert(m), {}) for m in ("L", "1", "P", "RGBA")),
-    ]
-    seeds: list[Seed] = []
-    for kind, one, options in saved:
-        buffer = io.BytesIO()
-        one.save(buffer, kind, **options)
-        seeds.append(Seed(body=buffer.getvalue(), grammar=_IMAGE_GRAMMARS.get(kind, "bytes")))
-    return [*seeds, Seed(body=_bmp_in_runs(), grammar="bytes")]
-
-
-def _bmp_in_runs() -> bytes:
-    runs = b"\4\1\0\0\4\2\0\0\0\2\1\1\2\3\0\1"
-    palette = bytes(1024)
-    start = 54 + len(palette)
-    file = struct.pack("<2sIHHI", b"BM", start + len(runs), 0, 0, start)
-    header = struct.pack("<IiiHHIIiiII", 40, 4, 4, 1, 8, 1, len(runs), 0, 0, 256, 0)
-    return file + header + palette + runs
-
-
-def _exif(orientation: int) -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return exif
 
 
 def _compressed_seeds() -> list[Seed]:
@@ -328,49 +265,49 @@ TARGETS = (
     Target(
         name="curation config",
         seeds=_seeds(_CONFIG, (BLOCKS / "curate.yaml").read_bytes(), grammar="yaml"),
-        opened=_one_file("curate.yaml", _read_config),
+        opened=one_file("curate.yaml", _read_config),
         typed=(PipelineError,),
         num_inputs=3_000,
     ),
     Target(
         name="--set and A2L__ names",
         seeds=_seeds(_OPTIONS, grammar="lines"),
-        opened=_one_file("options", _read_options),
+        opened=one_file("options", _read_options),
         typed=(PipelineError,),
         num_inputs=2_000,
     ),
     Target(
         name="training config",
         seeds=_seeds((BLOCKS / "train-question.yaml").read_bytes(), grammar="yaml"),
-        opened=_one_file("train.yaml", load_training_config),
+        opened=one_file("train.yaml", load_training_config),
         typed=(PipelineError,),
         num_inputs=2_500,
     ),
     Target(
         name="service settings",
         seeds=_seeds(_SETTINGS, grammar="lines"),
-        opened=_one_file("settings", _read_settings),
+        opened=one_file("settings", _read_settings),
         typed=(SettingsError,),
         num_inputs=4_000,
     ),
     Target(
         name="service key files",
         seeds=_seeds(b"# ours\nsecret-key\nother\n", grammar="bytes"),
-        opened=_one_file("keys", load_keys),
+        opened=one_file("keys", load_keys),
         typed=(SettingsError,),
         num_inputs=2_000,
     ),
     Target(
         name="input, JSON array",
         seeds=_seeds(json.dumps(_RECORDS, indent=1).encode(), grammar="json"),
-        opened=_one_file("raw.json", _read_input("auto")),
+        opened=one_file("raw.json", _read_input("auto")),
         typed=(PipelineError,),
         num_inputs=20_000,
     ),
     Target(
         name="input, JSON lines",
         seeds=_seeds(b"".join(json.dumps(r).encode() + b"\n" for r in _RECORDS), grammar="jsonl"),
-        opened=_one_file("raw.jsonl", _read_input("auto")),
+        opened=one_file("raw.jsonl", _read_input("auto")),
         typed=(PipelineError,),
         num_inputs=20_000,
     ),
@@ -379,7 +316,7 @@ TARGETS = (
         seeds=_seeds(
             json.dumps(_RECORDS).encode(), json.dumps(_RECORDS[0]).encode(), grammar="json"
         ),
-        opened=_one_file("raw.txt", _read_input("auto")),
+        opened=one_file("raw.txt", _read_input("auto")),
         typed=(PipelineError,),
         num_inputs=5_000,
     ),
@@ -395,16 +332,9 @@ TARGETS = (
     Target(
         name="truth files",
         seeds=_seeds(_TRUTH, grammar="jsonl"),
-        opened=_one_file("truth.jsonl", read_truth),
+        opened=one_file("truth.jsonl", read_truth),
         typed=(PipelineError,),
         num_inputs=9_000,
-    ),
-    Target(
-        name="image bytes",
-        seeds=_image_seeds,
-        opened=_one_file("a.png", _read_image),
-        typed=(ServiceError,),
-        num_inputs=8_000,
     ),
     Target(
         name="weights and their index",
