@@ -4,6 +4,7 @@ A key that stands twice is refused, as the YAML specification says: PyYAML alone
 So is what is small to read and large to hold or to write: aliases of aliases, numbers of any length.
 """
 
+import re
 from collections.abc import Hashable
 from decimal import Decimal
 
@@ -14,6 +15,8 @@ from align2llava.pipeline.errors import ConfigError
 
 MAX_VALUES = 100_000  # in one document, each alias counted as what it stands for
 _INTEGERS = range(-(2**63), 2**64)
+_MAX_DEPTH = 200  # brackets that are open at once
+_BRACKETS = re.compile(rb"[\[\]{}]")
 _MAX_DIGITS = 400  # of a number with a point, zeros before and behind included
 
 # What PyYAML raises besides its own: for depth, and where a tag's text does not fit (`!!bool x`).
@@ -103,6 +106,17 @@ def is_bounded(number: Decimal) -> bool:
 DecimalLoader.add_constructor("tag:yaml.org,2002:float", _decimal)
 
 
+def _refuse_deep(text: str | bytes, source: str) -> None:
+    """Refuses brackets in brackets that PyYAML would take seconds to give up on; quotes are not minded."""
+    depth = 0
+    for bracket in _BRACKETS.findall(
+        text.encode(errors="surrogatepass") if isinstance(text, str) else text
+    ):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > _MAX_DEPTH:
+            raise ConfigError(f"{source}: no YAML: nested too deeply")
+
+
 def yaml_value(
     text: str | bytes, *, source: str, loader: type[StrictLoader] = StrictLoader
 ) -> object:
@@ -111,6 +125,7 @@ def yaml_value(
     Raises:
         ConfigError: it is no YAML, or a key stands twice.
     """
+    _refuse_deep(text, source)
     try:
         return yaml.load(text, Loader=loader)  # noqa: S506 - a safe loader
     except RecursionError as error:
@@ -125,6 +140,7 @@ def yaml_documents(text: str, *, source: str) -> list[object]:
     Raises:
         ConfigError: as `yaml_value`.
     """
+    _refuse_deep(text, source)
     try:
         return list(yaml.load_all(text, Loader=StrictLoader))
     except RecursionError as error:
