@@ -117,9 +117,8 @@ class _GrpcConnection:
         except grpc.aio.AioRpcError as error:
             if method is Method.GET_MODEL:
                 await self._raise_for_mix_up(error, timeout_s=timeout_s)
-            if _is_over_a_limit(error) and message.ByteSize() < min(
-                _SMALL_BYTES, self.max_body_bytes
-            ):
+            limit = min(_SMALL_BYTES, self.max_body_bytes)
+            if _is_over_our_limit(error) and message.ByteSize() < limit:
                 raise BadAnswerError(f"{method}: the answer is larger than any may be") from error
             raise self.error_of_rpc(error) from error
         bounds = bounds_of(request, max_bytes=self.max_body_bytes)
@@ -232,10 +231,12 @@ def _fitting(answer: ProtoMessage, schema: type[S], *, bounds: Bounds) -> S:
         raise BadAnswerError(f"the answer does not fit the schema: {one_line(error)}") from error
 
 
-def _is_over_a_limit(error: grpc.aio.AioRpcError) -> bool:
-    """Returns whether gRPC itself, here or there, refused a message for its size."""
+def _is_over_our_limit(error: grpc.aio.AioRpcError) -> bool:
+    """Returns whether gRPC itself refused a message for its size, and did not say that the server's did."""
     trailers = dict(error.trailing_metadata() or ())
-    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and CODE_TRAILER not in trailers
+    is_there = (error.details() or "").startswith("SERVER:")
+    is_grpc = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and CODE_TRAILER not in trailers
+    return is_grpc and not is_there
 
 
 def _raw(data: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """Files of images on disk, never read beyond the limit of their bytes. Knows no format and no root."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -11,11 +12,17 @@ def image_bytes(path: Path, *, max_bytes: int) -> bytes:
     """Returns an image file's bytes.
 
     Raises:
-        OSError: it cannot be opened or read.
+        OSError: it cannot be opened or read; of a name that no file can have it says so.
         BrokenImageError: no regular file; a pipe is not waited for.
         LargeImageError: more than `max_bytes`, of which none is read where the file's size tells it.
     """
-    with open(path, "rb", opener=_unblocked) as file:  # Path.open takes no opener
+    if "\0" in str(path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    try:
+        file = open(path, "rb", opener=_unblocked)  # noqa: SIM115  (closed below; Path.open takes no opener)
+    except IsADirectoryError:
+        raise BrokenImageError("is no file") from None
+    with file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise BrokenImageError("is no file")

@@ -209,11 +209,12 @@ async def test_revoked_key_ends_without_a_restart(keyed: Server):
 
 
 async def test_log_holds_no_line_of_a_caller(question_server: Server):
+    said_before = len(question_server.log.read_text())  # other tests make it fail on purpose
     forged = '{"groups":[],"\\n2026-11-27T00:00:00+0000 [INFO] FORGED \\u001b[31m":1}'
     async with httpx.AsyncClient(trust_env=False) as http:
         url = f"{question_server.url('rest')}/v1/score"
         answer = await http.post(url, content=forged, headers={"content-type": JSON})
     assert answer.status_code == 400
-    log = question_server.log.read_text()
+    log = question_server.log.read_text()[said_before:]
     assert "FORGED" not in log
     assert "Traceback" not in log

@@ -1,9 +1,11 @@
 """A bounded part of the campaign, the same inputs each time: `make fuzz` runs the whole."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from tests.fuzz.__main__ import RESULT
 from tests.fuzz.all_targets import TARGETS
 from tests.fuzz.campaign import run_target
 from tests.fuzz.mutator import Seed, mutated
@@ -32,3 +34,11 @@ def test_same_seed_gives_the_same_inputs():
     first, second = ([mutated(seed, random.Random(n)) for n in range(50)] for _ in range(2))
     assert first == second
     assert len(set(first)) > 30
+
+
+def test_committed_campaign_is_of_every_parser_and_holds():
+    figures = json.loads(RESULT.read_text())
+    assert {row["name"]: row["tried"] for row in figures["rows"]} == {
+        target.name: target.num_inputs for target in TARGETS.values()
+    }
+    assert all(claim["holds"] for claim in figures["claims"].values())

@@ -24,6 +24,13 @@ def test_file_that_tells_no_size_is_read_up_to_the_limit():
         image_bytes(Path("/proc/self/status"), max_bytes=5)
 
 
+def test_folder_and_name_of_no_file_are_refused_as_such(tmp_path: Path):
+    with pytest.raises(BrokenImageError, match="is no file"):
+        image_bytes(tmp_path, max_bytes=5)
+    with pytest.raises(FileNotFoundError):
+        image_bytes(tmp_path / "a\0b", max_bytes=5)
+
+
 def test_pipe_is_refused_and_not_waited_for(tmp_path: Path):
     os.mkfifo(tmp_path / "a")
     with pytest.raises(BrokenImageError, match="is no file"):
