@@ -63,29 +63,30 @@ class ServiceProcess:
 
     def reported_failure(self, http: httpx.Client) -> str | None:
         """Returns why the service says that it cannot become useful, None while it may."""
-        if self._status(http, "/livez") != 503:
+        if not self._answers(http, "/livez", 503):
             return None
         name, said = self.served.name, _said(http, f"{self.served.http_url}/v1/model")
         return f"{name}: {said}; its log: {self.log}" if said else f"{name} failed; {self.tail()}"
 
     def is_ready(self, http: httpx.Client) -> bool:
         """Whether the service answers, and it is ours."""
-        return self._status(http, "/readyz") == 200
+        return self._answers(http, "/readyz", 200)
 
     def tail(self) -> str:
         """Returns where the log is, and its last lines."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return f"its log {self.log} ends with:\n" + "\n".join(lines[-_TAIL_LINES:])
 
-    def _status(self, http: httpx.Client, path: str) -> int:
-        """Returns the status of a probe that processes of ours answered; 0 where none did.
+    def _answers(self, http: httpx.Client, path: str, status: int) -> bool:
+        """Whether processes of ours answer a probe with this status.
 
-        A port is shared with nobody, so who held it before the question and after it gave the answer.
+        A port is shared with nobody, so who held it before the question and after it gave the answer. To ask
+        who holds it takes a walk over all processes: only where the answer matters.
         """
-        if not self._is_listening():
-            return 0
-        status = _status(http, f"{self.served.http_url}{path}")
-        return status if self._is_listening() else 0
+        url = f"{self.served.http_url}{path}"
+        if _status(http, url) != status or not self._is_listening():
+            return False
+        return _status(http, url) == status and self._is_listening()
 
     def _is_listening(self) -> bool:
         """Whether processes that we started hold both ports."""
