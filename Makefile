@@ -31,6 +31,7 @@ help: ## This list
 install: $(VENV)/.installed ## The environment in .venv, from the lock file
 
 $(VENV)/.installed: $(LOCK) pyproject.toml
+	@echo "installing torch, vllm and the rest into $(VENV): one to five minutes" >&2
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes $(TORCH_SOURCE) --no-deps -r $(LOCK)

@@ -35,8 +35,8 @@ def check_quarantine(num_quarantined: int, *, of: int, limit: float) -> None:
     """
     if num_quarantined > limit * of:
         raise QuarantineError(
-            f"{num_quarantined} of {of} records are quarantined; the limit is {limit:g} "
-            f"(run.quarantine_limit)"
+            f"{num_quarantined} of {of} records ({num_quarantined / of:.1%}) are quarantined; "
+            f"run.quarantine_limit is {limit:.1%}. Nothing else is missing: what was kept is written"
         )
 
 

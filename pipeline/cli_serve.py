@@ -26,16 +26,18 @@ def _serve(
         list[str] | None, typer.Option(help="Serve only this one; may be given again.")
     ] = None,
     http_port: Annotated[
-        int, typer.Option(help="Of the first service; the others follow.")
+        int,
+        typer.Option(
+            help="Of question-reward; answer-reward has the next, inner-llm the one after, with --only too."
+        ),
     ] = HTTP_PORT,
-    grpc_port: Annotated[
-        int, typer.Option(help="Of the first service; the others follow.")
-    ] = GRPC_PORT,
+    grpc_port: Annotated[int, typer.Option(help="As --http-port, of gRPC.")] = GRPC_PORT,
 ) -> None:
     """Runs the three services here until Ctrl-C. Example: a2l serve --only question-reward.
 
-    Prints `ready NAME http://... grpc://...` for each as it answers, and on stderr what starts, where
-    its log is, and what is waited for. Exits 4 when a port is taken, or one cannot start or ends. Settings of the services are the A2L_ variables of the environment.
+    Prints `ready NAME http://... grpc://...` for each as it answers, and on stderr what starts, where its log
+    is, and what is waited for. Exits 4 when a port is taken, or one cannot start or ends. Settings of the
+    services are the A2L_ variables of the environment.
     """
     signal.signal(signal.SIGTERM, _terminate)
     try:

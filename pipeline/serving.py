@@ -123,6 +123,8 @@ def serving(
         is_failed = True  # its message names a log
         raise
     finally:
+        if any(process.failure() is None for process in processes):
+            on_progress("stopping; what was accepted is answered first")
         _stop(processes)
         if not is_failed:
             shutil.rmtree(folder, ignore_errors=True)

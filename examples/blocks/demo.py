@@ -41,13 +41,15 @@ def tell(line: str) -> None:
 def main() -> None:
     """Curates `raw.json` into `runs/demo`, whatever was there before."""
     began = time.monotonic()
-    shutil.rmtree(RUN, ignore_errors=True)
     print(f"$ a2l serve --models {BLOCKS / 'models'}", flush=True)
     try:
         with serving(BLOCKS / "models", on_ready=announce, on_progress=tell):
+            shutil.rmtree(RUN, ignore_errors=True)
             a2l("curate", BLOCKS / "curate.yaml", "--run-dir", RUN)
     except PipelineError as error:
-        sys.exit(f"the services do not start: {error}")
+        sys.exit(
+            f"the services do not run: {error}\nWhere an `a2l serve` runs already, end it and call again."
+        )
     for name in ("random", "length-matched"):
         a2l("export", RUN, "--baseline", name)
     a2l("report", RUN, "--truth", BLOCKS / "truth.jsonl")

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -22,7 +22,7 @@ from align2llava.pipeline.curation.moved import check_moved
 from align2llava.pipeline.curation.progress import ProgressView
 from align2llava.pipeline.curation.publish import Publisher, Written
 from align2llava.pipeline.curation.rewarding import RewardStageRunner
-from align2llava.pipeline.curation.runs import Resume, begin, check_resume
+from align2llava.pipeline.curation.runs import Resume, begin, check_resume, load_run_config
 from align2llava.pipeline.curation.scan import scan_input
 from align2llava.pipeline.curation.summary import Summary, summary_of
 from align2llava.pipeline.curation.work import Decided, Work
@@ -48,6 +48,7 @@ def curate(
     paths = RunPaths(run_dir)
     with sigterm_raises(), rare_collections():
         is_resumed = check_resume(paths, config, resume=resume)
+        reselected = _reselected(paths, config) if is_resumed else []
         scan = scan_input(config, progress)
         if is_resumed:
             check_moved(paths, config, scan)
@@ -63,8 +64,21 @@ def curate(
                 )
                 decided, models = run_async(_ask(work, connector=connector, api_key=api_key))
                 results = write_results(work, decided, models=models)
+                results = replace(results, warnings=[*reselected, *results.warnings])
                 del decided  # memory: the report reads of the decisions what it needs
                 return finish(work, results, started=started)
+
+
+def _reselected(paths: RunPaths, config: Config) -> list[str]:
+    """Returns what the run was selected by until now, by `a2l select` say, where that is another thing."""
+    if not paths.config.is_file():
+        return []
+    before = load_run_config(paths).selection
+    return [
+        f"selection.{name} was {old} in this run and is {new} now, as the config says"
+        for name in ("question_keep", "answer_keep")
+        if (old := getattr(before, name)) != (new := getattr(config.selection, name))
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

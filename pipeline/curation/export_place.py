@@ -49,7 +49,12 @@ def _check_free(place: ExportPlace) -> None:
         return
     for path in (place.file, place.card):
         if path is not None and (path.exists() or path.is_symlink()):
-            raise ConfigError(f"--out: {path} exists and is not what an export wrote; remove it")
+            reason = (
+                "exists, and no card beside it tells that an export wrote it; remove it, or name a folder"
+                if place.card is None
+                else "exists and is not what an export wrote; remove it"
+            )
+            raise ConfigError(f"--out: {path} {reason}")
 
 
 def _is_ours(place: ExportPlace) -> bool:

@@ -15,9 +15,10 @@ from align2llava.pipeline.curation.rewarding import StageCounts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeSummary:
-    """Quarantined records of one code, and the message of the first."""
+    """Quarantined records of one code, and where the first stands and what was said of it."""
 
     num_records: int
+    first_position: int
     first_message: str
 
 
@@ -91,12 +92,16 @@ def summary_of(
 
 def _by_code(faults: pl.DataFrame) -> dict[str, CodeSummary]:
     by_code = faults.group_by("reason").agg(
-        pl.len().alias("num"), pl.col("message").sort_by("position").first()
+        pl.len().alias("num"),
+        pl.col("message").sort_by("position").first(),
+        pl.col("position").min(),
     )
     return {
-        code: CodeSummary(num_records=number, first_message=message)
-        for code, number, message in by_code.sort("num", "reason", descending=[True, False])
-        .select("reason", "num", "message")
+        code: CodeSummary(num_records=number, first_position=position, first_message=message)
+        for code, number, position, message in by_code.sort(
+            "num", "reason", descending=[True, False]
+        )
+        .select("reason", "num", "position", "message")
         .iter_rows()
     }
 
@@ -118,7 +123,10 @@ def summary_text(summary: Summary) -> str:
     if summary.rewrites is not None:
         lines.append(f"rewrites: {summary.rewrites}")
     for code, one in summary.quarantined.items():
-        lines.append(f"quarantined: {one.num_records} x {code} (first: {one.first_message})")
+        lines.append(
+            f"quarantined: {one.num_records} x {code} (first: record {one.first_position}: "
+            f"{one.first_message})"
+        )
     lines += [f"warning: {warning}" for warning in summary.warnings]
     lines += [f"{stage}: {_asked(counts)}" for stage, counts in summary.asked.items()]
     for stage, gaps in summary.gaps.items():
@@ -132,10 +140,13 @@ def summary_text(summary: Summary) -> str:
 
 def _next_steps(summary: Summary) -> list[str]:
     run = summary.run_dir
+    num_left = summary.num_turns_not_aligned
+    align = f"  a2l align {run} rewrites and reviews the {num_left} turns that have no verdict yet"
     return [
         f"dataset: {summary.dataset}",
         f"report: {run}/report/index.html; every record: {run}/report/records.html",
         f"next: read what lies close to a cut (records.html#order=near; a2l explain {run} POSITION)",
+        *([align] if num_left else []),
         f"  a2l export {run} --out FOLDER copies the dataset with its card",
         f"  a2l select {run} --answer-keep 0.5 decides again, asking no model",
     ]

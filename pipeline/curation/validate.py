@@ -80,7 +80,7 @@ def validation_text(validation: Validation) -> str:
     lines += [f"  {name}: {number}" for name, number in sorted(lint.by_type.items())]
     lines.append(f"types: {_rules(lint.type_rules)}")
     lines.append(
-        f"{lint.num_usable} of {lint.num_records} records can be scored; "
+        f"{lint.num_usable} of {lint.num_records} records can be scored, by the headers of their images; "
         f"{lint.num_images} images, {lint.num_text_only} records of text only, "
         f"{lint.num_repeated} equal to an earlier one"
     )

@@ -109,7 +109,7 @@ def test_quarantine_above_its_limit_exits_3_with_everything_written(tmp_path: Pa
     code, out, err = called("select", tmp_path / "run", "--answer-keep", "0.2")
     assert code == 3
     assert "2 x invalid_record" in out
-    assert "2 of 32 records are quarantined; the limit is 0.05" in err
+    assert "2 of 32 records (6.2%) are quarantined; run.quarantine_limit is 5.0%" in err
     assert (tmp_path / "run" / "manifest.json").exists()
     assert (tmp_path / "run" / "dataset" / "train.json").exists()
 

@@ -34,6 +34,12 @@ def test_export_to_a_file_writes_what_dataset_holds(own_run: RunFixture, tmp_pat
     assert out.read_bytes() == inside
 
 
+def test_file_is_written_once_since_nothing_tells_whose_it_is(own_run: RunFixture, tmp_path: Path):
+    export_dataset(own_run.run, with_rewrites=True, out=tmp_path / "mine.json")
+    with pytest.raises(ConfigError, match=r"no card beside it tells .* or name a folder"):
+        export_dataset(own_run.run, with_rewrites=True, out=tmp_path / "mine.json")
+
+
 def test_nothing_of_others_is_overwritten(own_run: RunFixture, tmp_path: Path):
     folder = tmp_path / "mine"
     folder.mkdir()

@@ -7,7 +7,8 @@ import pytest
 from align2llava.pipeline.curation.layout import RunPaths
 from align2llava.pipeline.curation.progress import LineProgress
 from align2llava.pipeline.curation.reselect import align, select
-from align2llava.pipeline.curation.runs import load_run_config
+from align2llava.pipeline.curation.runs import Resume, load_run_config
+from align2llava.pipeline.curation.summary import summary_text
 from align2llava.pipeline.errors import ConfigError, InputError, RunError
 from tests.pipeline.curation.fake_clients import FakeConnector
 from tests.pipeline.curation.small_world import records, run, write_world
@@ -64,11 +65,13 @@ def test_turns_without_a_verdict_go_out_as_originals_until_aligned(tmp_path: Pat
     run(config, run_dir)
     summary = selected(run_dir, None, "0.6")
     assert summary.num_turns_not_aligned > 0
+    assert f"a2l align {run_dir} rewrites and reviews the" in summary_text(summary)
     rows = pq.read_table(run_dir / "rewrites").to_pylist()
     assert {row["status"] for row in rows} == {"rewritten", "not_aligned"}
     connector = FakeConnector()
     again = align(run_dir, connector=connector, api_key=None, progress=LineProgress())
     assert again.num_turns_not_aligned == 0
+    assert "a2l align" not in summary_text(again)
     rewrites = [name for name in connector.calls.asked if not name.startswith("review")]
     assert len(rewrites) == summary.num_turns_not_aligned
     run(config, tmp_path / "fresh", sets=("selection.answer_keep=0.6",))
@@ -82,6 +85,16 @@ def test_select_remembers_its_keeps(tmp_path: Path):
     selected(run_dir, "0.25", "0.5")
     selection = load_run_config(RunPaths(run_dir)).selection
     assert (selection.question_keep, selection.answer_keep) == (Decimal("0.25"), Decimal("0.5"))
+
+
+def test_curate_that_selects_otherwise_than_the_run_did_says_so(tmp_path: Path):
+    config, run_dir = write_world(tmp_path, records(80)), tmp_path / "run"
+    before = run(config, run_dir)
+    assert before.warnings == run(config, run_dir, resume=Resume.ALWAYS).warnings
+    selected(run_dir, None, "0.6")
+    again = run(config, run_dir, resume=Resume.ALWAYS)
+    assert "selection.answer_keep was 0.6 in this run and is 0.3 now" in again.warnings[0]
+    assert again.num_kept == before.num_kept
 
 
 def test_changed_input_is_refused(tmp_path: Path):
