@@ -26,8 +26,11 @@ def image_bytes(path: Path, *, max_bytes: int) -> bytes:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise BrokenImageError("is no file")
-        # A file may have grown, and some (/proc) tell no size.
-        data = b"" if found.st_size > max_bytes else file.read(max_bytes + 1)
+        # Room is made for what is asked for, so the limit is asked for only where more came than the file
+        # told: it has grown, or (/proc) tells no size.
+        data = b"" if found.st_size > max_bytes else file.read(found.st_size + 1)
+        if len(data) > found.st_size:
+            data += file.read(max_bytes + 1 - len(data))
     num_bytes = max(found.st_size, len(data))
     if num_bytes > max_bytes:
         raise LargeImageError(f"has {num_bytes} bytes; the limit is {max_bytes}")
