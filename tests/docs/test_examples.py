@@ -162,7 +162,7 @@ def test_photographs_line_by_line(services: Mapping[str, Server], folder: Path):
     (block,) = [b for b in blocks("bash") if b.text.startswith("a2l --version")]
     for line in block.text.splitlines():
         assert ran(["bash", "-euc", line], folder).strip(), line
-    assert (folder / "chosen.json").exists()
+    assert (folder / "chosen" / "train.json").exists()
     assert (folder / "runs" / "mine" / "report" / "records.html").exists()
 
 
