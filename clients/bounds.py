@@ -15,9 +15,8 @@ from align2llava.clients.wire.schemas import (
     ScoreRequest,
 )
 
-MAX_ANSWER_BYTES = (
-    16 * 2**20
-)  # of any; gRPC holds as much, and some copies, for each call before it is looked at
+# Of any; gRPC holds as much, and some copies, for each call before it is looked at.
+MAX_ANSWER_BYTES = 16 * 2**20
 MAX_FIELDS = 16  # of a message; the widest has nine
 _BASE_BYTES = 2**16  # the model, or an error
 _ITEM_BYTES = 2**12  # numbers, and an error with its message

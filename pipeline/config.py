@@ -27,7 +27,7 @@ from align2llava.clients.key import checked_key
 from align2llava.pipeline.config_sources import Given
 from align2llava.pipeline.errors import ConfigError
 from align2llava.pipeline.proxies import proxy_of
-from align2llava.pipeline.yaml_text import DecimalLoader, is_bounded, yaml_value
+from align2llava.pipeline.yaml_text import MAX_DIGITS, DecimalLoader, is_bounded, yaml_value
 
 ENV_PREFIX = "A2L__"
 API_KEY = "A2L__API_KEY"
@@ -41,7 +41,7 @@ def _share(value: object) -> object:
     try:
         share = Decimal(number)
         if not is_bounded(share):
-            raise ValueError("a share has at most 400 digits")
+            raise ValueError(f"a share has at most {MAX_DIGITS} digits")
         if text == number and 0 <= share <= 1 and not isinstance(value, bool):
             return value
         if text != number or share >= 2:

@@ -17,7 +17,7 @@ MAX_VALUES = 100_000  # in one document, each alias counted as what it stands fo
 _INTEGERS = range(-(2**63), 2**64)
 _MAX_DEPTH = 200  # brackets that are open at once
 _BRACKETS = re.compile(rb"[\[\]{}]")
-_MAX_DIGITS = 400  # of a number with a point, zeros before and behind included
+MAX_DIGITS = 400  # of a number with a point, zeros before and behind included
 
 # What PyYAML raises besides its own: for depth, and where a tag's text does not fit (`!!bool x`).
 _ERRORS = (yaml.YAMLError, ValueError, KeyError, AttributeError)
@@ -93,14 +93,14 @@ def _decimal(loader: yaml.SafeLoader, node: ScalarNode) -> object:
     except ArithmeticError:
         return loader.construct_yaml_float(node)  # .inf, .nan: refused by the fields
     if not is_bounded(number):
-        raise yaml.YAMLError(f"the number {text:.20}... has more than {_MAX_DIGITS} digits")
+        raise yaml.YAMLError(f"the number {text:.20}... has more than {MAX_DIGITS} digits")
     return number
 
 
 def is_bounded(number: Decimal) -> bool:
     """Whether a number, written without an exponent, is as long as a reader could have meant."""
     _, digits, exponent = number.as_tuple()
-    return not isinstance(exponent, int) or max(abs(exponent), len(digits)) <= _MAX_DIGITS
+    return not isinstance(exponent, int) or max(abs(exponent), len(digits)) <= MAX_DIGITS
 
 
 DecimalLoader.add_constructor("tag:yaml.org,2002:float", _decimal)

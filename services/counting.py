@@ -11,9 +11,8 @@ from google.protobuf.descriptor import Descriptor
 
 from align2llava.services.errors import InvalidRequestError, TooLargeError
 
-LARGE_BYTES = (
-    256 * 1024
-)  # of a request that is parsed in a thread: the event loop would stand still
+# Of a request that is parsed in a thread: the event loop would stand still.
+LARGE_BYTES = 256 * 1024
 _WINDOW = 64 * 1024  # bytes looked at in one step, so that other threads get their turn
 # Possessive, so that no text makes them go back: linear in the bytes, whatever these are.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)

@@ -70,9 +70,8 @@ Reward = Annotated[float, Field(ge=-MAX_REWARD, le=MAX_REWARD, allow_inf_nan=Fal
 NegativeLogLikelihood = Annotated[float, Field(ge=-MAX_NLL, le=MAX_NLL, allow_inf_nan=False)]
 Milliseconds = Annotated[float, Field(ge=0, le=_YEAR_MS, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**32 - 1)]  # uint32 of the proto
-LargeCount = Annotated[
-    int, Field(ge=0, le=2**53)
-]  # of uint64: what every JSON reader holds exactly
+# Of uint64: what every JSON reader holds exactly.
+LargeCount = Annotated[int, Field(ge=0, le=2**53)]
 Name = Annotated[str, Field(max_length=1024)]
 T = TypeVar("T")
 # All that is wrong with a long list would be far longer than the list: its first fault is enough.
@@ -85,7 +84,7 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _require_one(message: BaseModel, names: Many[str]) -> None:
+def _require_one(message: BaseModel, names: tuple[str, ...]) -> None:
     values = message.__dict__
     num_present = sum(values[name] is not None for name in names)
     if num_present != 1:
