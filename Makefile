@@ -49,7 +49,7 @@ $(VISION_VENV)/.installed: requirements/vllm-vision.lock pyproject.toml | instal
 demo: install ## Three services on CPU curate the blocks world into runs/demo, with a report
 	$(BIN)/python -m examples.blocks.demo
 
-test: install k8s-tools ## All tests, slow ones too; those of k8s/ are `make k8s-check`
+test: install k8s-tools .venv-schemathesis/.installed ## All tests, slow ones too; those of k8s/ are `make k8s-check`
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
@@ -114,9 +114,9 @@ bento: install ## One Bento of the three services
 k8s-tools: install .venv-checkov/.installed
 	$(BIN)/python tools/kubectl.py version --client
 
-.venv-checkov/.installed: requirements/checkov.lock | $(VENV)/.installed
-	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-checkov
-	$(BIN)/uv pip install --quiet --python .venv-checkov/bin/python --require-hashes --no-deps -r $<
+.venv-checkov/.installed .venv-schemathesis/.installed: .venv-%/.installed: requirements/%.lock | $(VENV)/.installed
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-$*
+	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --require-hashes --no-deps -r $<
 	touch $@
 
 k8s-check: install k8s-tools ## k8s/: renders, schemas, checkov, lint, alert rules, and its commands run here
@@ -126,7 +126,7 @@ lock: install ## Resolves the lock files again
 	$(BIN)/python tools/lock.py
 
 clean: ## Removes the environments and what tests left; runs stay
-	rm -rf $(VENV) $(VISION_VENV) $(DRIVER_VENV) .venv-checkov .tools .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VISION_VENV) $(DRIVER_VENV) .venv-checkov .venv-schemathesis .tools .pytest_cache .ruff_cache .hypothesis
 
 clean-runs: ## Removes runs/: curations, snapshots of trainings, the demo
 	rm -rf runs

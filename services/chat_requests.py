@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from align2llava.clients.wire.schemas import WHOLE
 from align2llava.services.errors import InvalidRequestError
 from align2llava.services.faults import described
 
@@ -28,29 +29,42 @@ _MAX_NAME_CHARS = 512
 _Penalty = Annotated[float, Field(ge=-2, le=2)]
 _Name = Annotated[str, Field(max_length=_MAX_NAME_CHARS)]
 _Stop = Annotated[str, Field(min_length=1, max_length=_MAX_STOP_CHARS)]
-_NumTokens = Annotated[int, Field(ge=1, le=_MAX_ASKED_TOKENS)]
+_NumTokens = Annotated[int, Field(ge=1, le=_MAX_ASKED_TOKENS), WHOLE]
 
 
 class _Bounded(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class _TextPart(_Bounded):
+class ChatText(_Bounded):
+    """A part of a message's content."""
+
     type: Literal["text"]
     text: str
 
 
-class _Message(_Bounded):
+class ChatMessage(_Bounded):
+    """One message of the conversation."""
+
     role: Literal["system", "user", "assistant"]
-    content: str | Annotated[tuple[_TextPart, ...], Field(max_length=_MAX_MESSAGES, fail_fast=True)]
+    content: (
+        str
+        | Annotated[
+            tuple[ChatText, ...], Field(min_length=1, max_length=_MAX_MESSAGES, fail_fast=True)
+        ]
+    )
     name: _Name | None = None
 
 
-class _PlainText(_Bounded):
+class ChatFormat(_Bounded):
+    """The one form of answers: text."""
+
     type: Literal["text"]
 
 
-class _StreamOptions(_Bounded):
+class ChatStreamOptions(_Bounded):
+    """What a stream tells beside its text."""
+
     include_usage: bool | None = None
 
 
@@ -58,19 +72,19 @@ class ChatRequest(_Bounded):
     """A chat completion that is taken."""
 
     messages: Annotated[
-        tuple[_Message, ...], Field(min_length=1, max_length=_MAX_MESSAGES, fail_fast=True)
+        tuple[ChatMessage, ...], Field(min_length=1, max_length=_MAX_MESSAGES, fail_fast=True)
     ]
     model: _Name | None = None
     user: _Name | None = None
-    n: Annotated[int, Field(ge=1, le=MAX_ROLLOUTS)] = 1
+    n: Annotated[int, Field(ge=1, le=MAX_ROLLOUTS), WHOLE] = 1
     max_tokens: _NumTokens | None = None
     max_completion_tokens: _NumTokens | None = None
-    min_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] | None = None
+    min_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS), WHOLE] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=-1, le=2**20)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=2**20), WHOLE] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63), WHOLE] | None = None
     presence_penalty: _Penalty | None = None
     frequency_penalty: _Penalty | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
@@ -79,20 +93,21 @@ class ChatRequest(_Bounded):
     ) = None
     ignore_eos: bool | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=_MAX_TOP_LOGPROBS)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=_MAX_TOP_LOGPROBS), WHOLE] | None = None
     logit_bias: (
         Annotated[
             dict[
                 Annotated[str, Field(pattern=r"^[0-9]{1,7}$")],
                 Annotated[float, Field(ge=-100, le=100)],
             ],
-            Field(max_length=_MAX_BIASES),
+            # What pydantic does not say of a mapping by itself.
+            Field(max_length=_MAX_BIASES, json_schema_extra={"additionalProperties": False}),
         ]
         | None
     ) = None
     stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-    response_format: _PlainText | None = None
+    stream_options: ChatStreamOptions | None = None
+    response_format: ChatFormat | None = None
 
 
 def chat_request(body: bytes) -> ChatRequest:

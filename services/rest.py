@@ -195,10 +195,12 @@ class RestSurface(Generic[C]):
     async def _asked(
         self, scope: Scope, headers: Headers, receive: Receive, *, deadline: float
     ) -> _Asked:
-        """Returns what a body asks for; routes that take none get none."""
+        """Returns what a body asks for; routes that take none get none, and none is waited for."""
         settings = self._runtime.settings
         max_items = settings.max_request_items
         path = scope["path"] if scope["method"] == "POST" else ""
+        if path != CHAT_PATH and path not in REQUESTS:
+            return _Asked()
         max_bytes = settings.max_body_bytes
         if path == CHAT_PATH:
             max_bytes = min(max_bytes, chat_requests.MAX_BODY_BYTES)
@@ -209,11 +211,9 @@ class RestSurface(Generic[C]):
             body = await read_body(headers, receive, limits=limits, take=take)
             if (schema := REQUESTS.get(path)) is not None:
                 return _Asked(request=await validated(body, schema, max_items=max_items))
-            if path == CHAT_PATH:
-                chat = chat_requests.chat_request(await json_of(body, max_items=max_items))
-                asked = chat.model_dump_json(exclude_unset=True).encode()
-                return _Asked(body=asked, num_items=chat.n)
-        return _Asked()
+            chat = chat_requests.chat_request(await json_of(body, max_items=max_items))
+        asked = chat.model_dump_json(exclude_unset=True).encode()
+        return _Asked(body=asked, num_items=chat.n)
 
     def _check_caller(self, scope: Scope, headers: Headers) -> None:
         started = self._runtime.started
@@ -224,9 +224,9 @@ class RestSurface(Generic[C]):
                 _check_loopback(scope)
 
     def _deadline(self, headers: Headers) -> float:
-        stated = headers.get(DEADLINE_HEADER, "")
+        stated = headers.get(DEADLINE_HEADER)
         deadline_ms = self._runtime.settings.default_deadline_ms
-        if stated:
+        if stated is not None:
             # The length first: `int` itself refuses thousands of digits.
             is_in_range = is_whole(stated) and len(stated) <= len(str(MAX_DEADLINE_MS))
             deadline_ms = int(stated) if is_in_range else 0

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import BaseModel
+
 from align2llava.clients.wire.schemas import (
     LikelihoodRequest,
     LikelihoodResponse,
@@ -19,6 +21,7 @@ from align2llava.clients.wire.schemas import (
     ScoreRequest,
     ScoreResponse,
 )
+from align2llava.services.chat_requests import ChatRequest
 from align2llava.services.settings import ServiceKind
 
 Json = Mapping[str, object]
@@ -33,14 +36,14 @@ _SQUARE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A route with a request for it and a reply; no schema where another project defines it."""
+    """A route with a request for it and a reply; no schema of a reply that another project defines."""
 
     method: Literal["GET", "POST"]
     path: str
     summary: str
     request: Json | None = None  # none: a GET
     reply: Json
-    takes: type[Message] | None = None
+    takes: type[BaseModel] | None = None
     gives: type[Message] | None = None
 
 
@@ -271,6 +274,7 @@ _LLM = (
             "system_fingerprint": "vllm-0.32.0-29aae3ce",
             "usage": {"prompt_tokens": 9, "total_tokens": 12, "completion_tokens": 3},
         },
+        takes=ChatRequest,
     ),
     Example(
         method="GET",

@@ -1,6 +1,7 @@
 """Resolves `pyproject.toml` into the hash-pinned lock files of `requirements/`, with uv.
 
-Checkov, which checks the manifests, has an environment of its own and so a lock of its own.
+Checkov, which checks the manifests, and schemathesis, which probes the services, have environments of
+their own and so locks of their own.
 """
 
 import os
@@ -18,7 +19,7 @@ EXTRAS = {
     "vllm-vision": ("services", "reward", "vllm-vision"),
     "jobs": ("reward",),
 }
-ALONE = ("checkov",)  # resolved from requirements/NAME.in
+ALONE = ("checkov", "schemathesis")  # resolved from requirements/NAME.in
 UNIVERSAL = ("driver",)  # for every Python and system that may install it; others for one of each
 # Those with the CPU build of torch; each leaves out what its overrides name.
 OVERRIDES = {"cpu": "overrides-cpu.txt", "vllm-vision": "overrides-vllm-vision.txt"}

@@ -21,8 +21,10 @@ from pydantic import (
     FailFast,
     Field,
     PlainSerializer,
+    WithJsonSchema,
     model_validator,
 )
+from pydantic.config import JsonDict
 
 from align2llava.clients.wire.wording import cut
 
@@ -65,6 +67,7 @@ ImageData = Annotated[
     bytes,
     BeforeValidator(_decoded),
     PlainSerializer(lambda data: base64.b64encode(data).decode(), when_used="json"),
+    WithJsonSchema({"type": "string", "format": "byte", "contentEncoding": "base64"}),
 ]
 Reward = Annotated[float, Field(ge=-MAX_REWARD, le=MAX_REWARD, allow_inf_nan=False)]
 NegativeLogLikelihood = Annotated[float, Field(ge=-MAX_NLL, le=MAX_NLL, allow_inf_nan=False)]
@@ -74,8 +77,21 @@ Count = Annotated[int, Field(ge=0, le=2**32 - 1)]  # uint32 of the proto
 LargeCount = Annotated[int, Field(ge=0, le=2**53)]
 Name = Annotated[str, Field(max_length=1024)]
 T = TypeVar("T")
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# JSON has one kind of number: 1.0 is a whole one. A strict field takes it by this, and still no text.
+WHOLE = BeforeValidator(_whole)
 # All that is wrong with a long list would be far longer than the list: its first fault is enough.
 Many = Annotated[tuple[T, ...], FailFast()]
+# What services refuse themselves, in words that name the group: declared for those who read the schema.
+Id = Annotated[str, Field(json_schema_extra={"minLength": 1})]
+Some = Annotated[tuple[T, ...], FailFast(), Field(json_schema_extra={"minItems": 1})]
+_HAS_DATA: JsonDict = {"required": ["data"], "properties": {"data": {"type": "string"}}}
+_HAS_HASH: JsonDict = {"required": ["sha256"], "properties": {"sha256": {"minLength": 64}}}
 
 
 class Message(BaseModel):
@@ -97,7 +113,12 @@ class Image(Message):
     Without `sha256` the hash is taken from `data`.
     """
 
-    sha256: Annotated[str, Field(pattern=SHA256_PATTERN)] = ""
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_HAS_DATA, _HAS_HASH]})
+
+    sha256: Annotated[
+        str,
+        Field(pattern=SHA256_PATTERN, json_schema_extra={"pattern": r"^([0-9a-f]{64})?$"}),
+    ] = ""
     data: ImageData | None = None
 
     @model_validator(mode="before")
@@ -117,7 +138,7 @@ class Image(Message):
 class Item(Message):
     """One candidate: `questions` for question-reward, `question` and `answer` for answer-reward."""
 
-    id: str
+    id: Id
     questions: Many[str] = ()
     question: str | None = None
     answer: str | None = None
@@ -127,13 +148,13 @@ class Group(Message):
     """One image and its candidates, answered in this order."""
 
     image: Image | None = None
-    items: Many[Item]
+    items: Some[Item]
 
 
 class ScoreRequest(Message):
     """Asks for the rewards of all items of all groups."""
 
-    groups: Many[Group]
+    groups: Some[Group]
 
 
 class ErrorBody(Message):
@@ -205,15 +226,15 @@ class Turn(Message):
 class Sampling(Message):
     """How a completion was drawn; `max_tokens` 0 = bounded by the input's length."""
 
-    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.0
-    seed: Annotated[int, Field(ge=0, le=2**64 - 1)] = 0
-    max_tokens: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False, strict=True)] = 0.0
+    seed: Annotated[int, Field(ge=0, le=2**64 - 1, strict=True), WHOLE] = 0
+    max_tokens: Annotated[int, Field(ge=0, le=2**32 - 1, strict=True), WHOLE] = 0
 
 
 class RewriteItem(Message):
     """A turn to be put into the inner LLM's own words; no `sampling` = greedy."""
 
-    id: str
+    id: Id
     question: str
     answer: str
     sampling: Sampling | None = None
@@ -222,7 +243,7 @@ class RewriteItem(Message):
 class RewriteRequest(Message):
     """Asks for one rewrite of each item."""
 
-    items: Many[RewriteItem]
+    items: Some[RewriteItem]
 
 
 class RewriteResult(Message):
@@ -261,7 +282,7 @@ class Verdict(StrEnum):
 class ReviewItem(Message):
     """Two versions of one turn, between which the inner LLM chooses."""
 
-    id: str
+    id: Id
     original: Turn
     rewrite: Turn
 
@@ -269,7 +290,7 @@ class ReviewItem(Message):
 class ReviewRequest(Message):
     """Asks for one verdict on each item, taken in both orders."""
 
-    items: Many[ReviewItem]
+    items: Some[ReviewItem]
 
 
 class Reviewed(Message):
@@ -306,7 +327,7 @@ class ReviewResponse(Message):
 class LikelihoodItem(Message):
     """A prompt and a completion, both verbatim (no template)."""
 
-    id: str
+    id: Id
     prompt: str
     completion: str
 
@@ -314,7 +335,7 @@ class LikelihoodItem(Message):
 class LikelihoodRequest(Message):
     """Asks for the negative log-likelihood of each completion after its prompt."""
 
-    items: Many[LikelihoodItem]
+    items: Some[LikelihoodItem]
 
 
 class LikelihoodResult(Message):

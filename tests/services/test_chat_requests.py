@@ -32,6 +32,11 @@ def test_answer_of_a_client_that_spells_out_what_it_does_not_ask_for_is_taken_ba
     assert [message.role for message in asked.messages] == ["user", "assistant", "user"]
 
 
+def test_whole_number_is_one_however_it_is_written():
+    asked = chat_request(body(n=2.0, seed=-1.0, max_tokens=1e2))
+    assert (asked.n, asked.seed, asked.max_tokens) == (2, -1, 100)
+
+
 @pytest.mark.parametrize(
     ("asked", "place"),
     [
@@ -52,6 +57,7 @@ def test_answer_of_a_client_that_spells_out_what_it_does_not_ask_for_is_taken_ba
         pytest.param({"bad_words": ["a"]}, "bad_words", id="bad words"),
         pytest.param({"n": 9}, "n", id="rollouts"),
         pytest.param({"n": True}, "n", id="no number"),
+        pytest.param({"n": 1.5}, "n", id="no whole number"),
         pytest.param({"max_tokens": 0}, "max_tokens", id="no tokens"),
         pytest.param({"max_completion_tokens": 2**40}, "max_completion_tokens", id="tokens"),
         pytest.param({"min_tokens": 2000}, "min_tokens", id="least tokens"),

@@ -8,6 +8,8 @@ import pytest
 from align2llava.clients.wire.codes import TABLE, Code
 from align2llava.services import answer_reward, inner_llm, question_reward
 from align2llava.services.answer_reward import AnswerReward
+from align2llava.services.chat_requests import chat_request
+from align2llava.services.errors import InvalidRequestError
 from align2llava.services.inner_llm import InnerLLM
 from align2llava.services.openapi import document
 from align2llava.services.question_reward import QuestionReward
@@ -96,3 +98,99 @@ async def test_example_can_be_sent_as_it_stands(kind: ServiceKind, example: Exam
         jsonschema.validate(shown["example"], schema)
         assert example.gives is not None
         example.gives.model_validate(shown["example"])
+
+
+HASH = "0" * 64
+IMAGES: list[tuple[dict[str, object] | None, int]] = [
+    (None, 200),
+    ({"sha256": HASH}, 200),
+    ({"data": ""}, 200),
+    ({"sha256": "", "data": "eA=="}, 200),
+    ({"sha256": HASH, "data": None}, 200),
+    ({}, 400),
+    ({"data": None}, 400),
+    ({"sha256": ""}, 400),
+    ({"sha256": "0", "data": "eA=="}, 400),
+    ({"data": 1}, 400),
+]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        pytest.param({"groups": []}, 400, id="no groups"),
+        pytest.param({"groups": [{"items": []}]}, 400, id="no items"),
+        pytest.param({"groups": [{"items": [{"id": ""}]}]}, 400, id="no id"),
+        *(
+            pytest.param(
+                {"groups": [{"image": image, "items": [{"id": "a"}]}]}, status, id=f"image {image}"
+            )
+            for image, status in IMAGES
+        ),
+    ],
+)
+async def test_document_refuses_of_a_score_what_the_service_refuses(
+    body: dict[str, object], status: int
+):
+    async with in_process(QuestionReward, question_reward.RUNTIME) as running:
+        assert (await running.http.post("/v1/score", json=body)).status_code == status
+    assert is_valid(of("question-reward"), "ScoreRequest", body) == (status == 200)
+
+
+TURN = {"question": "a?", "answer": "b"}
+
+
+@pytest.mark.parametrize(
+    ("route", "schema", "item"),
+    [
+        ("rewrite", "RewriteRequest", TURN),
+        ("review", "ReviewRequest", {"original": TURN, "rewrite": TURN}),
+        ("likelihood", "LikelihoodRequest", {"prompt": "a", "completion": "b"}),
+    ],
+)
+async def test_document_refuses_of_items_what_the_service_refuses(
+    route: str, schema: str, item: dict[str, object]
+):
+    bodies = [{"items": [{"id": "a", **item}]}, {"items": [{"id": "", **item}]}, {"items": []}]
+    if route == "rewrite":
+        bodies += [
+            {"items": [{"id": "a", **item, "sampling": {"seed": seed}}]} for seed in (1.0, 1.5, "1")
+        ]
+        bodies.append({"items": [{"id": "a", **item, "sampling": {"temperature": True}}]})
+    async with in_process(InnerLLM, inner_llm.RUNTIME) as running:
+        for body in bodies:
+            status = (await running.http.post(f"/v1/{route}", json=body)).status_code
+            assert is_valid(of("inner-llm"), schema, body) == (status == 200), body
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_taken"),
+    [
+        ({}, True),
+        ({"n": 2.0}, True),
+        ({"n": 9}, False),
+        ({"logit_bias": {"7": 1}}, True),
+        ({"logit_bias": {"x": 1}}, False),
+        ({"messages": [{"role": "user", "content": []}]}, False),
+        ({"messages": [{"role": "tool", "content": "a"}]}, False),
+        ({"tools": []}, False),
+    ],
+    ids=str,
+)
+def test_document_refuses_of_a_chat_what_the_service_refuses(
+    asked: dict[str, object], is_taken: bool
+):
+    body = {"messages": [{"role": "user", "content": "a"}], **asked}
+    assert is_valid(of("inner-llm"), "ChatRequest", body) is is_taken
+    try:
+        chat_request(json.dumps(body).encode())
+    except InvalidRequestError:
+        assert not is_taken
+    else:
+        assert is_taken
+
+
+def is_valid(made: dict, schema: str, body: dict[str, object]) -> bool:
+    """Whether a document's schema takes a body."""
+    wanted = {"$ref": f"#/components/schemas/{schema}", "components": made["components"]}
+    return jsonschema.Draft202012Validator(wanted).is_valid(body)

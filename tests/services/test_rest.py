@@ -144,8 +144,24 @@ async def test_unknown_route_and_method_keep_their_status(running: InProcess):
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("PUT", "/v1/score", 405), ("POST", "/v1/nothing", 404), ("GET", "/v1/model", 200)],
+)
+async def test_body_that_no_route_takes_is_not_waited_for(
+    running: InProcess, method: str, path: str, status: int
+):
+    async def never() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async with asyncio.timeout(5):
+        response = await running.http.request(method, path, content=never())
+    assert response.status_code == status
+
+
+@pytest.mark.parametrize(
     "stated",
-    ["0", "-1", "1.5", "soon", "\u0661", "\u00b2", str(2**32), "9" * 400, "9" * 5000],
+    ["", "0", "-1", "1.5", "soon", "\u0661", "\u00b2", str(2**32), "9" * 400, "9" * 5000],
     ids=lambda stated: stated[:12],
 )
 async def test_deadline_that_is_no_positive_number_is_invalid(running: InProcess, stated: str):

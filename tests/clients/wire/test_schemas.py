@@ -15,6 +15,7 @@ from align2llava.clients.wire.schemas import (
     LikelihoodResult,
     Message,
     ModelIdentity,
+    Sampling,
     ScoreRequest,
     ScoreResponse,
     Usage,
@@ -127,3 +128,14 @@ def test_of_a_list_that_does_not_fit_one_fault_is_told_however_long_it_is():
 
 def test_a_long_message_of_an_error_is_cut():
     assert len(ErrorBody(code="internal", message="m" * 10**6).message) < 1100
+
+
+def test_sampling_takes_numbers_however_they_are_written_and_nothing_else():
+    asked = Sampling.model_validate({"temperature": 1, "seed": 7.0, "max_tokens": 1e2})
+    assert (asked.temperature, asked.seed, asked.max_tokens) == (1.0, 7, 100)
+    for name in ("temperature", "seed", "max_tokens"):
+        for value in (False, "1", b"1"):
+            with pytest.raises(ValidationError, match=rf"{name}\n.*valid"):
+                Sampling.model_validate({name: value})
+    with pytest.raises(ValidationError, match=r"seed\n.*valid integer"):
+        Sampling.model_validate({"seed": 1.5})
