@@ -9,7 +9,7 @@ import asyncio
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +94,7 @@ async def measured(one: Attacked, names: Sequence[str], *, seconds: float) -> li
     return noticed
 
 
-async def _heard(caller: Caller, meanwhile) -> Heard:
+async def _heard(caller: Caller, meanwhile: Awaitable[None]) -> Heard:
     """Returns what the caller heard while something was waited for."""
     caller.heard = Heard()
     await meanwhile

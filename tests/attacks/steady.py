@@ -1,12 +1,12 @@
 """A good caller: sends requests at a steady rate, times the answers, and compares them with the first ones."""
 
 import asyncio
-import json
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc.aio
 import httpx
@@ -19,6 +19,7 @@ from tests.attacks.onslaughts import Site
 NUM_REQUESTS = 16
 PATIENCE_S = 30.0
 
+Request = dict[str, list[dict[str, Any]]]
 Answer = list[object]  # what must be equal whenever it is asked again
 
 
@@ -82,7 +83,7 @@ class Caller:
         else:
             heard.others["differs"] += 1
 
-    async def _rest(self, request: dict[str, object]) -> Answer:
+    async def _rest(self, request: Request) -> Answer:
         response = await self._http.post(
             self._site.route,
             content=msgpack.packb(request) or b"",
@@ -98,7 +99,7 @@ class Caller:
             for one in items
         ]
 
-    async def _grpc(self, request: dict[str, object]) -> Answer:
+    async def _grpc(self, request: Request) -> Answer:
         metadata = [("authorization", f"Bearer {self._site.key}")]
         if self._site.kind == "inner-llm":
             told = await self._channel.unary_unary(
@@ -124,7 +125,7 @@ def _told(error: Exception) -> str:
     return type(error).__name__
 
 
-def _request(kind: str, number: int) -> dict[str, object]:
+def _request(kind: str, number: int) -> Request:
     turn = {"question": f"What color is star {number}?", "answer": "It is red."}
     if kind == "inner-llm":
         return {"items": [{"id": "a", **turn, "sampling": {"temperature": 0, "max_tokens": 32}}]}
@@ -155,7 +156,3 @@ async def calling(site: Site, *, rate: float) -> AsyncGenerator[Caller]:
         finally:
             asking.cancel()
             await asyncio.wait([asking])
-
-
-def as_json(heard: Heard) -> str:
-    return json.dumps({"equal": heard.num_equal, **heard.others})
