@@ -139,7 +139,7 @@ def test_most_of_a_request_are_texts():
     data = review.SerializeToString()
     values = protobuf_values(data, review.DESCRIPTOR, limit=40_000, max_parts=max_parts(1000))
     assert values == num_fields(review)
-    refused = [b"\x0a\x00" * 40_000, data + b"\x98\x06\x01" * 3_065]
+    refused = [b"\x0a\x00" * 50_000, data + b"\x98\x06\x01" * 3_065]
     for one in refused:
         assert (
             protobuf_values(one, review.DESCRIPTOR, limit=40_000, max_parts=max_parts(1000))
