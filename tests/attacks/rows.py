@@ -15,7 +15,9 @@ class Row:
     refused: int = 0
     accepted: int = 0
     faults: int = 0  # 5xx, INTERNAL or UNKNOWN for what is a caller's fault
-    crashes: int = 0  # a process ended, or a service answers a known request in another way than before
+    crashes: int = (
+        0  # a process ended, or a service answers a known request in another way than before
+    )
     hangs: int = 0  # no answer in time
     uncaught: int = 0  # a traceback in a log or on a screen
     seconds: float = 0.0
