@@ -27,7 +27,7 @@ IMPATIENT_S: dict[Engine, float] = {"fake": 3.0, "real": 20.0}  # ends with exit
 _RUN_S: dict[Engine, float] = {"fake": 240.0, "real": 600.0}
 _MAX_RESUMES = 5
 _ENDPOINT = 4  # the exit code where a service does not answer any more
-_FAKE_RECORDS = 240
+_FAKE_RECORDS = 160
 _FAKE_QUESTION = "[[slow 12]] What is"  # ms that the fake engine takes for each row
 _REAL_RECORDS = 120
 _CONFIG = """
@@ -35,7 +35,7 @@ input: {path: raw.json, images_root: images}
 endpoints:
   question_reward: {url: "grpc://nowhere:1", batch_items: 4, max_in_flight: 2}
   answer_reward: {url: "grpc://nowhere:2", batch_items: 4, max_in_flight: 2}
-  inner_llm: {url: "grpc://nowhere:3", batch_items: 2, max_in_flight: 4}
+  inner_llm: {url: "grpc://nowhere:3", batch_items: 1, max_in_flight: 1}
 selection: {question_keep: 0.5, answer_keep: 0.6}
 """
 
