@@ -33,8 +33,8 @@ _SERVICES = {
     "inner-llm": (InnerLLM, inner_llm.RUNTIME),
 }
 JSON, MSGPACK = "application/json", "application/x-msgpack"
-_OWN_FAULTS = {"UNKNOWN", "INTERNAL", "UNAVAILABLE", "UNIMPLEMENTED"}
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+OWN_FAULTS = {"UNKNOWN", "INTERNAL", "UNAVAILABLE", "UNIMPLEMENTED"}
+TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 T = TypeVar("T")
 
 
@@ -56,7 +56,7 @@ def _score(item: object, data: object) -> dict[str, object]:
     return {"groups": [{"image": {"sha256": SHA256, "data": data}, "items": [item]}]}
 
 
-_BODIES: dict[str, list[tuple[str, dict[str, object]]]] = {
+BODIES: dict[str, list[tuple[str, dict[str, object]]]] = {
     "question-reward": [("/v1/score", _score(_QUESTION_ITEM, base64.b64encode(DATA).decode()))],
     "answer-reward": [("/v1/score", _score(_ANSWER_ITEM, base64.b64encode(DATA).decode()))],
     "inner-llm": [
@@ -99,7 +99,7 @@ def _rest(kind: str, *, packed: bool) -> Callable[[Path], Iterator[Feed]]:
         with service(kind) as (wait, running):
 
             def feed(data: bytes) -> Verdict:
-                route = _BODIES[kind][data[0]][0]
+                route = BODIES[kind][data[0]][0]
                 headers = {"content-type": MSGPACK if packed else JSON}
                 call = running.http.post(
                     route, content=data[1:], headers=headers, timeout=_PATIENCE_S
@@ -131,7 +131,7 @@ def checked(response: httpx.Response, *, may_be_late: bool = False) -> Verdict:
     return Verdict.ACCEPTED
 
 
-def _rest_seeds(kind: str, *, packed: bool) -> Callable[[], Sequence[Seed]]:
+def rest_seeds(kind: str, *, packed: bool) -> Callable[[], Sequence[Seed]]:
     def seeds() -> list[Seed]:
         return [
             Seed(
@@ -139,7 +139,7 @@ def _rest_seeds(kind: str, *, packed: bool) -> Callable[[], Sequence[Seed]]:
                 grammar="msgpack" if packed else "json",
                 prefix=bytes([place]),
             )
-            for place, (_, body) in enumerate(_BODIES[kind])
+            for place, (_, body) in enumerate(BODIES[kind])
         ]
 
     return seeds
@@ -153,13 +153,13 @@ def _with_bytes(body: dict[str, object]) -> dict[str, object]:
 
 def _headers(_: Path) -> Iterator[Feed]:
     """Lines NAME: VALUE; the body is good."""
-    body = json.dumps(_BODIES["question-reward"][0][1]).encode()
+    body = json.dumps(BODIES["question-reward"][0][1]).encode()
     with service("question-reward") as (wait, running):
 
         def feed(data: bytes) -> Verdict:
             lines = [line.partition(b": ") for line in data.split(b"\n")]
             # Other names than tokens never pass the HTTP parser in front of us, nor the test's client.
-            headers = [(name.lower(), value) for name, _, value in lines if _TOKEN.fullmatch(name)]
+            headers = [(name.lower(), value) for name, _, value in lines if TOKEN.fullmatch(name)]
             call = _sent(running, headers, body)
             return checked(wait(asyncio.wait_for(call, _PATIENCE_S)), may_be_late=True)
 
@@ -175,16 +175,16 @@ async def _sent(
     return await running.http.send(request)
 
 
-_HEADER_SEED = b"""content-type: application/json
+HEADER_SEED = b"""content-type: application/json
 content-length: %d
 x-deadline-ms: 20000
 authorization: Bearer key
 accept: application/json
 content-encoding: identity
 traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
-connection: keep-alive""" % len(json.dumps(_BODIES["question-reward"][0][1]))
+connection: keep-alive""" % len(json.dumps(BODIES["question-reward"][0][1]))
 
-_METHODS: dict[str, list[tuple[str, bytes]]] = {
+METHODS: dict[str, list[tuple[str, bytes]]] = {
     "question-reward": [
         (
             "QuestionReward/Score",
@@ -198,6 +198,19 @@ _METHODS: dict[str, list[tuple[str, bytes]]] = {
             ).SerializeToString(),
         ),
         ("QuestionReward/GetModel", b"\x0a\x01a"),
+    ],
+    "answer-reward": [
+        (
+            "AnswerReward/Score",
+            pb.ScoreRequest(
+                groups=[
+                    pb.Group(
+                        image=pb.Image(sha256=SHA256, data=DATA),
+                        items=[pb.Item(id="a", question="What is it?", answer="Red.")],
+                    )
+                ]
+            ).SerializeToString(),
+        ),
     ],
     "inner-llm": [
         (
@@ -239,7 +252,7 @@ def _grpc(kind: str) -> Callable[[Path], Iterator[Feed]]:
     def opened(_: Path) -> Iterator[Feed]:
         with service(kind) as (wait, running):
             calls = [
-                running.channel.unary_unary(f"/align2llava.v1.{name}") for name, _ in _METHODS[kind]
+                running.channel.unary_unary(f"/align2llava.v1.{name}") for name, _ in METHODS[kind]
             ]
 
             async def ask(data: bytes) -> bytes:
@@ -250,17 +263,17 @@ def _grpc(kind: str) -> Callable[[Path], Iterator[Feed]]:
     return contextmanager(opened)
 
 
-def _grpc_seeds(kind: str) -> Callable[[], Sequence[Seed]]:
+def grpc_seeds(kind: str) -> Callable[[], Sequence[Seed]]:
     return lambda: [
         Seed(body=body, grammar="proto", prefix=bytes([place]))
-        for place, (_, body) in enumerate(_METHODS[kind])
+        for place, (_, body) in enumerate(METHODS[kind])
     ]
 
 
 def _stream(_: Path) -> Iterator[Feed]:
     """Two messages on one stream: the damaged one and a good one."""
     good = pb.ScoreStreamRequest(
-        request_id="good", request=pb.ScoreRequest.FromString(_METHODS["question-reward"][0][1])
+        request_id="good", request=pb.ScoreRequest.FromString(METHODS["question-reward"][0][1])
     ).SerializeToString()
     with service("question-reward") as (wait, running):
         open_stream = running.channel.stream_stream("/align2llava.v1.QuestionReward/ScoreStream")
@@ -283,31 +296,40 @@ def _stream(_: Path) -> Iterator[Feed]:
         yield lambda data: _answered(lambda: wait(ask(data)))
 
 
-def _stream_seeds() -> list[Seed]:
-    request = pb.ScoreRequest.FromString(_METHODS["question-reward"][0][1])
+def stream_seeds() -> list[Seed]:
+    request = pb.ScoreRequest.FromString(METHODS["question-reward"][0][1])
     message = pb.ScoreStreamRequest(request_id="a", deadline_ms=9_000, request=request)
     return [Seed(body=message.SerializeToString(), grammar="proto")]
 
 
 def _answered(ask: Callable[[], bytes]) -> Verdict:
     try:
-        answer = ask()
+        return checked_message(ask())
     except grpc.aio.AioRpcError as error:
-        trailers = dict(error.trailing_metadata() or ())
-        told = f"{error.code().name} {error.details()!r:.90} {trailers.get('a2l-code')}"
-        if error.code().name in _OWN_FAULTS or "a2l-code" not in trailers:
-            raise ServerFault(told) from error
-        return Verdict.REFUSED
+        return checked_error(error)
+
+
+def checked_message(answer: bytes) -> Verdict:
+    """What a message means; raises as `checked` does."""
     if b"\x0a\x08internal" in answer:
         raise ServerFault(f"internal: {answer[:90]!r}")
     return Verdict.ACCEPTED
+
+
+def checked_error(error: grpc.aio.AioRpcError) -> Verdict:
+    """What the end of a call means; raises as `checked` does."""
+    trailers = dict(error.trailing_metadata() or ())
+    told = f"{error.code().name} {error.details()!r:.90} {trailers.get('a2l-code')}"
+    if error.code().name in OWN_FAULTS or "a2l-code" not in trailers:
+        raise ServerFault(told) from error
+    return Verdict.REFUSED
 
 
 def _rest_target(kind: str, *, packed: bool, num_inputs: int) -> Target:
     form = "msgpack" if packed else "JSON"
     return Target(
         name=f"{kind} {form} bodies",
-        seeds=_rest_seeds(kind, packed=packed),
+        seeds=rest_seeds(kind, packed=packed),
         opened=_rest(kind, packed=packed),
         num_inputs=num_inputs,
     )
@@ -322,25 +344,25 @@ TARGETS = (
     _rest_target("inner-llm", packed=True, num_inputs=3_000),
     Target(
         name="headers",
-        seeds=lambda: [Seed(body=_HEADER_SEED, grammar="headers")],
+        seeds=lambda: [Seed(body=HEADER_SEED, grammar="headers")],
         opened=contextmanager(_headers),
         num_inputs=3_000,
     ),
     Target(
         name="reward messages over gRPC",
-        seeds=_grpc_seeds("question-reward"),
+        seeds=grpc_seeds("question-reward"),
         opened=_grpc("question-reward"),
         num_inputs=5_000,
     ),
     Target(
         name="inner-llm messages over gRPC",
-        seeds=_grpc_seeds("inner-llm"),
+        seeds=grpc_seeds("inner-llm"),
         opened=_grpc("inner-llm"),
         num_inputs=4_000,
     ),
     Target(
         name="messages of a stream",
-        seeds=_stream_seeds,
+        seeds=stream_seeds,
         opened=contextmanager(_stream),
         num_inputs=3_000,
     ),
