@@ -21,6 +21,7 @@ import grpc.aio
 import httpx
 import msgpack
 
+from benchmarks.measuring import say
 from tests.attacks import bodies
 from tests.attacks.bodies import JSON, MSGPACK
 from tests.attacks.onslaughts import Site
@@ -112,15 +113,15 @@ async def _headers(site: Site) -> AsyncGenerator[Feed]:
 
         async def feed(data: bytes) -> Verdict:
             lines = [line.partition(b": ") for line in data.split(b"\n")]
-            sent = [(b"host", b"127.0.0.1"), (b"authorization", f"Bearer {site.key}".encode())]
-            sent += [
+            named = [(b"host", b"127.0.0.1"), (b"authorization", f"Bearer {site.key}".encode())]
+            named += [
                 (name.lower(), value)
                 for name, _, value in lines
                 if TOKEN.fullmatch(name) and not _FRAMES.intersection({name.lower()})
             ]
             request = http.build_request("POST", route, json=body)
             request.headers = httpx.Headers(
-                [*sent, (b"content-length", request.headers["content-length"].encode())]
+                [*named, (b"content-length", request.headers["content-length"].encode())]
             )
             try:
                 response = await http.send(request)
@@ -303,13 +304,13 @@ async def _flooded(flood: Flood, site: Site, *, seed: int, num_inputs: int) -> C
         async def send() -> None:
             while counts.tried < num_inputs:
                 counts.tried += 1
-                await _try(feed, mutated(rng.choice(seeds), rng), counts)
+                await try_one(feed, mutated(rng.choice(seeds), rng), counts)
 
         await asyncio.gather(*(send() for _ in range(at_once)))
     return counts
 
 
-async def _try(feed: Feed, data: bytes, counts: Counts) -> None:
+async def try_one(feed: Feed, data: bytes, counts: Counts) -> None:
     try:
         async with asyncio.timeout(PATIENCE_S):
             verdict = await feed(data)
@@ -367,7 +368,7 @@ def run(folder: Path, *, seed: int, scale: float, only: str = "") -> list[Row]:
             for flood in floods:
                 num_inputs = max(1, int(flood.num_inputs * scale))
                 row = asyncio.run(_row(flood, one, seed=seed, num_inputs=num_inputs))
-                print(row, flush=True)
+                say(str(row))
                 rows.append(row)
     return rows
 

@@ -307,7 +307,12 @@ async def attacked(name: str, site: Site, *, seconds: float) -> Counter[str]:
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
-    told, _ = await process.communicate(json.dumps(asdict(site)).encode())
+    try:
+        told, _ = await process.communicate(json.dumps(asdict(site)).encode())
+    finally:
+        if process.returncode is None:  # who waits was cancelled
+            process.kill()
+            await process.communicate()
     assert process.returncode == 0, name
     return Counter(json.loads(told))
 

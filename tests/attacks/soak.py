@@ -9,7 +9,7 @@ import asyncio
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -167,7 +167,7 @@ async def _watch(soaked: Sequence[Soaked], *, began: float, seconds: float) -> N
         await asyncio.sleep(min(_SAMPLE_S, seconds / NUM_WINDOWS / 4))
 
 
-def _memory(processes) -> dict[str, int]:
+def _memory(processes: Iterable[psutil.Process]) -> dict[str, int]:
     held: Counter[str] = Counter()
     for process in processes:
         with suppress(psutil.NoSuchProcess):
