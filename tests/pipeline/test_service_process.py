@@ -101,7 +101,7 @@ def test_service_that_did_not_load_is_told_by_its_own_words(tmp_path: Path):
     ports = free_port(), free_port()
     with (
         running(tmp_path, ports, FAILED, *map(str, ports)) as process,
-        httpx.Client(trust_env=False) as http,
+        httpx.Client(trust_env=False, timeout=60) as http,
     ):
         for _ in range(400):
             if failure := process.reported_failure(http):
