@@ -29,7 +29,7 @@ _MAX_RESUMES = 5
 _ENDPOINT = 4  # the exit code where a service does not answer any more
 _FAKE_RECORDS = 160
 _FAKE_QUESTION = "[[slow 12]] What is"  # ms that the fake engine takes for each row
-_REAL_RECORDS = 120
+_REAL_RECORDS = 480
 _CONFIG = """
 input: {path: raw.json, images_root: images}
 endpoints:

@@ -5,6 +5,7 @@ no tree leads to any more.
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -139,9 +140,16 @@ class KillableServe:
         left = self.strangers()
         return [_described(process) for process in left], time.monotonic() - began
 
+    def late_end(self) -> str:
+        """Returns what becomes of those who were left: the claim is broken, but a drain that is slow is no leak."""
+        began = time.monotonic()
+        if wait_until(lambda: not self.strangers(), timeout_s=_END_S):
+            return f"they ended by themselves {time.monotonic() - began:.1f} s later"
+        return f"they were still there {_END_S:g} s later"
+
     def remains(self) -> Counter[str]:
         """Returns what lies in TMPDIR, by the part of its names that is not drawn."""
-        return Counter(path.name.rpartition("-")[0] or path.name for path in self._tmp.iterdir())
+        return Counter(_kind(path.name) for path in self._tmp.iterdir())
 
     def stop(self) -> None:
         """Ends it in order, and whoever is left by force."""
@@ -212,7 +220,15 @@ def _words(process: psutil.Process) -> list[str]:
 
 
 def _described(process: psutil.Process) -> str:
-    return f"{' '.join(_words(process))[-80:]} (pid {process.pid})"
+    words = " ".join(_words(process)).strip()
+    part = next((part for word, part in _PARTS.items() if word in words), words[-60:])
+    return part or f"pid {process.pid}"
+
+
+def _kind(name: str) -> str:
+    if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", name):
+        return "socket of vLLM"
+    return re.sub(r"[-_][0-9a-z_]{8,}$", "", name)
 
 
 def _is_ready(port: int) -> bool:

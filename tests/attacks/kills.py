@@ -134,12 +134,12 @@ class Campaign:
         victim.kill()
         left, gone_s = self._serve.orphans(doomed)
         tally.gone_s.append(gone_s)
-        if role.endswith("supervisor") and (status := self._serve.await_end()) != _SERVE_ENDED:
-            tally.fault(f"a2l serve ended with {status}")
-        if self._serve.has_ended:
-            left += self._serve.orphans([])[0]
+        if role.endswith("supervisor"):
+            if (status := self._serve.await_end()) != _SERVE_ENDED:
+                tally.fault(f"a2l serve ended with {status}")
+            left = left or self._serve.orphans([])[0]
         if left:
-            tally.fault(f"left after 10 s: {'; '.join(left)}")
+            tally.fault(f"left after 10 s: {', '.join(left)}; {self._serve.late_end()}")
         try:
             if self._serve.has_ended:
                 if role != ROOT_ROLE and not role.endswith("supervisor"):
