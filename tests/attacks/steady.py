@@ -49,13 +49,21 @@ class Caller:
 
     async def learn(self) -> None:
         """Asks each request once, alone, over both transports; they agree."""
-        for number in range(NUM_REQUESTS):
-            over_rest, over_grpc = (
-                await self._rest(self._requests[number]),
-                await self._grpc(self._requests[number]),
-            )
+        for request in self._requests:
+            over_rest, over_grpc = await self._rest(request), await self._grpc(request)
             assert over_rest == over_grpc, (self._site.kind, over_rest, over_grpc)
             self._expected.append(over_rest)
+
+    async def num_changed(self) -> int:
+        """Asks all again; returns how many are answered otherwise than at first, or not at all."""
+        changed = 0
+        for request, expected in zip(self._requests, self._expected, strict=True):
+            for send in (self._rest, self._grpc):
+                try:
+                    changed += await send(request) != expected
+                except (httpx.HTTPStatusError, httpx.TransportError, grpc.aio.AioRpcError):
+                    changed += 1
+        return changed
 
     async def keep_on(self, *, rate: float) -> None:
         """Sends `rate` requests a second, whether or not those before are answered, until it is cancelled."""
@@ -138,8 +146,8 @@ def _request(kind: str, number: int) -> Request:
 
 
 @asynccontextmanager
-async def calling(site: Site, *, rate: float) -> AsyncGenerator[Caller]:
-    """A caller that knows what to expect and keeps on asking meanwhile; its answers are waited for at the end."""
+async def knowing(site: Site) -> AsyncGenerator[Caller]:
+    """A caller that knows what to expect."""
     headers = {"authorization": f"Bearer {site.key}"}
     address = f"127.0.0.1:{site.grpc_port}"
     async with (
@@ -150,6 +158,13 @@ async def calling(site: Site, *, rate: float) -> AsyncGenerator[Caller]:
     ):
         caller = Caller(site, http, channel)
         await caller.learn()
+        yield caller
+
+
+@asynccontextmanager
+async def calling(site: Site, *, rate: float) -> AsyncGenerator[Caller]:
+    """A caller that keeps on asking meanwhile; its answers are waited for at the end."""
+    async with knowing(site) as caller:
         asking = asyncio.create_task(caller.keep_on(rate=rate))
         try:
             yield caller

@@ -26,7 +26,7 @@ def _read_image(path: Path) -> None:
     decoded(path.read_bytes(), max_pixels=_LIMITS.max_pixels)
 
 
-def _image_seeds() -> list[Seed]:
+def image_seeds() -> list[Seed]:
     image = Image.frombytes("RGB", (24, 16), random.Random(0).randbytes(24 * 16 * 3))
     turn: dict[str, object] = {"exif": _exif(6)}
     text = PngInfo()
@@ -77,7 +77,7 @@ def _exif(orientation: int) -> Image.Exif:
 TARGETS = (
     Target(
         name="image bytes",
-        seeds=_image_seeds,
+        seeds=image_seeds,
         opened=one_file("a.png", _read_image),
         typed=(ServiceError,),
         num_inputs=80_000,

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,7 +34,7 @@ _SERVICES = {
     "inner-llm": (InnerLLM, inner_llm.RUNTIME),
 }
 JSON, MSGPACK = "application/json", "application/x-msgpack"
-_OWN_FAULTS = {"UNKNOWN", "INTERNAL", "UNAVAILABLE", "UNIMPLEMENTED"}
+OWN_FAULTS = {"UNKNOWN", "INTERNAL", "UNAVAILABLE", "UNIMPLEMENTED"}
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 T = TypeVar("T")
 
@@ -46,8 +47,8 @@ def _png() -> bytes:
 
 DATA = _png()
 SHA256 = hashlib.sha256(DATA).hexdigest()
-_QUESTION_ITEM = {"id": "a", "questions": ["What is it?", "And now?"]}
-_ANSWER_ITEM = {"id": "a", "question": "What is it?", "answer": "Red."}
+QUESTION_ITEM = {"id": "a", "questions": ["What is it?", "And now?"]}
+ANSWER_ITEM = {"id": "a", "question": "What is it?", "answer": "Red."}
 _TURN = {"question": "What is it?", "answer": "Red."}
 _SAMPLING = {"temperature": 0.5, "seed": 1, "max_tokens": 20}
 
@@ -56,15 +57,16 @@ def _score(item: object, data: object) -> dict[str, object]:
     return {"groups": [{"image": {"sha256": SHA256, "data": data}, "items": [item]}]}
 
 
-_BODIES: dict[str, list[tuple[str, dict[str, object]]]] = {
-    "question-reward": [("/v1/score", _score(_QUESTION_ITEM, base64.b64encode(DATA).decode()))],
-    "answer-reward": [("/v1/score", _score(_ANSWER_ITEM, base64.b64encode(DATA).decode()))],
+BODIES: dict[str, list[tuple[str, dict[str, object]]]] = {
+    "question-reward": [("/v1/score", _score(QUESTION_ITEM, base64.b64encode(DATA).decode()))],
+    "answer-reward": [("/v1/score", _score(ANSWER_ITEM, base64.b64encode(DATA).decode()))],
     "inner-llm": [
         ("/v1/rewrite", {"items": [{"id": "a", **_TURN, "sampling": _SAMPLING}]}),
         ("/v1/review", {"items": [{"id": "a", "original": _TURN, "rewrite": _TURN}]}),
         ("/v1/likelihood", {"items": [{"id": "a", "prompt": "p", "completion": "c d"}]}),
     ],
 }
+_REWARD_BODY = json.dumps(BODIES["question-reward"][0][1]).encode()
 
 
 @contextmanager
@@ -99,7 +101,7 @@ def _rest(kind: str, *, packed: bool) -> Callable[[Path], Iterator[Feed]]:
         with service(kind) as (wait, running):
 
             def feed(data: bytes) -> Verdict:
-                route = _BODIES[kind][data[0]][0]
+                route = BODIES[kind][data[0]][0]
                 headers = {"content-type": MSGPACK if packed else JSON}
                 call = running.http.post(
                     route, content=data[1:], headers=headers, timeout=_PATIENCE_S
@@ -126,12 +128,12 @@ def checked(response: httpx.Response, *, may_be_late: bool = False) -> Verdict:
         if not {"code", "message"} <= set(body["error"]):
             raise ServerFault(f"not in the form of the table: {told}")
         return Verdict.REFUSED
-    if b'"internal"' in response.content:
+    if b'"internal"' in response.content or b"\xa8internal" in response.content:
         raise ServerFault(f"an item is internal: {told}")
     return Verdict.ACCEPTED
 
 
-def _rest_seeds(kind: str, *, packed: bool) -> Callable[[], Sequence[Seed]]:
+def rest_seeds(kind: str, *, packed: bool) -> Callable[[], Sequence[Seed]]:
     def seeds() -> list[Seed]:
         return [
             Seed(
@@ -139,7 +141,7 @@ def _rest_seeds(kind: str, *, packed: bool) -> Callable[[], Sequence[Seed]]:
                 grammar="msgpack" if packed else "json",
                 prefix=bytes([place]),
             )
-            for place, (_, body) in enumerate(_BODIES[kind])
+            for place, (_, body) in enumerate(BODIES[kind])
         ]
 
     return seeds
@@ -147,20 +149,19 @@ def _rest_seeds(kind: str, *, packed: bool) -> Callable[[], Sequence[Seed]]:
 
 def _with_bytes(body: dict[str, object]) -> dict[str, object]:
     is_score = "groups" in body
-    item = _QUESTION_ITEM if "questions" in json.dumps(body) else _ANSWER_ITEM
+    item = QUESTION_ITEM if "questions" in json.dumps(body) else ANSWER_ITEM
     return _score(item, DATA) if is_score else body
 
 
 def _headers(_: Path) -> Iterator[Feed]:
     """Lines NAME: VALUE; the body is good."""
-    body = json.dumps(_BODIES["question-reward"][0][1]).encode()
     with service("question-reward") as (wait, running):
 
         def feed(data: bytes) -> Verdict:
             lines = [line.partition(b": ") for line in data.split(b"\n")]
             # Other names than tokens never pass the HTTP parser in front of us, nor the test's client.
             headers = [(name.lower(), value) for name, _, value in lines if _TOKEN.fullmatch(name)]
-            call = _sent(running, headers, body)
+            call = _sent(running, headers, _REWARD_BODY)
             return checked(wait(asyncio.wait_for(call, _PATIENCE_S)), may_be_late=True)
 
         yield feed
@@ -175,16 +176,22 @@ async def _sent(
     return await running.http.send(request)
 
 
-_HEADER_SEED = b"""content-type: application/json
+def header_seed(num_bytes: int) -> bytes:
+    """Returns good header lines of a request with a body of that length."""
+    return (
+        b"""content-type: application/json
 content-length: %d
 x-deadline-ms: 20000
 authorization: Bearer key
 accept: application/json
 content-encoding: identity
 traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
-connection: keep-alive""" % len(json.dumps(_BODIES["question-reward"][0][1]))
+connection: keep-alive"""
+        % num_bytes
+    )
 
-_METHODS: dict[str, list[tuple[str, bytes]]] = {
+
+METHODS: dict[str, list[tuple[str, bytes]]] = {
     "question-reward": [
         (
             "QuestionReward/Score",
@@ -233,13 +240,14 @@ _METHODS: dict[str, list[tuple[str, bytes]]] = {
         ),
     ],
 }
+REWARD_MESSAGE = METHODS["question-reward"][0][1]
 
 
 def _grpc(kind: str) -> Callable[[Path], Iterator[Feed]]:
     def opened(_: Path) -> Iterator[Feed]:
         with service(kind) as (wait, running):
             calls = [
-                running.channel.unary_unary(f"/align2llava.v1.{name}") for name, _ in _METHODS[kind]
+                running.channel.unary_unary(f"/align2llava.v1.{name}") for name, _ in METHODS[kind]
             ]
 
             async def ask(data: bytes) -> bytes:
@@ -253,51 +261,75 @@ def _grpc(kind: str) -> Callable[[Path], Iterator[Feed]]:
 def _grpc_seeds(kind: str) -> Callable[[], Sequence[Seed]]:
     return lambda: [
         Seed(body=body, grammar="proto", prefix=bytes([place]))
-        for place, (_, body) in enumerate(_METHODS[kind])
+        for place, (_, body) in enumerate(METHODS[kind])
     ]
 
 
+async def streamed(
+    open_stream: Callable[[], grpc.aio.StreamStreamCall[bytes, bytes]], data: bytes, *, good: bytes
+) -> bytes:
+    """Two messages on one stream: the damaged one and a good one.
+
+    A write to a stream that the server has just ended would hide the server's status.
+    """
+    stream = open_stream()
+    answers: list[bytes] = []
+    await stream.write(data)
+    while (answer := await stream.read()) is not grpc.aio.EOF:
+        answers.append(answer)
+        if len(answers) == 1:
+            await stream.write(good)
+            await stream.done_writing()
+    return b"".join(answers)
+
+
 def _stream(_: Path) -> Iterator[Feed]:
-    """Two messages on one stream: the damaged one and a good one."""
-    good = pb.ScoreStreamRequest(
-        request_id="good", request=pb.ScoreRequest.FromString(_METHODS["question-reward"][0][1])
-    ).SerializeToString()
+    good = streamed_score(REWARD_MESSAGE, request_id="good", deadline_ms=0)
     with service("question-reward") as (wait, running):
-        open_stream = running.channel.stream_stream("/align2llava.v1.QuestionReward/ScoreStream")
+        stream = running.channel.stream_stream("/align2llava.v1.QuestionReward/ScoreStream")
+        opened = partial(stream, timeout=_PATIENCE_S)
+        yield lambda data: _answered(lambda: wait(streamed(opened, data, good=good)))
 
-        async def ask(data: bytes) -> bytes:
-            answered = asyncio.Event()
 
-            async def messages():
-                yield data
-                # A write to a stream that the server has just ended would hide the server's status.
-                await answered.wait()
-                yield good
-
-            answers: list[bytes] = []
-            async for answer in open_stream(messages(), timeout=_PATIENCE_S):
-                answers.append(answer)
-                answered.set()
-            return b"".join(answers)
-
-        yield lambda data: _answered(lambda: wait(ask(data)))
+def streamed_score(message: bytes, *, request_id: str = "a", deadline_ms: int = 9_000) -> bytes:
+    """Returns a request of `Score` as a message of a stream."""
+    return pb.ScoreStreamRequest(
+        request_id=request_id,
+        deadline_ms=deadline_ms,
+        request=pb.ScoreRequest.FromString(message),
+    ).SerializeToString()
 
 
 def _stream_seeds() -> list[Seed]:
-    request = pb.ScoreRequest.FromString(_METHODS["question-reward"][0][1])
-    message = pb.ScoreStreamRequest(request_id="a", deadline_ms=9_000, request=request)
-    return [Seed(body=message.SerializeToString(), grammar="proto")]
+    return [Seed(body=streamed_score(REWARD_MESSAGE), grammar="proto")]
 
 
 def _answered(ask: Callable[[], bytes]) -> Verdict:
     try:
-        answer = ask()
+        return checked_message(ask())
     except grpc.aio.AioRpcError as error:
-        trailers = dict(error.trailing_metadata() or ())
+        return checked_status(error)
+
+
+def checked_status(error: grpc.aio.AioRpcError) -> Verdict:
+    """What a refusal means.
+
+    Raises:
+        ServerFault: it says that the fault is the server's own, or is not in the form of the table.
+    """
+    trailers = dict(error.trailing_metadata() or ())
+    if error.code().name in OWN_FAULTS or "a2l-code" not in trailers:
         told = f"{error.code().name} {error.details()!r:.90} {trailers.get('a2l-code')}"
-        if error.code().name in _OWN_FAULTS or "a2l-code" not in trailers:
-            raise ServerFault(told) from error
-        return Verdict.REFUSED
+        raise ServerFault(told) from error
+    return Verdict.REFUSED
+
+
+def checked_message(answer: bytes) -> Verdict:
+    """What an answer means; items of it may have errors of their own.
+
+    Raises:
+        ServerFault: an item says that the fault is the server's own.
+    """
     if b"\x0a\x08internal" in answer:
         raise ServerFault(f"internal: {answer[:90]!r}")
     return Verdict.ACCEPTED
@@ -307,7 +339,7 @@ def _rest_target(kind: str, *, packed: bool, num_inputs: int) -> Target:
     form = "msgpack" if packed else "JSON"
     return Target(
         name=f"{kind} {form} bodies",
-        seeds=_rest_seeds(kind, packed=packed),
+        seeds=rest_seeds(kind, packed=packed),
         opened=_rest(kind, packed=packed),
         num_inputs=num_inputs,
     )
@@ -322,7 +354,7 @@ TARGETS = (
     _rest_target("inner-llm", packed=True, num_inputs=3_000),
     Target(
         name="headers",
-        seeds=lambda: [Seed(body=_HEADER_SEED, grammar="headers")],
+        seeds=lambda: [Seed(body=header_seed(len(_REWARD_BODY)), grammar="headers")],
         opened=contextmanager(_headers),
         num_inputs=3_000,
     ),
