@@ -23,7 +23,7 @@ CPU_TORCH := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--extra-index
 
 TORCH_SOURCE := $(if $(HAS_GPU),,$(CPU_TORCH))
 
-.PHONY: help install venv-vllm-vision demo test cases fuzz check fix lint types imports proto proto-check test-driver models model-base model-question model-answer model-inner-llm bento k8s-tools k8s-check lock clean clean-runs
+.PHONY: help install venv-vllm-vision demo test cases fuzz attack check fix lint types imports proto proto-check test-driver models model-base model-question model-answer model-inner-llm bento k8s-tools k8s-check lock clean clean-runs
 
 help: ## This list
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-28s %s\n", $$1, $$2}'
@@ -70,6 +70,10 @@ cases: install ## Each case of ../shared/cases: what was seen before, what happe
 
 fuzz: install ## 100,000 and more damaged inputs against each parser at a trust boundary (about an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz
+
+attack: install .venv-schemathesis/.installed ## Everything that attacks live services and runs: probes, floods, lies, kills (hours)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.attacks
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.attacks.beside
 
 check: install lint types imports proto-check ## What must pass before each commit (2 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2

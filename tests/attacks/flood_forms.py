@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import grpc.aio
 import httpx
@@ -25,11 +25,15 @@ from tests.fuzz.wire import JSON, MSGPACK, checked, checked_message, checked_sta
 
 ANSWER_S = 20.0
 IMAGES_A_REQUEST = 16
+IMAGES = "damaged images"
 CHAT = "/v1/chat/completions"
 
 _REFUSED_BY_PARSER = b"Invalid HTTP request received."  # uvicorn's: no app has seen it
 _REWARDS: dict[str, str] = {"question-reward": "QuestionReward", "answer-reward": "AnswerReward"}
-_ITEMS = {"question-reward": wire.QUESTION_ITEM, "answer-reward": wire.ANSWER_ITEM}
+_ITEMS: dict[str, dict[str, Any]] = {
+    "question-reward": wire.QUESTION_ITEM,
+    "answer-reward": wire.ANSWER_ITEM,
+}
 
 
 class RefusedWholeError(Exception):
@@ -55,6 +59,7 @@ class Send(Protocol):
 class Flood:
     """Damaged traffic of one form for one service; `num_inputs` at scale 1."""
 
+    transport: Literal["REST", "gRPC"]
     form: str
     kind: str
     seeds: Sequence[Seed]
@@ -99,7 +104,9 @@ def bodies(kind: str, *, packed: bool) -> Flood:
         connection.close()
 
     form = "msgpack bodies" if packed else "JSON bodies"
-    return Flood(form=form, kind=kind, seeds=seeds, opened=opened, num_inputs=14_000)
+    return Flood(
+        transport="REST", form=form, kind=kind, seeds=seeds, opened=opened, num_inputs=14_000
+    )
 
 
 def heads(kind: str, *, of: Literal["headers", "paths"]) -> Flood:
@@ -136,7 +143,14 @@ def heads(kind: str, *, of: Literal["headers", "paths"]) -> Flood:
         yield send
         connection.close()
 
-    return Flood(form=f"damaged {of}", kind=kind, seeds=seeds, opened=opened, num_inputs=4_000)
+    return Flood(
+        transport="REST",
+        form=f"damaged {of}",
+        kind=kind,
+        seeds=seeds,
+        opened=opened,
+        num_inputs=4_000,
+    )
 
 
 def _is_framed(route: bytes, headers: bytes, num_bytes: int) -> bool:
@@ -179,7 +193,14 @@ def calls(kind: str) -> Flood:
         Seed(body=message or b"\x0a\x01a", grammar="proto", prefix=bytes([place]))
         for place, (_, message) in enumerate(methods)
     ]
-    return Flood(form="gRPC calls", kind=kind, seeds=seeds, opened=opened, num_inputs=24_000)
+    return Flood(
+        transport="gRPC",
+        form="gRPC calls",
+        kind=kind,
+        seeds=seeds,
+        opened=opened,
+        num_inputs=24_000,
+    )
 
 
 def streams(kind: str) -> Flood:
@@ -194,7 +215,14 @@ def streams(kind: str) -> Flood:
             yield partial(_called, partial(wire.streamed, opened, good=good))
 
     seed = Seed(body=wire.streamed_score(_score(kind)), grammar="proto")
-    return Flood(form="gRPC streams", kind=kind, seeds=[seed], opened=opened, num_inputs=16_000)
+    return Flood(
+        transport="gRPC",
+        form="gRPC streams",
+        kind=kind,
+        seeds=[seed],
+        opened=opened,
+        num_inputs=16_000,
+    )
 
 
 def _score(kind: str) -> bytes:
@@ -246,7 +274,8 @@ def images(kind: str) -> Flood:
         connection.close()
 
     return Flood(
-        form="damaged images",
+        transport="REST",
+        form=IMAGES,
         kind=kind,
         seeds=image_seeds(),
         opened=opened,

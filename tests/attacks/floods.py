@@ -137,6 +137,12 @@ async def row(flood: Flood, attacked: Attacked, *, seed: int, num_inputs: int) -
     )
 
 
+def tried(rows: Sequence[Row], floods: Sequence[Flood]) -> int:
+    """Returns how many inputs of these floods were sent."""
+    names = {flood.name for flood in floods}
+    return sum(one.tried for one in rows if one.name in names)
+
+
 def _written(failure: Failure, name: str) -> str:
     FAILURES.mkdir(parents=True, exist_ok=True)
     path = FAILURES / failure.file_name(name)
