@@ -71,9 +71,8 @@ cases: install ## Each case of ../shared/cases: what was seen before, what happe
 fuzz: install ## 100,000 and more damaged inputs against each parser at a trust boundary (about an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz
 
-attack: install .venv-schemathesis/.installed ## Everything that attacks live services and runs: probes, floods, lies, kills (hours)
+attack: install .venv-schemathesis/.installed ## The campaign of attacks on live services, a liar's driver and a2l serve (about 40 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.attacks
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.attacks.beside
 
 check: install lint types imports proto-check ## What must pass before each commit (2 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2

@@ -5,6 +5,7 @@ imports nothing of the folder we were started in. Knows the services' names and 
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from align2llava.pipeline.errors import EndpointError
 
 HOST = "127.0.0.1"
 _TAIL_LINES = 30
+_LOG_BYTES = 2**24
 _PACKAGES_ROOT = Path(align2llava.__path__[0]).parent
 _FILE_SETTINGS = (
     "A2L_API_KEYS_FILE",
@@ -77,6 +79,12 @@ class ServiceProcess:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return f"its log {self.log} ends with:\n" + "\n".join(lines[-_TAIL_LINES:])
 
+    def turn_log(self) -> None:
+        """Puts a log that has grown long aside, in the place of the one before; what is written meanwhile may be lost."""
+        if self.log.stat().st_size > _LOG_BYTES:
+            shutil.copyfile(self.log, self.log.with_suffix(".1"))
+            os.truncate(self.log, 0)
+
     def _answers(self, http: httpx.Client, path: str, status: int) -> bool:
         """Whether processes of ours answer a probe with this status.
 
@@ -121,7 +129,8 @@ def start(
         *("serve", TARGETS[name], "--host", HOST, "--port", str(http_port)),
         *("--working-dir", str(_PACKAGES_ROOT)),
     )
-    with log.open("wb") as output:
+    # Appended to, so that what its writers say after it was cut begins where it was cut.
+    with log.open("ab") as output:
         popen = subprocess.Popen(  # noqa: S603  (our own interpreter and constants)
             command,
             cwd=folder,

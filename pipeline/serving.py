@@ -58,7 +58,7 @@ class Serving:
                 raise EndpointError(failure)
 
     def watch(self, *, patience_s: float = _RESTART_S) -> None:
-        """Returns never: waits until a service ends, or says for long that it cannot answer any more.
+        """Returns never: waits until a service ends, or says for long that it cannot answer any more; keeps logs short.
 
         Raises:
             EndpointError: names the service, and why.
@@ -68,6 +68,7 @@ class Serving:
             while True:
                 self.check()
                 for process in self.processes:
+                    process.turn_log()
                     failure = process.reported_failure(http)
                     if failure is None:
                         well_at[process.served] = time.monotonic()

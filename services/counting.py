@@ -6,13 +6,13 @@ no schema but the descriptor it is handed.
 """
 
 import re
+from collections.abc import Mapping
+from functools import cache
 
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from align2llava.services.errors import InvalidRequestError, TooLargeError
 
-# Of a request that is parsed in a thread: the event loop would stand still.
-LARGE_BYTES = 256 * 1024
 _WINDOW = 64 * 1024  # bytes looked at in one step, so that other threads get their turn
 # Possessive, so that no text makes them go back: linear in the bytes, whatever these are.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
@@ -22,6 +22,8 @@ _SEPARATORS = b"[{,:"
 
 _VALUES_EACH = 32  # of one item: its members and turns, and its share of a group's
 _VALUES_SPARE = 4096  # of a request of few items with very many turns
+_PARTS_EACH = 6  # of what is known, an item has three at most
+_PARTS_SPARE = 64
 # No object of a body we read has as many members; each unknown one would be a fault of its own.
 _MAX_MEMBERS = 320  # a chat completion may bias 300 tokens
 
@@ -145,63 +147,83 @@ def refuse_wide(value: object) -> None:
             waiting += one
 
 
-def protobuf_values(data: bytes, descriptor: Descriptor, *, limit: int) -> int:
-    """Returns how many fields a message holds, those of its messages included; at most `limit` + 1."""
+def max_parts(max_items: int) -> int:
+    """Returns how many messages, and fields that nobody knows, a protobuf request may hold; most of an item are texts."""
+    return _PARTS_SPARE + _PARTS_EACH * max_items
+
+
+def protobuf_values(
+    data: bytes, descriptor: Descriptor, *, limit: int, max_parts: int | None = None
+) -> int:
+    """Returns how many fields a message holds, those of its messages included; at most `limit` + 1.
+
+    That is the answer too where more than `max_parts` of them are messages, or unknown.
+    """
     if len(data) <= 2 * limit:
         return len(data) // 2  # no field is shorter than a tag and a byte
-    return _FieldCount(data, limit=limit).of(descriptor)
+    num_left, num_parts_left = limit + 1, limit if max_parts is None else max_parts
+    position, end, fields = 0, len(data), _fields(descriptor)
+    outer: list[tuple[int, Mapping[int, Descriptor | None]]] = []  # around the message we are in
+    while num_left and num_parts_left >= 0:
+        if position >= end:  # what cannot be read ends its message, as it ends it for a parser
+            if not outer:
+                return limit + 1 - num_left
+            position, (end, fields) = end, outer.pop()
+            continue
+        num_left -= 1
+        tag, position = _varint(data, position, end)
+        inside = fields.get(tag, descriptor)  # whatever is no text of ours is a part
+        num_parts_left -= inside is not None
+        match tag & 7:
+            case 2:
+                length, position = _varint(data, position, end)
+                if tag in fields and inside is not None:
+                    outer.append((end, fields))
+                    end, fields = min(position + length, end), _fields(inside)
+                else:
+                    position += length
+            case 0:
+                _, position = _varint(data, position, end)
+            case kind:
+                position += _WIDTHS.get(kind, 0)
+    return limit + 1
 
 
-class _FieldCount:
-    """One pass over the fields of a message and of the messages in it."""
+@cache
+def _fields(descriptor: Descriptor) -> Mapping[int, Descriptor | None]:
+    """Returns the messages of a message's fields, None for other values, by the tag that stands before each."""
+    return {
+        field.number << 3 | _wire_type(field): field.message_type for field in descriptor.fields
+    }
 
-    def __init__(self, data: bytes, *, limit: int) -> None:
-        self._data = data
-        self._limit = limit
 
-    def of(self, descriptor: Descriptor) -> int:
-        """Counts; what cannot be read ends its message, as it ends it for a parser."""
-        num_fields = position = 0
-        ends = [(len(self._data), descriptor)]  # of the messages we are in
-        while ends and num_fields <= self._limit:
-            end, inside = ends[-1]
-            if position >= end:
-                position = end
-                ends.pop()
-                continue
-            tag, after = self._varint(position, end)
-            length, after = self._length(tag & 7, after, end)
-            num_fields += 1
-            field = inside.fields_by_number.get(tag >> 3)
-            if tag & 7 == _LENGTH and field is not None and field.message_type is not None:
-                ends.append((min(after + length, end), field.message_type))
-                position = after
-            else:
-                position = after + length
-        return num_fields
+def _wire_type(field: FieldDescriptor) -> int:
+    match field.cpp_type:
+        case FieldDescriptor.CPPTYPE_STRING | FieldDescriptor.CPPTYPE_MESSAGE:
+            return 2
+        case FieldDescriptor.CPPTYPE_DOUBLE:
+            return 1
+        case FieldDescriptor.CPPTYPE_FLOAT:
+            return 5
+        case _:
+            return 0
 
-    def _length(self, wire_type: int, position: int, end: int) -> tuple[int, int]:
-        """Returns how many bytes a field's value takes, and where they begin."""
-        if wire_type == _LENGTH:
-            return self._varint(position, end)
-        if wire_type == _VARINT:
-            return 0, self._varint(position, end)[1]
-        return _WIDTHS.get(wire_type, 0), position
 
-    def _varint(self, position: int, end: int) -> tuple[int, int]:
-        """Returns a number and where it ends; of one that is cut off what there is of it."""
-        value = shift = 0
-        while position < end:
-            byte = self._data[position]
-            position += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80 or shift >= _VARINT_BITS:
-                break
-        return value, position
+def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
+    """Returns a number and where it ends; of one that is cut off what there is of it."""
+    if position < end and data[position] < 0x80:  # most often
+        return data[position], position + 1
+    value = shift = 0
+    while position < end:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80 or shift >= _VARINT_BITS:
+            break
+    return value, position
 
 
 # Source: the page on encoding of protobuf.dev.
-_VARINT, _LENGTH = 0, 2
 _VARINT_BITS = 70
 _WIDTHS = {1: 8, 5: 4}

@@ -15,7 +15,8 @@ from align2llava.clients.wire import schemas
 from align2llava.clients.wire.decoding import BrokenImageError, LargeImageError, rgb_image
 from align2llava.services.errors import ImageInvalidError, ImageNeededError, TooLargeError
 
-_CHANNELS = 3
+_BYTES_A_PIXEL = 4  # Pillow keeps RGB in words
+_BYTES_BESIDE = 2_048  # of an image: objects, names, what an allocator rounds up to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,8 @@ class ImageStore:
 
 
 def _num_bytes(image: Image.Image) -> int:
-    return image.width * image.height * _CHANNELS
+    """Returns what an image takes here; without what is beside the pixels, tiny ones would have no bound."""
+    return image.width * image.height * _BYTES_A_PIXEL + _BYTES_BESIDE
 
 
 def checked_and_decoded(

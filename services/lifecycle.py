@@ -7,6 +7,7 @@ at once; what was accepted over either surface is answered before the process st
 import asyncio
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,9 @@ from align2llava.services.settings import (
 
 logger = logging.getLogger(__name__)
 
+# How long a thread that parses or decodes keeps the interpreter to itself once the event loop wants it. Python's
+# 5 ms is waited for at each of the some twenty turns of a request.
+_SWITCH_S = 0.0005
 _LOADING_RETRY_MS = 1_000
 _WATCH_S = 1.0
 _STOP_S = 30.0  # beside the drain; vLLM's core has 20 s of it
@@ -146,6 +150,7 @@ class Runtime(Generic[C]):
         # BentoML shows what reaches the root.
         logging.getLogger("align2llava.services").setLevel(logging.INFO)
         keep_plain()
+        sys.setswitchinterval(_SWITCH_S)
         try:
             await self._start()
         except Exception as error:

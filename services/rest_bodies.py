@@ -6,7 +6,7 @@ Forms: JSON or msgpack, as it is or packed by gzip. Knows no route.
 import asyncio
 import base64
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -18,7 +18,6 @@ from starlette.types import Receive
 
 from align2llava.clients.wire.schemas import Message
 from align2llava.services.counting import (
-    LARGE_BYTES,
     JsonCount,
     max_values,
     msgpack_values,
@@ -28,6 +27,7 @@ from align2llava.services.counting import (
 )
 from align2llava.services.errors import DeadlineError, InvalidRequestError, TooLargeError
 from align2llava.services.faults import described
+from align2llava.services.turns import in_turn
 
 JSON = "application/json"
 MSGPACK = "application/x-msgpack"
@@ -36,15 +36,29 @@ _GZIP = ("gzip", "x-gzip")
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS  # zlib's way to say: a gzip header
 _REPLACED = (b"content-type", b"content-length", b"content-encoding", b"transfer-encoding")
 
+_PART_BYTES = (
+    2**20
+)  # of a body; larger ones would be moved often as they grow, smaller ones be many objects
+
 S = TypeVar("S", bound=Message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """A whole body, unpacked and counted, not parsed."""
+    """A whole body, unpacked and counted, not parsed; it lies in parts, since a copy of it costs as much as itself."""
 
-    data: bytes
+    parts: Sequence[bytes | bytearray]
     is_msgpack: bool
+
+    @property
+    def num_bytes(self) -> int:
+        """How long it is."""
+        return sum(map(len, self.parts))
+
+    @property
+    def data(self) -> bytes:
+        """A copy in one piece."""
+        return b"".join(self.parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,15 +90,22 @@ async def read_body(
     count = None if is_packed or content_type == MSGPACK else JsonCount(limit=limits.max_values)
     try:
         async with asyncio.timeout_at(limits.deadline):
-            data = await _read(headers, receive, max_bytes=limits.max_bytes, take=take, count=count)
+            parts = await _read(
+                headers, receive, max_bytes=limits.max_bytes, take=take, count=count
+            )
     except TimeoutError:
         raise DeadlineError("the deadline passed before the body was read") from None
     if is_packed:
-        data = await asyncio.to_thread(unpacked, data, max_bytes=limits.max_bytes)
-        take(len(data))
-        if content_type == JSON:
-            await asyncio.to_thread(JsonCount(limit=limits.max_values).feed, data)
-    return Body(data=data, is_msgpack=content_type == MSGPACK)
+        parts = [await in_turn(limits.max_bytes, _unpacked, parts, limits, content_type)]
+        take(len(parts[0]))
+    return Body(parts=parts, is_msgpack=content_type == MSGPACK)
+
+
+def _unpacked(parts: Sequence[bytearray], limits: BodyLimits, content_type: str) -> bytes:
+    data = unpacked(b"".join(parts), max_bytes=limits.max_bytes)
+    if content_type == JSON:
+        JsonCount(limit=limits.max_values).feed(data)
+    return data
 
 
 def _content_type(headers: Headers) -> str:
@@ -115,24 +136,28 @@ async def _read(
     max_bytes: int,
     take: Callable[[int], None],
     count: JsonCount | None,
-) -> bytes:
+) -> list[bytearray]:
     length = headers.get("content-length", "0")
     if is_whole(length) and (len(length) > len(str(max_bytes)) or int(length) > max_bytes):
         raise TooLargeError(f"the body is {length[:20]} bytes; the limit is {max_bytes}")
-    body = bytearray()
+    parts: list[bytearray] = []
+    num_bytes = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise DeadlineError("the caller went away")
         part: bytes = message.get("body", b"")
-        if len(body) + len(part) > max_bytes:
+        num_bytes += len(part)
+        if num_bytes > max_bytes:
             raise TooLargeError(f"the body is over {max_bytes} bytes, the limit")
         take(len(part))
         if count is not None:
             count.feed(part)
-        body += part
+        if not parts or len(parts[-1]) > _PART_BYTES:
+            parts.append(bytearray())
+        parts[-1] += part
         if not message.get("more_body", False):
-            return bytes(body)
+            return parts
 
 
 def is_whole(text: str) -> bool:
@@ -182,9 +207,7 @@ async def validated(body: Body, schema: type[S], *, max_items: int) -> S:
         InvalidRequestError: it is not of its form, or does not fit.
         TooLargeError: it holds too much to be looked at.
     """
-    if len(body.data) > LARGE_BYTES:
-        return await asyncio.to_thread(_validated, body, schema, max_items)
-    return _validated(body, schema, max_items)
+    return await in_turn(body.num_bytes, _validated, body, schema, max_items)
 
 
 def _validated(body: Body, schema: type[S], max_items: int) -> S:
@@ -223,9 +246,7 @@ async def json_of(body: Body, *, max_items: int) -> bytes:
     Raises:
         ServiceError: as `plain` does.
     """
-    if len(body.data) > LARGE_BYTES:
-        return await asyncio.to_thread(_json_of, body, max_items)
-    return _json_of(body, max_items)
+    return await in_turn(body.num_bytes, _json_of, body, max_items)
 
 
 def _json_of(body: Body, max_items: int) -> bytes:

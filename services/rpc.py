@@ -25,7 +25,7 @@ from align2llava.clients.wire.convert import from_proto, to_proto
 from align2llava.clients.wire.schemas import Message, ModelIdentity
 from align2llava.services.admission import MAX_WAIT_S
 from align2llava.services.auth import KeyRing
-from align2llava.services.counting import LARGE_BYTES, max_values, refuse_long
+from align2llava.services.counting import refuse_long
 from align2llava.services.errors import (
     InternalError,
     InvalidRequestError,
@@ -36,11 +36,13 @@ from align2llava.services.faults import described
 from align2llava.services.metrics import CANCELLED, OK, metrics
 from align2llava.services.rpc_decoding import Context, Decoding, Handler
 from align2llava.services.settings import Settings, SettingsError, is_set
+from align2llava.services.turns import in_turn
 
 logger = logging.getLogger(__name__)
 
 _HEALTH_PREFIX = "/grpc.health.v1.Health/"
 _STOP_GRACE_S = 5.0
+_WINDOW_BYTES = 2**19  # at a round trip of 1 ms within a cluster, 500 MB/s a call
 _MIN_PING_INTERVAL_MS = 10_000
 _MAX_NAME = 100  # characters of a method in an error
 
@@ -66,7 +68,7 @@ class GrpcSurface:
         self._settings = settings
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[_Door(keys, max_values=max_values(settings.max_request_items))],
+            interceptors=[_Door(keys, max_items=settings.max_request_items)],
             options=_options(settings),
         )
         self._drain_task: asyncio.Task[None] | None = None
@@ -117,9 +119,9 @@ class GrpcSurface:
 class _Door(grpc.aio.ServerInterceptor):
     """Refuses calls without a key, reflection too (health is exempt); those of no method; garbage."""
 
-    def __init__(self, keys: KeyRing, *, max_values: int) -> None:
+    def __init__(self, keys: KeyRing, *, max_items: int) -> None:
         self._keys = keys
-        self._decoding = Decoding(end=aborted, max_values=max_values)
+        self._decoding = Decoding(end=aborted, max_items=max_items)
         self._handlers: dict[str, Handler] = {}  # by method, of those that exist
 
     async def intercept_service(  # pyright: ignore[reportIncompatibleMethodOverride]  (ours are never generic)
@@ -225,9 +227,7 @@ async def parsed(request: ProtoMessage, schema: type[S], *, max_items: int) -> S
     """
     _refuse_crowd(request, max_items=max_items)
     try:
-        if request.ByteSize() > LARGE_BYTES:
-            return await asyncio.to_thread(from_proto, request, schema)
-        return from_proto(request, schema)
+        return await in_turn(request.ByteSize(), from_proto, request, schema)
     except ValidationError as error:
         raise InvalidRequestError(described(error)) from error
 
@@ -266,6 +266,9 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         # The spelling `min_recv_...` is ignored by the server.
         ("grpc.http2.min_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
         ("grpc.keepalive_permit_without_calls", 1),
+        # What a call may send before anybody reads it, known key or not; the library would let it grow to megabytes.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
     ]
 
 

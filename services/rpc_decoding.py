@@ -5,7 +5,6 @@ class name of Python and a trace in the log. So it hands the bytes on, and they 
 handler would have got the message. Knows no service.
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -18,8 +17,14 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
-from align2llava.services.counting import LARGE_BYTES, protobuf_values, refuse_values
+from align2llava.services.counting import (
+    max_parts,
+    max_values,
+    protobuf_values,
+    refuse_values,
+)
 from align2llava.services.errors import InvalidRequestError, ServiceError
+from align2llava.services.turns import in_turn
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +34,13 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[ProtoMessage, ProtoMessage]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoding:
-    """Makes handlers that are given messages of at most `max_values`; others `end` their call.
+    """Makes handlers that are given messages no larger than of `max_items`; others `end` their call.
 
     `end` answers an error and never returns.
     """
 
     end: Callable[[Context, ServiceError], Awaitable[None]]
-    max_values: int
+    max_items: int
 
     def of(self, handler: Handler, method: str) -> Handler:
         """Returns a handler of the same shape. Ours answer streams by streams alone."""
@@ -79,17 +84,16 @@ class Decoding:
 
     def _reader(self, parse: Any, method: str) -> Any:
         descriptor = parse.__self__.DESCRIPTOR  # `FromString` of a message's class
+        limit, parts = max_values(self.max_items), max_parts(self.max_items)
 
         def message_of(data: bytes) -> object:
-            num_values = protobuf_values(data, descriptor, limit=self.max_values)
-            refuse_values(num_values, limit=self.max_values)
+            num_values = protobuf_values(data, descriptor, limit=limit, max_parts=parts)
+            refuse_values(num_values, limit=limit)
             return parse(data)
 
         async def read(data: bytes, context: Context) -> object:
             try:
-                if len(data) > LARGE_BYTES:
-                    return await asyncio.to_thread(message_of, data)
-                return message_of(data)
+                return await in_turn(len(data), message_of, data)
             except ServiceError as error:
                 refusal = error
             except DecodeError:

@@ -26,6 +26,8 @@ MAX_IMAGE_BYTES = 16 * 2**20
 """Encoded bytes of one image, where nothing else is set."""
 MAX_EXIF_BYTES = 2**20
 """Beyond it the turn is not looked for: a value of a million numbers is a second of work."""
+MAX_EXIF_ENTRIES = 1_000
+"""As well: cameras write some 50, and Pillow makes objects of each before one can ask for the turn."""
 
 _READ = "PNG, JPEG, WebP, GIF and BMP are read"
 _STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM")
@@ -181,12 +183,21 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    if len(image.info.get("exif", b"")) > MAX_EXIF_BYTES:
+    exif: bytes = image.info.get("exif", b"")
+    if len(exif) > MAX_EXIF_BYTES or _num_entries(exif) > MAX_EXIF_ENTRIES:
         return None
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # noqa: BLE001  (as above)
         return None  # broken EXIF costs the image nothing but its turn
+
+
+def _num_entries(exif: bytes) -> int:
+    """Returns how many entries the first directory of EXIF states to have."""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = "little" if tiff.startswith(b"II") else "big"
+    start = int.from_bytes(tiff[4:8], order)
+    return int.from_bytes(tiff[start : start + 2], order)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -197,4 +208,6 @@ def _rgb(image: Image.Image) -> Image.Image:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
         image = Image.alpha_composite(white, layer)
-    return image.convert("RGB")
+    rgb = image.convert("RGB")
+    rgb.info.clear()  # metadata: up to a megabyte beside a few pixels, wherever images are kept
+    return rgb

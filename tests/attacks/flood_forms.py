@@ -1,13 +1,15 @@
 """The forms of a flood: which good requests are damaged, and how what comes of them is sent and judged."""
 
+import asyncio
 import json
 import math
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import grpc.aio
 import httpx
@@ -21,18 +23,17 @@ from tests.fuzz import wire
 from tests.fuzz.campaign import ServerFault, Verdict
 from tests.fuzz.images import image_seeds
 from tests.fuzz.mutator import Seed
-from tests.fuzz.wire import JSON, MSGPACK, checked, checked_message, checked_status
+from tests.fuzz.wire import JSON, MSGPACK, checked, checked_error, checked_message
 
 ANSWER_S = 20.0
 IMAGES_A_REQUEST = 16
-IMAGES = "damaged images"
 CHAT = "/v1/chat/completions"
 
 _REFUSED_BY_PARSER = b"Invalid HTTP request received."  # uvicorn's: no app has seen it
 _REWARDS: dict[str, str] = {"question-reward": "QuestionReward", "answer-reward": "AnswerReward"}
-_ITEMS: dict[str, dict[str, Any]] = {
-    "question-reward": wire.QUESTION_ITEM,
-    "answer-reward": wire.ANSWER_ITEM,
+_ITEMS: dict[str, dict[str, object]] = {
+    "question-reward": {"id": "a", "questions": ["What is it?", "And now?"]},
+    "answer-reward": {"id": "a", "question": "What is it?", "answer": "Red."},
 }
 
 
@@ -59,7 +60,6 @@ class Send(Protocol):
 class Flood:
     """Damaged traffic of one form for one service; `num_inputs` at scale 1."""
 
-    transport: Literal["REST", "gRPC"]
     form: str
     kind: str
     seeds: Sequence[Seed]
@@ -104,9 +104,12 @@ def bodies(kind: str, *, packed: bool) -> Flood:
         connection.close()
 
     form = "msgpack bodies" if packed else "JSON bodies"
-    return Flood(
-        transport="REST", form=form, kind=kind, seeds=seeds, opened=opened, num_inputs=14_000
-    )
+    return Flood(form=form, kind=kind, seeds=seeds, opened=opened, num_inputs=14_000)
+
+
+def _header_seed(num_bytes: int) -> bytes:
+    """Returns good header lines of a request with a body of that length."""
+    return re.sub(rb"content-length: \d+", b"content-length: %d" % num_bytes, wire.HEADER_SEED)
 
 
 def heads(kind: str, *, of: Literal["headers", "paths"]) -> Flood:
@@ -114,7 +117,7 @@ def heads(kind: str, *, of: Literal["headers", "paths"]) -> Flood:
     routes = [(route.encode(), json.dumps(body).encode()) for route, body in wire.BODIES[kind]]
     seeds = [
         Seed(
-            body=wire.header_seed(len(body)) if of == "headers" else route,
+            body=_header_seed(len(body)) if of == "headers" else route,
             grammar="headers" if of == "headers" else "bytes",
             prefix=bytes([place]),
         )
@@ -128,13 +131,13 @@ def heads(kind: str, *, of: Literal["headers", "paths"]) -> Flood:
         async def send(inputs: Sequence[bytes]) -> list[Verdict]:
             (data,) = inputs
             route, body = routes[data[0]]
-            headers = wire.header_seed(len(body))
+            headers = _header_seed(len(body))
             if of == "headers":
                 headers = data[1:]
             else:
                 route = data[1:]
             request = _head(site, route, headers.replace(b"\n", b"\r\n")) + body
-            if _is_framed(route, headers, len(body)):
+            if is_framed(route, headers, len(body)):
                 answer = await connection.ask(request)
             else:
                 answer = await connection.ask_and_end(request)
@@ -144,7 +147,6 @@ def heads(kind: str, *, of: Literal["headers", "paths"]) -> Flood:
         connection.close()
 
     return Flood(
-        transport="REST",
         form=f"damaged {of}",
         kind=kind,
         seeds=seeds,
@@ -153,7 +155,7 @@ def heads(kind: str, *, of: Literal["headers", "paths"]) -> Flood:
     )
 
 
-def _is_framed(route: bytes, headers: bytes, num_bytes: int) -> bool:
+def is_framed(route: bytes, headers: bytes, num_bytes: int) -> bool:
     """Whether a reader knows where this request ends; otherwise it waits, rightly, for more."""
     lines = headers.lower().split(b"\n")
     told = [line for line in lines if b"content-length" in line or b"transfer-encoding" in line]
@@ -174,10 +176,9 @@ def _judged(answer: httpx.Response | None, *, may_be_late: bool = False) -> Verd
 
 def calls(kind: str) -> Flood:
     """Damaged messages for each unary method; the first byte of an input chooses it."""
-    if kind in _REWARDS:
-        methods = [(f"{_REWARDS[kind]}/Score", _score(kind)), (f"{_REWARDS[kind]}/GetModel", b"")]
-    else:
-        methods = [*wire.METHODS[kind], ("InnerLLM/GetModel", b"")]
+    (model,) = {name.partition("/")[0] for name, _ in wire.METHODS[kind]}
+    methods = [one for one in wire.METHODS[kind] if "GetModel" not in one[0]]
+    methods.append((f"{model}/GetModel", b"\x0a\x01a"))
 
     @asynccontextmanager
     async def opened(site: Site) -> AsyncGenerator[Send]:
@@ -190,11 +191,10 @@ def calls(kind: str) -> Flood:
             yield partial(_called, ask)
 
     seeds = [
-        Seed(body=message or b"\x0a\x01a", grammar="proto", prefix=bytes([place]))
+        Seed(body=message, grammar="proto", prefix=bytes([place]))
         for place, (_, message) in enumerate(methods)
     ]
     return Flood(
-        transport="gRPC",
         form="gRPC calls",
         kind=kind,
         seeds=seeds,
@@ -205,18 +205,17 @@ def calls(kind: str) -> Flood:
 
 def streams(kind: str) -> Flood:
     """Damaged messages on `ScoreStream`, a good one behind each."""
-    good = wire.streamed_score(_score(kind), request_id="good", deadline_ms=0)
+    good = _streamed_score(kind, request_id="good", deadline_ms=0)
 
     @asynccontextmanager
     async def opened(site: Site) -> AsyncGenerator[Send]:
         async with _channel(site) as (channel, metadata):
             stream = channel.stream_stream(f"/align2llava.v1.{_REWARDS[kind]}/ScoreStream")
             opened = partial(stream, timeout=ANSWER_S, metadata=metadata)
-            yield partial(_called, partial(wire.streamed, opened, good=good))
+            yield partial(_called, partial(_streamed, opened, good=good))
 
-    seed = Seed(body=wire.streamed_score(_score(kind)), grammar="proto")
+    seed = Seed(body=_streamed_score(kind, request_id="a", deadline_ms=9_000), grammar="proto")
     return Flood(
-        transport="gRPC",
         form="gRPC streams",
         kind=kind,
         seeds=[seed],
@@ -225,10 +224,27 @@ def streams(kind: str) -> Flood:
     )
 
 
-def _score(kind: str) -> bytes:
-    image = pb.Image(sha256=wire.SHA256, data=wire.DATA)
-    group = pb.Group(image=image, items=[pb.Item(**_ITEMS[kind])])
-    return pb.ScoreRequest(groups=[group]).SerializeToString()
+def _streamed_score(kind: str, *, request_id: str, deadline_ms: int) -> bytes:
+    request = pb.ScoreRequest.FromString(wire.METHODS[kind][0][1])
+    return pb.ScoreStreamRequest(
+        request_id=request_id, deadline_ms=deadline_ms, request=request
+    ).SerializeToString()
+
+
+async def _streamed(
+    open_stream: Callable[[], grpc.aio.StreamStreamCall[bytes, bytes]], data: bytes, *, good: bytes
+) -> bytes:
+    """Sends a good message behind the first answer: to a stream that has ended, it would hide the status."""
+    stream = open_stream()
+    answers: list[bytes] = []
+    await stream.write(data)
+    while isinstance(answer := await stream.read(), bytes):
+        answers.append(answer)
+        if len(answers) == 1:
+            with suppress(asyncio.InvalidStateError):  # it has ended since; the next look tells how
+                await stream.write(good)
+                await stream.done_writing()
+    return b"".join(answers)
 
 
 @asynccontextmanager
@@ -247,7 +263,7 @@ async def _called(
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             raise TimeoutError(error.details()) from error
-        return [checked_status(error)]
+        return [checked_error(error)]
 
 
 def images(kind: str) -> Flood:
@@ -274,8 +290,7 @@ def images(kind: str) -> Flood:
         connection.close()
 
     return Flood(
-        transport="REST",
-        form=IMAGES,
+        form="damaged images",
         kind=kind,
         seeds=image_seeds(),
         opened=opened,

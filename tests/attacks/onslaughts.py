@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache, partial
+from itertools import count
 
 import grpc
 import grpc.aio
@@ -25,6 +26,7 @@ from tests.attacks import bodies
 from tests.attacks.bodies import JSON, MIB, MSGPACK
 
 PATIENCE_S = 90.0
+MAX_ROUNDS_A_S = 10
 REWARD_KINDS = ("question-reward", "answer-reward")
 _MESSAGE_LIMIT = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 _METHODS = {
@@ -284,11 +286,18 @@ ONSLAUGHTS: dict[str, Onslaught] = {
 
 
 async def keep_up(name: str, site: Site, *, seconds: float) -> Counter[str]:
-    """Returns what rounds of an attack, one after the other, were answered; there is one at least."""
+    """Returns what rounds of an attack, one after the other, were answered; there is one at least.
+
+    No more than `MAX_ROUNDS_A_S` begin in a second: what is cheap to refuse would be a question of volume else.
+    """
     told: Counter[str] = Counter()
-    end = time.monotonic() + seconds
-    while not told or time.monotonic() < end:
+    began = time.monotonic()
+    end = began + seconds
+    for number in count():
+        if told and time.monotonic() >= end:
+            break
         told += await ONSLAUGHTS[name].one_round(site)
+        await asyncio.sleep(began + (number + 1) / MAX_ROUNDS_A_S - time.monotonic())
     return told
 
 
@@ -298,7 +307,12 @@ async def attacked(name: str, site: Site, *, seconds: float) -> Counter[str]:
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
-    told, _ = await process.communicate(json.dumps(asdict(site)).encode())
+    try:
+        told, _ = await process.communicate(json.dumps(asdict(site)).encode())
+    finally:
+        if process.returncode is None:  # who waits was cancelled
+            process.kill()
+            await process.communicate()
     assert process.returncode == 0, name
     return Counter(json.loads(told))
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import grpc.aio
@@ -18,6 +19,7 @@ from tests.attacks.onslaughts import Site
 
 NUM_REQUESTS = 16
 PATIENCE_S = 30.0
+MAX_WAITING = 64
 
 Request = dict[str, list[dict[str, Any]]]
 Answer = list[object]  # what must be equal whenever it is asked again
@@ -49,32 +51,47 @@ class Caller:
 
     async def learn(self) -> None:
         """Asks each request once, alone, over both transports; they agree."""
-        for request in self._requests:
-            over_rest, over_grpc = await self._rest(request), await self._grpc(request)
+        for number in range(NUM_REQUESTS):
+            over_rest, over_grpc = (
+                await self._rest(self._requests[number]),
+                await self._grpc(self._requests[number]),
+            )
             assert over_rest == over_grpc, (self._site.kind, over_rest, over_grpc)
             self._expected.append(over_rest)
 
-    async def num_changed(self) -> int:
-        """Asks all again; returns how many are answered otherwise than at first, or not at all."""
-        changed = 0
-        for request, expected in zip(self._requests, self._expected, strict=True):
-            for send in (self._rest, self._grpc):
-                try:
-                    changed += await send(request) != expected
-                except (httpx.HTTPStatusError, httpx.TransportError, grpc.aio.AioRpcError):
-                    changed += 1
-        return changed
+    async def num_unlike(self) -> int:
+        """Asks each request again, and returns how many are answered in another way now."""
+        answers = [await self._rest(request) for request in self._requests]
+        return sum(one != other for one, other in zip(answers, self._expected, strict=True))
+
+    async def work_off(self, *, seconds: float, num_at_once: int) -> None:
+        """Sends the next request when one is answered, `num_at_once` of them together, for a while."""
+        end = time.monotonic() + seconds
+        numbers = count()
+
+        async def one_after_the_other() -> None:
+            while time.monotonic() < end:
+                await self._ask(next(numbers), due=time.monotonic())
+
+        await asyncio.gather(*(one_after_the_other() for _ in range(num_at_once)))
 
     async def keep_on(self, *, rate: float) -> None:
-        """Sends `rate` requests a second, whether or not those before are answered, until it is cancelled."""
+        """Sends `rate` requests a second, whether or not those before are answered, until it is cancelled.
+
+        Where `MAX_WAITING` are not, those that are due are counted as not sent.
+        """
         began = time.monotonic()
         async with asyncio.TaskGroup() as sent:
-            number = 0
-            while True:
+            waiting: set[asyncio.Task[None]] = set()
+            for number in count():
                 due = began + number / rate
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
-                sent.create_task(self._ask(number, due=due))
-                number += 1
+                if len(waiting) >= MAX_WAITING:
+                    self.heard.others["not sent"] += 1
+                    continue
+                asked = sent.create_task(self._ask(number, due=due))
+                waiting.add(asked)
+                asked.add_done_callback(waiting.discard)
 
     async def _ask(self, number: int, *, due: float) -> None:
         place = number // 2 % NUM_REQUESTS
@@ -146,7 +163,7 @@ def _request(kind: str, number: int) -> Request:
 
 
 @asynccontextmanager
-async def knowing(site: Site) -> AsyncGenerator[Caller]:
+async def connected(site: Site) -> AsyncGenerator[Caller]:
     """A caller that knows what to expect."""
     headers = {"authorization": f"Bearer {site.key}"}
     address = f"127.0.0.1:{site.grpc_port}"
@@ -163,8 +180,8 @@ async def knowing(site: Site) -> AsyncGenerator[Caller]:
 
 @asynccontextmanager
 async def calling(site: Site, *, rate: float) -> AsyncGenerator[Caller]:
-    """A caller that keeps on asking meanwhile; its answers are waited for at the end."""
-    async with knowing(site) as caller:
+    """A caller that keeps on asking meanwhile; his answers are waited for at the end."""
+    async with connected(site) as caller:
         asking = asyncio.create_task(caller.keep_on(rate=rate))
         try:
             yield caller

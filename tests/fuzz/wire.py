@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,7 +34,7 @@ _SERVICES = {
 }
 JSON, MSGPACK = "application/json", "application/x-msgpack"
 OWN_FAULTS = {"UNKNOWN", "INTERNAL", "UNAVAILABLE", "UNIMPLEMENTED"}
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 T = TypeVar("T")
 
 
@@ -47,8 +46,8 @@ def _png() -> bytes:
 
 DATA = _png()
 SHA256 = hashlib.sha256(DATA).hexdigest()
-QUESTION_ITEM = {"id": "a", "questions": ["What is it?", "And now?"]}
-ANSWER_ITEM = {"id": "a", "question": "What is it?", "answer": "Red."}
+_QUESTION_ITEM = {"id": "a", "questions": ["What is it?", "And now?"]}
+_ANSWER_ITEM = {"id": "a", "question": "What is it?", "answer": "Red."}
 _TURN = {"question": "What is it?", "answer": "Red."}
 _SAMPLING = {"temperature": 0.5, "seed": 1, "max_tokens": 20}
 
@@ -58,15 +57,14 @@ def _score(item: object, data: object) -> dict[str, object]:
 
 
 BODIES: dict[str, list[tuple[str, dict[str, object]]]] = {
-    "question-reward": [("/v1/score", _score(QUESTION_ITEM, base64.b64encode(DATA).decode()))],
-    "answer-reward": [("/v1/score", _score(ANSWER_ITEM, base64.b64encode(DATA).decode()))],
+    "question-reward": [("/v1/score", _score(_QUESTION_ITEM, base64.b64encode(DATA).decode()))],
+    "answer-reward": [("/v1/score", _score(_ANSWER_ITEM, base64.b64encode(DATA).decode()))],
     "inner-llm": [
         ("/v1/rewrite", {"items": [{"id": "a", **_TURN, "sampling": _SAMPLING}]}),
         ("/v1/review", {"items": [{"id": "a", "original": _TURN, "rewrite": _TURN}]}),
         ("/v1/likelihood", {"items": [{"id": "a", "prompt": "p", "completion": "c d"}]}),
     ],
 }
-_REWARD_BODY = json.dumps(BODIES["question-reward"][0][1]).encode()
 
 
 @contextmanager
@@ -149,19 +147,20 @@ def rest_seeds(kind: str, *, packed: bool) -> Callable[[], Sequence[Seed]]:
 
 def _with_bytes(body: dict[str, object]) -> dict[str, object]:
     is_score = "groups" in body
-    item = QUESTION_ITEM if "questions" in json.dumps(body) else ANSWER_ITEM
+    item = _QUESTION_ITEM if "questions" in json.dumps(body) else _ANSWER_ITEM
     return _score(item, DATA) if is_score else body
 
 
 def _headers(_: Path) -> Iterator[Feed]:
     """Lines NAME: VALUE; the body is good."""
+    body = json.dumps(BODIES["question-reward"][0][1]).encode()
     with service("question-reward") as (wait, running):
 
         def feed(data: bytes) -> Verdict:
             lines = [line.partition(b": ") for line in data.split(b"\n")]
             # Other names than tokens never pass the HTTP parser in front of us, nor the test's client.
-            headers = [(name.lower(), value) for name, _, value in lines if _TOKEN.fullmatch(name)]
-            call = _sent(running, headers, _REWARD_BODY)
+            headers = [(name.lower(), value) for name, _, value in lines if TOKEN.fullmatch(name)]
+            call = _sent(running, headers, body)
             return checked(wait(asyncio.wait_for(call, _PATIENCE_S)), may_be_late=True)
 
         yield feed
@@ -176,20 +175,14 @@ async def _sent(
     return await running.http.send(request)
 
 
-def header_seed(num_bytes: int) -> bytes:
-    """Returns good header lines of a request with a body of that length."""
-    return (
-        b"""content-type: application/json
+HEADER_SEED = b"""content-type: application/json
 content-length: %d
 x-deadline-ms: 20000
 authorization: Bearer key
 accept: application/json
 content-encoding: identity
 traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
-connection: keep-alive"""
-        % num_bytes
-    )
-
+connection: keep-alive""" % len(json.dumps(BODIES["question-reward"][0][1]))
 
 METHODS: dict[str, list[tuple[str, bytes]]] = {
     "question-reward": [
@@ -205,6 +198,19 @@ METHODS: dict[str, list[tuple[str, bytes]]] = {
             ).SerializeToString(),
         ),
         ("QuestionReward/GetModel", b"\x0a\x01a"),
+    ],
+    "answer-reward": [
+        (
+            "AnswerReward/Score",
+            pb.ScoreRequest(
+                groups=[
+                    pb.Group(
+                        image=pb.Image(sha256=SHA256, data=DATA),
+                        items=[pb.Item(id="a", question="What is it?", answer="Red.")],
+                    )
+                ]
+            ).SerializeToString(),
+        ),
     ],
     "inner-llm": [
         (
@@ -240,7 +246,6 @@ METHODS: dict[str, list[tuple[str, bytes]]] = {
         ),
     ],
 }
-REWARD_MESSAGE = METHODS["question-reward"][0][1]
 
 
 def _grpc(kind: str) -> Callable[[Path], Iterator[Feed]]:
@@ -258,81 +263,66 @@ def _grpc(kind: str) -> Callable[[Path], Iterator[Feed]]:
     return contextmanager(opened)
 
 
-def _grpc_seeds(kind: str) -> Callable[[], Sequence[Seed]]:
+def grpc_seeds(kind: str) -> Callable[[], Sequence[Seed]]:
     return lambda: [
         Seed(body=body, grammar="proto", prefix=bytes([place]))
         for place, (_, body) in enumerate(METHODS[kind])
     ]
 
 
-async def streamed(
-    open_stream: Callable[[], grpc.aio.StreamStreamCall[bytes, bytes]], data: bytes, *, good: bytes
-) -> bytes:
-    """Two messages on one stream: the damaged one and a good one.
-
-    A write to a stream that the server has just ended would hide the server's status.
-    """
-    stream = open_stream()
-    answers: list[bytes] = []
-    await stream.write(data)
-    while (answer := await stream.read()) is not grpc.aio.EOF:
-        answers.append(answer)
-        if len(answers) == 1:
-            await stream.write(good)
-            await stream.done_writing()
-    return b"".join(answers)
-
-
 def _stream(_: Path) -> Iterator[Feed]:
-    good = streamed_score(REWARD_MESSAGE, request_id="good", deadline_ms=0)
-    with service("question-reward") as (wait, running):
-        stream = running.channel.stream_stream("/align2llava.v1.QuestionReward/ScoreStream")
-        opened = partial(stream, timeout=_PATIENCE_S)
-        yield lambda data: _answered(lambda: wait(streamed(opened, data, good=good)))
-
-
-def streamed_score(message: bytes, *, request_id: str = "a", deadline_ms: int = 9_000) -> bytes:
-    """Returns a request of `Score` as a message of a stream."""
-    return pb.ScoreStreamRequest(
-        request_id=request_id,
-        deadline_ms=deadline_ms,
-        request=pb.ScoreRequest.FromString(message),
+    """Two messages on one stream: the damaged one and a good one."""
+    good = pb.ScoreStreamRequest(
+        request_id="good", request=pb.ScoreRequest.FromString(METHODS["question-reward"][0][1])
     ).SerializeToString()
+    with service("question-reward") as (wait, running):
+        open_stream = running.channel.stream_stream("/align2llava.v1.QuestionReward/ScoreStream")
+
+        async def ask(data: bytes) -> bytes:
+            answered = asyncio.Event()
+
+            async def messages():
+                yield data
+                # A write to a stream that the server has just ended would hide the server's status.
+                await answered.wait()
+                yield good
+
+            answers: list[bytes] = []
+            async for answer in open_stream(messages(), timeout=_PATIENCE_S):
+                answers.append(answer)
+                answered.set()
+            return b"".join(answers)
+
+        yield lambda data: _answered(lambda: wait(ask(data)))
 
 
-def _stream_seeds() -> list[Seed]:
-    return [Seed(body=streamed_score(REWARD_MESSAGE), grammar="proto")]
+def stream_seeds() -> list[Seed]:
+    request = pb.ScoreRequest.FromString(METHODS["question-reward"][0][1])
+    message = pb.ScoreStreamRequest(request_id="a", deadline_ms=9_000, request=request)
+    return [Seed(body=message.SerializeToString(), grammar="proto")]
 
 
 def _answered(ask: Callable[[], bytes]) -> Verdict:
     try:
         return checked_message(ask())
     except grpc.aio.AioRpcError as error:
-        return checked_status(error)
-
-
-def checked_status(error: grpc.aio.AioRpcError) -> Verdict:
-    """What a refusal means.
-
-    Raises:
-        ServerFault: it says that the fault is the server's own, or is not in the form of the table.
-    """
-    trailers = dict(error.trailing_metadata() or ())
-    if error.code().name in OWN_FAULTS or "a2l-code" not in trailers:
-        told = f"{error.code().name} {error.details()!r:.90} {trailers.get('a2l-code')}"
-        raise ServerFault(told) from error
-    return Verdict.REFUSED
+        return checked_error(error)
 
 
 def checked_message(answer: bytes) -> Verdict:
-    """What an answer means; items of it may have errors of their own.
-
-    Raises:
-        ServerFault: an item says that the fault is the server's own.
-    """
+    """What a message means; raises as `checked` does."""
     if b"\x0a\x08internal" in answer:
         raise ServerFault(f"internal: {answer[:90]!r}")
     return Verdict.ACCEPTED
+
+
+def checked_error(error: grpc.aio.AioRpcError) -> Verdict:
+    """What the end of a call means; raises as `checked` does."""
+    trailers = dict(error.trailing_metadata() or ())
+    told = f"{error.code().name} {error.details()!r:.90} {trailers.get('a2l-code')}"
+    if error.code().name in OWN_FAULTS or "a2l-code" not in trailers:
+        raise ServerFault(told) from error
+    return Verdict.REFUSED
 
 
 def _rest_target(kind: str, *, packed: bool, num_inputs: int) -> Target:
@@ -354,25 +344,25 @@ TARGETS = (
     _rest_target("inner-llm", packed=True, num_inputs=3_000),
     Target(
         name="headers",
-        seeds=lambda: [Seed(body=header_seed(len(_REWARD_BODY)), grammar="headers")],
+        seeds=lambda: [Seed(body=HEADER_SEED, grammar="headers")],
         opened=contextmanager(_headers),
         num_inputs=3_000,
     ),
     Target(
         name="reward messages over gRPC",
-        seeds=_grpc_seeds("question-reward"),
+        seeds=grpc_seeds("question-reward"),
         opened=_grpc("question-reward"),
         num_inputs=5_000,
     ),
     Target(
         name="inner-llm messages over gRPC",
-        seeds=_grpc_seeds("inner-llm"),
+        seeds=grpc_seeds("inner-llm"),
         opened=_grpc("inner-llm"),
         num_inputs=4_000,
     ),
     Target(
         name="messages of a stream",
-        seeds=_stream_seeds,
+        seeds=stream_seeds,
         opened=contextmanager(_stream),
         num_inputs=3_000,
     ),

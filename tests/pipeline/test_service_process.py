@@ -135,6 +135,20 @@ def test_ended_service_is_told_by_its_status_and_last_words(tmp_path: Path):
         assert str(process.failure()).endswith("last words")
 
 
+def test_long_log_is_put_aside_and_goes_on_from_its_beginning(tmp_path: Path):
+    with sleeping(tmp_path, free_port()) as process, process.log.open("ab", buffering=0) as log:
+        log.truncate(2**24)
+        process.turn_log()
+        assert process.log.stat().st_size == 2**24
+        log.write(b"one more\n")
+        process.turn_log()
+        log.write(b"and on\n")
+    assert process.log.read_bytes() == b"and on\n"
+    aside = (tmp_path / "log.1").read_bytes()
+    assert aside.endswith(b"one more\n")
+    assert len(aside) == 2**24 + 9
+
+
 def test_taken_port_is_refused_by_number_and_option():
     with stranger() as port, pytest.raises(EndpointError, match=rf"port {port} .*--grpc-port"):
         refuse_port(port, of="question-reward (gRPC)", option="--grpc-port")
@@ -158,6 +172,10 @@ def test_nothing_of_the_current_folder_is_imported(tmp_path: Path, monkeypatch: 
         environ=environ,
     )
     try:
+        flags = (
+            Path(f"/proc/{process.popen.pid}/fdinfo/1").read_text().split("flags:")[1].split()[0]
+        )
+        assert int(flags, 8) & os.O_APPEND  # or a log that was cut would begin with zeros
         assert process.popen.wait(timeout=100) == 1
     finally:
         kill_group(process)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from align2llava.clients.wire import align2llava_pb2 as pb
 from align2llava.services.counting import (
     JsonCount,
+    max_parts,
     max_values,
     msgpack_values,
     protobuf_values,
@@ -128,6 +129,22 @@ def test_protobuf_count_ends_on_any_bytes(data: bytes):
 )
 def test_many_empty_messages_are_counted(data: bytes):
     assert protobuf_values(data, SCORE, limit=100) == 101
+
+
+def test_most_of_a_request_are_texts():
+    turn = pb.Turn(question="q", answer="a")
+    item = pb.ReviewItem(id="a", original=turn, rewrite=turn)
+    review = pb.ReviewRequest(items=[item] * 1000)
+    review.items[0].id = "a" * 100_000  # long enough to be walked
+    data = review.SerializeToString()
+    values = protobuf_values(data, review.DESCRIPTOR, limit=40_000, max_parts=max_parts(1000))
+    assert values == num_fields(review)
+    refused = [b"\x0a\x00" * 50_000, data + b"\x98\x06\x01" * 3_065]
+    for one in refused:
+        assert (
+            protobuf_values(one, review.DESCRIPTOR, limit=40_000, max_parts=max_parts(1000))
+            == 40_001
+        )
 
 
 def test_unknown_group_hides_nothing_that_follows():

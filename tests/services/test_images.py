@@ -65,7 +65,7 @@ async def test_held_hash_with_other_data_is_still_invalid():
 
 
 async def test_cache_forgets_the_least_recently_used_and_stays_within_its_bytes():
-    held = store(max_cache_bytes=1300)  # two of the three images of 600 bytes
+    held = store(max_cache_bytes=6_000)  # two of the three images of 2,848 bytes
     first, second, third = (
         encoded(Image.new("RGB", (10, 20), colour)) for colour in ("red", "green", "blue")
     )
@@ -77,6 +77,16 @@ async def test_cache_forgets_the_least_recently_used_and_stays_within_its_bytes(
     await held.resolve(by_hash(third))
     with pytest.raises(ImageNeededError):
         await held.resolve(by_hash(second))
+
+
+async def test_cache_of_tiny_images_has_a_bound_too():
+    held = store(max_cache_bytes=100 * 2_052)  # each has one pixel, and what is beside it
+    images = [encoded(Image.new("RGB", (1, 1), (number, 0, 0))) for number in range(101)]
+    for image in images:
+        await held.resolve(wire(image))
+    await held.resolve(by_hash(images[1]))
+    with pytest.raises(ImageNeededError):
+        await held.resolve(by_hash(images[0]))
 
 
 async def test_cache_of_no_bytes_keeps_nothing():

@@ -1,18 +1,23 @@
 """Forms of a REST body: msgpack, gzip, and what is neither."""
 
+import asyncio
 import gzip
 
 import msgpack
 import orjson
 import pytest
+from starlette.datastructures import Headers
 
 from align2llava.clients.wire.schemas import ScoreRequest
 from align2llava.services.errors import InvalidRequestError, TooLargeError
 from align2llava.services.rest_bodies import (
+    MSGPACK,
     Body,
+    BodyLimits,
     is_whole,
     json_of,
     plain,
+    read_body,
     unpacked,
     unpacked_msgpack,
     validated,
@@ -26,12 +31,12 @@ from align2llava.services.rest_bodies import (
 )
 async def test_msgpack_that_json_cannot_say_is_invalid(packed: bytes):
     with pytest.raises(InvalidRequestError):
-        await json_of(Body(data=packed, is_msgpack=True), max_items=8)
+        await json_of(Body(parts=[packed], is_msgpack=True), max_items=8)
 
 
 async def test_msgpack_becomes_json_for_who_reads_json_alone():
     packed = msgpack.packb({"a": [1, b"x"]}) or b""
-    assert await json_of(Body(data=packed, is_msgpack=True), max_items=8) == b'{"a":[1,"eA=="]}'
+    assert await json_of(Body(parts=[packed], is_msgpack=True), max_items=8) == b'{"a":[1,"eA=="]}'
 
 
 def test_msgpack_error_quotes_no_text_of_the_caller():
@@ -73,8 +78,8 @@ def test_only_ascii_digits_are_a_whole_number(text: str):
 @pytest.mark.parametrize("body", [b"", b"{", b"[NaN]", b'"\\ud800"', b"[" * 100_000, b"\xff"])
 def test_body_that_is_no_json_is_invalid(body: bytes):
     with pytest.raises(InvalidRequestError, match="the body is no JSON: "):
-        plain(Body(data=body, is_msgpack=False), max_items=8)
-    assert plain(Body(data=b"{}", is_msgpack=False), max_items=8) == {}
+        plain(Body(parts=[body], is_msgpack=False), max_items=8)
+    assert plain(Body(parts=[b"{}"], is_msgpack=False), max_items=8) == {}
 
 
 @pytest.mark.parametrize("head", [b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff"])
@@ -97,5 +102,24 @@ BOMBS = {
 async def test_much_that_is_wrong_is_told_by_its_first_fault(name: str, is_msgpack: bool):
     data = (msgpack.packb if is_msgpack else orjson.dumps)(BOMBS[name]) or b""
     with pytest.raises((InvalidRequestError, TooLargeError)) as refused:
-        await validated(Body(data=data, is_msgpack=is_msgpack), ScoreRequest, max_items=512)
+        await validated(Body(parts=[data], is_msgpack=is_msgpack), ScoreRequest, max_items=512)
     assert " more)" not in refused.value.message
+
+
+async def test_body_in_very_small_parts_is_held_in_few():
+    sent = [b"%c" % (48 + number % 10) for number in range(5_000)] + [b"a" * 2**20] * 3
+    messages = [{"type": "http.request", "body": part, "more_body": True} for part in sent]
+    messages[-1]["more_body"] = False
+    left = iter(messages)
+    taken: list[int] = []
+
+    async def receive():
+        return next(left)
+
+    loop = asyncio.get_running_loop()
+    limits = BodyLimits(max_bytes=2**22, max_values=9, deadline=loop.time() + 60)
+    headers = Headers({"content-type": MSGPACK, "transfer-encoding": "chunked"})
+    body = await read_body(headers, receive, limits=limits, take=taken.append)
+    assert body.data == b"".join(sent)
+    assert body.num_bytes == sum(taken) == 5_000 + 3 * 2**20
+    assert len(body.parts) <= 4

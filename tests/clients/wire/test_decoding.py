@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 
 from align2llava.clients.wire.decoding import (
     FORMATS,
+    MAX_EXIF_ENTRIES,
     BrokenImageError,
     LargeImageError,
     opened,
@@ -173,6 +174,29 @@ def test_broken_exif_costs_nothing_but_the_turn(name: str, image_format: str):
     image = Image.new("RGB", (20, 10), "red")
     data = encoded(image, image_format, exif=BROKEN_EXIF[name])
     assert decoded(data).size == (20, 10)
+
+
+def exif_of(num_entries: int, *, orientation: int) -> bytes:
+    tags = [(0x0112, 3, orientation), *((0x9000 + n, 4, n) for n in range(num_entries - 1))]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", num_entries) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+def test_turn_is_not_looked_for_in_endless_exif(image_format: str):
+    image = Image.new("RGB", (20, 10), "red")
+    sizes = [
+        decoded(encoded(image, image_format, exif=exif_of(number, orientation=6))).size
+        for number in (MAX_EXIF_ENTRIES, MAX_EXIF_ENTRIES + 1)
+    ]
+    assert sizes == [(10, 20), (20, 10)]
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+def test_pixels_are_kept_without_the_metadata_beside_them(image_format: str):
+    image = Image.new("RGB", (20, 10), "red")
+    kept = decoded(encoded(image, image_format, exif=exif_of(900, orientation=1), dpi=(72, 72)))
+    assert not kept.info
 
 
 def test_draft_is_small_where_the_format_can_and_whole_where_not():
