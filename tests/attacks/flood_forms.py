@@ -16,6 +16,7 @@ import httpx
 import msgpack
 
 from align2llava.clients.wire import align2llava_pb2 as pb
+from align2llava.services.connections import MAX_HEAD_BYTES
 from align2llava.services.rest_examples import EXAMPLES
 from tests.attacks.keep_alive import KeepAlive
 from tests.attacks.onslaughts import Site
@@ -136,11 +137,11 @@ def heads(kind: str, *, of: Literal["headers", "paths"]) -> Flood:
                 headers = data[1:]
             else:
                 route = data[1:]
-            request = _head(site, route, headers.replace(b"\n", b"\r\n")) + body
-            if is_framed(route, headers, len(body)):
-                answer = await connection.ask(request)
+            head = _head(site, route, headers.replace(b"\n", b"\r\n"))
+            if len(head) <= MAX_HEAD_BYTES and is_framed(route, headers, len(body)):
+                answer = await connection.ask(head + body)
             else:
-                answer = await connection.ask_and_end(request)
+                answer = await connection.ask_and_end(head + body)
             return [_judged(answer, may_be_late=b"\nx-deadline-ms: 20000" not in headers)]
 
         yield send

@@ -3,10 +3,12 @@
     python -m tests.attacks.floods --scale 0.1 --only gRPC
 
 Eight connections at once send what `tests/fuzz/mutator.py` makes of good requests. `refused` are answers of the
-table (of images: items with an error), and connections that end behind bytes that are no whole request; `faults`
+table (of images: items with an error), and connections that end behind
+bytes that are no whole request, or a head beyond its bound; `faults`
 are answers that no caller may cause; `hangs` are inputs without an answer within 20 seconds; `crashes` are
 processes that ended, and known requests that are answered otherwise than before; `uncaught` are lines of a
-service's log that tell of a fault of its own. The first input of each signature is kept in runs/attack-failures.
+service's log that tell of a fault of its own. The fake engine has no chat: bodies of that route are read and looked
+at, then refused. The first input of each signature is kept in runs/attack-failures.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """A hundredth of the floods, at live services; and what counts as a failure in them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,31 @@ from tests.attacks import floods
 from tests.attacks.flood_forms import RefusedWholeError
 from tests.attacks.floods import FLOODS, Tally, rows, try_one
 from tests.attacks.keep_alive import KeepAlive
+from tests.attacks.onslaughts import Site
+from tests.attacks.world import KINDS
 from tests.fuzz.campaign import ServerFault, Verdict
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def answering(serve: Serve) -> AsyncGenerator[int]:
+    """The port of a service that does this with each connection."""
+    served: set[asyncio.Task[None] | None] = set()
+
+    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.add(asyncio.current_task())
+        await serve(reader, writer)
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(accepted, "127.0.0.1", 0) as listener:
+        yield listener.sockets[0].getsockname()[1]
+        await asyncio.gather(*(task for task in served if task is not None))
+
+
+def site_at(kind: str, port: int) -> Site:
+    return Site(kind=kind, http_port=port, grpc_port=0, key="a")
 
 
 @pytest.mark.slow
@@ -97,6 +122,23 @@ def test_requests_whose_end_nobody_knows_are_told(headers: bytes, is_framed: boo
     assert not forms.is_framed(b"/v1/score x", headers, 5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", ["JSON bodies", "damaged headers", "damaged paths", "images"])
+async def test_service_that_fails_at_all_is_found_in_each_form(kind: str, form: str):
+    body = b'{"error": {"code": "internal", "message": "it failed"}}'
+    head = b"HTTP/1.1 500 Oh\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+
+    async def fail(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(2**20):
+            writer.write(head % len(body) + body)
+
+    for flood in [one for one in FLOODS if one.kind == kind and form in one.form]:
+        async with answering(fail) as port, flood.opened(site_at(kind, port)) as send:
+            for seed in flood.seeds:
+                with pytest.raises(ServerFault, match="500"):
+                    await send([seed.prefix + seed.body])
+
+
 async def test_connection_is_kept_and_made_anew_where_the_service_ended_it():
     num_connections = 0
 
@@ -110,11 +152,21 @@ async def test_connection_is_kept_and_made_anew_where_the_service_ended_it():
                 writer.write(head + b"content-length: 3\r\n\r\none")
             else:
                 writer.write(head + b"transfer-encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\n\r\n")
-        writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
-        connection = KeepAlive(listener.sockets[0].getsockname()[1])
+    async with answering(serve) as port:
+        connection = KeepAlive(port)
         answers: list[httpx.Response] = [await connection.ask(b"ask!") for _ in range(4)]
         connection.close()
     assert [one.content for one in answers] == [b"one", b"two", b"one", b"two"]
     assert num_connections == 2
+
+
+async def test_end_without_an_answer_is_one_only_behind_bytes_that_are_no_whole_request():
+    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read(2**20)
+
+    async with answering(serve) as port:
+        connection = KeepAlive(port)
+        assert await connection.ask_and_end(b"POST") is None
+        with pytest.raises(EOFError):
+            await connection.ask(b"POST / HTTP/1.1\r\n\r\n")
