@@ -37,7 +37,7 @@ def claims(rows: Sequence[Row]) -> dict[str, Claim]:
         return sum(row.tried for row in rows if any(word in row.name for word in words))
 
     return {
-        "REST requests": at_least(tried("bodies", "headers", "probes"), MIN_REQUESTS),
+        "REST requests": at_least(tried("bodies", "headers", "paths", "probes"), MIN_REQUESTS),
         "gRPC calls": at_least(tried("gRPC"), MIN_REQUESTS),
         "images": at_least(tried("images"), MIN_IMAGES),
         "lying modes": at_least(len(suites.MODES), MIN_MODES),

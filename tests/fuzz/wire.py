@@ -126,7 +126,7 @@ def checked(response: httpx.Response, *, may_be_late: bool = False) -> Verdict:
         if not {"code", "message"} <= set(body["error"]):
             raise ServerFault(f"not in the form of the table: {told}")
         return Verdict.REFUSED
-    if b'"internal"' in response.content:
+    if b'"internal"' in response.content or b"\xa8internal" in response.content:
         raise ServerFault(f"an item is internal: {told}")
     return Verdict.ACCEPTED
 
