@@ -106,6 +106,10 @@ class Report:
         """What was measured, in the order it came."""
         return tuple(self._rows)
 
+    def count_as_whole(self) -> None:
+        """Says that nothing was left out, where only the end of a run shows it."""
+        self._is_quick = False
+
     def add_row(self, row: Row) -> None:
         """Takes a row, and says it."""
         self._rows.append(row)

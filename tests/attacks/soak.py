@@ -1,95 +1,30 @@
 """Hours of load with attacks in between: what grows, what is left, whether rewards stay: `python -m tests.attacks.soak`.
 
 The three services are asked at 80 % of what they answer together. Of each minute the last 20 s belong to one
-attack beside the load, each on the services that it is for.
+attack beside the load, on each service that it is for in turn. Rows are in `OUT.part.json` when a tenth ends, and
+samples in `OUT.samples.jsonl` at once; `OUT` itself is written by a soak that is whole.
 """
 
 import argparse
 import asyncio
+import signal
 import tempfile
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import cycle
 from pathlib import Path
-from statistics import median
 
-import psutil
-
-from benchmarks.measuring import RESULTS, Report, at_least, at_most, percentile, say
-from tests.attacks.onslaughts import ONSLAUGHTS, attacked
+from benchmarks.measuring import RESULTS, say
+from tests.attacks.onslaughts import ONSLAUGHTS, PATIENCE_S, attacked
+from tests.attacks.soak_seen import LOAD, NUM_WINDOWS, WHOLE_MINUTES, Diary, Soaked, claims
 from tests.attacks.steady import Caller, Heard, calling, connected
-from tests.attacks.world import MIB, Attacked, Engine, is_running, services
+from tests.attacks.world import Attacked, Engine, services
 
-LOAD = 0.8
-MAX_DRIFT = 1.02
-WHOLE_MINUTES = 120.0
-NUM_WINDOWS = 10
-_WARM_S, _CAPACITY_S = 5.0, 20.0
+_WARM_S, _CAPACITY_S, _REST_S = 5.0, 20.0, 5.0
 _AT_ONCE = 4  # of a service's callers while its capacity is measured
-_SAMPLE_S = 5.0
+_SAMPLE_S = 10.0
 _MINUTE_S, _ATTACK_S = 60.0, 20.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """What a service held at one time."""
-
-    at: float  # since the load began, as a share of the whole
-    num_bytes: Mapping[str, int]  # by process
-    num_descriptors: int
-    num_threads: int
-
-
-@dataclass(slots=True, kw_only=True)
-class Soaked:
-    """What was seen of a service."""
-
-    attacked: Attacked
-    capacity: float = 0.0  # answers a second beside the others
-    samples: list[Sample] = field(default_factory=list)
-    windows: list[Heard] = field(default_factory=list)
-    told: Counter[str] = field(default_factory=Counter)  # answers to attacks
-    pids: set[int] = field(default_factory=set)
-
-    def in_window(self, number: int) -> list[Sample]:
-        """Samples of one tenth."""
-        return [one for one in self.samples if int(one.at * NUM_WINDOWS) == number]
-
-    def drift(self) -> float:
-        """Memory of the last tenth over that of the second, when all is warm."""
-        return _held(self.in_window(NUM_WINDOWS - 1)) / _held(self.in_window(1))
-
-    def num_grown(self) -> float:
-        """Descriptors and threads more in the last tenth than in the second."""
-        last, first = (
-            median(one.num_descriptors + one.num_threads for one in self.in_window(number))
-            for number in (NUM_WINDOWS - 1, 1)
-        )
-        return last - first
-
-    def row(self, number: int) -> dict[str, str | int | float | bool | None]:
-        samples, heard = self.in_window(number), self.windows[number]
-        last = samples[-1]
-        return {
-            "service": self.attacked.site.kind,
-            "tenth": number + 1,
-            "memory_mib": _held(samples) / MIB,
-            "by_process": ", ".join(f"{n} {b / MIB:.0f}" for n, b in last.num_bytes.items()),
-            "descriptors": last.num_descriptors,
-            "threads": last.num_threads,
-            "good": len(heard.seconds),
-            "equal": heard.num_equal,
-            "not_answered": ", ".join(f"{num} x {code}" for code, num in heard.others.items()),
-            "p50_ms": percentile(heard.seconds, 0.5) * 1e3,
-            "p95_ms": percentile(heard.seconds, 0.95) * 1e3,
-        }
-
-
-def _held(samples: Sequence[Sample]) -> float:
-    return median(sum(one.num_bytes.values()) for one in samples)
 
 
 async def soak(
@@ -97,46 +32,75 @@ async def soak(
     names: Sequence[str],
     *,
     seconds: float,
-    minute_s: float = _MINUTE_S,
+    diary: Diary,
+    pace: float = 1.0,
 ) -> list[Soaked]:
-    """Returns what was seen; what came until then where it is cancelled."""
+    """Returns what was seen; what came until then where it is cancelled. `pace` shortens minutes and measurements."""
     soaked = [Soaked(attacked=one) for one in running]
-    await _measure_capacity(soaked)
-    began = time.monotonic()
-    async with _loaded(soaked) as callers:
-        others = [
-            asyncio.create_task(_watch(soaked, began=began, seconds=seconds)),
-            asyncio.create_task(_attack(soaked, names, minute_s=minute_s)),
-        ]
-        try:
-            for number in range(NUM_WINDOWS):
-                for one, caller in zip(soaked, callers, strict=True):
-                    caller.heard = Heard()
-                    one.windows.append(caller.heard)
-                ends = began + seconds * (number + 1) / NUM_WINDOWS
-                await asyncio.sleep(ends - time.monotonic())
-                for one in soaked:
-                    say(str(one.row(number)))
-        except asyncio.CancelledError:
-            say("stopped; what was seen is told")
-        finally:
-            for other in others:
-                other.cancel()
-            await asyncio.wait(others)
+    try:
+        await _measure_capacity(soaked, pace=pace)
+        await _rest(soaked)
+        async with _loaded(soaked) as callers:
+            others = [
+                asyncio.create_task(_watch(soaked, diary=diary, seconds=seconds)),
+                asyncio.create_task(_attack(soaked, names, pace=pace)),
+            ]
+            try:
+                await _pass_windows(soaked, callers, others, seconds=seconds, diary=diary)
+            finally:
+                for other in others:
+                    other.cancel()
+                await asyncio.wait(others)
+        await _rest(soaked)
+    except asyncio.CancelledError:
+        say("stopped; what was seen is told")
     return soaked
 
 
-async def _measure_capacity(soaked: Sequence[Soaked]) -> None:
+async def _pass_windows(
+    soaked: Sequence[Soaked],
+    callers: Sequence[Caller],
+    others: Sequence[asyncio.Task[None]],
+    *,
+    seconds: float,
+    diary: Diary,
+) -> None:
+    """Waits for one tenth after the other; a watch or an attack that ends meanwhile ends the soak."""
+    began = time.monotonic()
+    for number in range(NUM_WINDOWS):
+        for one, caller in zip(soaked, callers, strict=True):
+            caller.heard = Heard()
+            one.windows.append(caller.heard)
+        ends = began + seconds * (number + 1) / NUM_WINDOWS
+        try:
+            done, _ = await asyncio.wait(
+                others, timeout=ends - time.monotonic(), return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            diary.note_window(soaked, number)
+        if done:
+            say(f"stopped: {[task.exception() for task in done]}")
+            return
+
+
+async def _rest(soaked: Sequence[Soaked]) -> None:
+    """Waits until what callers held is given back, and takes what is held then."""
+    await asyncio.sleep(_REST_S)
+    for one in soaked:
+        one.rests.append(one.rest())
+
+
+async def _measure_capacity(soaked: Sequence[Soaked], *, pace: float) -> None:
     async with AsyncExitStack() as stack:
         callers = [await stack.enter_async_context(connected(one.attacked.site)) for one in soaked]
-        for seconds in (_WARM_S, _CAPACITY_S):
+        for seconds in (_WARM_S * pace, _CAPACITY_S * pace):
             for caller in callers:
                 caller.heard = Heard()
             await asyncio.gather(
                 *(caller.work_off(seconds=seconds, num_at_once=_AT_ONCE) for caller in callers)
             )
         for one, caller in zip(soaked, callers, strict=True):
-            one.capacity = len(caller.heard.seconds) / _CAPACITY_S
+            one.capacity = len(caller.heard.seconds) / (_CAPACITY_S * pace)
             say(f"{one.attacked.site.kind}: {one.capacity:.1f} answers a second at most")
 
 
@@ -149,53 +113,34 @@ async def _loaded(soaked: Sequence[Soaked]) -> AsyncGenerator[list[Caller]]:
         ]
 
 
-async def _watch(soaked: Sequence[Soaked], *, began: float, seconds: float) -> None:
+async def _watch(soaked: Sequence[Soaked], *, diary: Diary, seconds: float) -> None:
+    began = time.monotonic()
     while True:
+        at = min(0.9999, (time.monotonic() - began) / seconds)
         for one in soaked:
-            with suppress(psutil.NoSuchProcess):
-                processes = one.attacked.processes()
-                one.pids |= set(processes)
-                worker = one.attacked.worker()
-                one.samples.append(
-                    Sample(
-                        at=min(0.9999, (time.monotonic() - began) / seconds),
-                        num_bytes=_memory(processes.values()),
-                        num_descriptors=worker.num_fds(),
-                        num_threads=worker.num_threads(),
-                    )
-                )
+            one.look(at=at)
+        diary.note_samples(soaked)
         await asyncio.sleep(min(_SAMPLE_S, seconds / NUM_WINDOWS / 4))
 
 
-def _memory(processes: Iterable[psutil.Process]) -> dict[str, int]:
-    held: Counter[str] = Counter()
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            held[_part(process)] += process.memory_info().rss
-    return dict(held)
-
-
-def _part(process: psutil.Process) -> str:
-    words = " ".join(process.cmdline())
-    parts = {
-        "keeper.py": "keeper",
-        "worker.service": "worker",
-        "VLLM::EngineCore": "core",
-        "VLLM::Worker": "vLLM worker",
-        "resource_tracker": "tracker",
-    }
-    return next((part for word, part in parts.items() if word in words), "supervisor")
-
-
-async def _attack(soaked: Sequence[Soaked], names: Sequence[str], *, minute_s: float) -> None:
-    attack_s = minute_s * _ATTACK_S / _MINUTE_S
+async def _attack(soaked: Sequence[Soaked], names: Sequence[str], *, pace: float) -> None:
+    attack_s = _ATTACK_S * pace
     for name in cycle(names):
-        await asyncio.sleep(minute_s - attack_s)
+        await asyncio.sleep(_MINUTE_S * pace - attack_s)
         for one in soaked:
-            site = one.attacked.site
-            if site.kind in ONSLAUGHTS[name].kinds:
-                share_s = attack_s / len(ONSLAUGHTS[name].kinds)
-                one.told += await attacked(name, site, seconds=share_s)
+            if one.attacked.site.kind in ONSLAUGHTS[name].kinds:
+                await attack_once(one, name, seconds=attack_s / len(ONSLAUGHTS[name].kinds))
+
+
+async def attack_once(one: Soaked, name: str, *, seconds: float) -> None:
+    """Attacks one service, and counts an attack that fails; the soak goes on."""
+    one.num_attacks += 1
+    try:
+        async with asyncio.timeout(seconds + 2 * PATIENCE_S):
+            one.told += await attacked(name, one.attacked.site, seconds=seconds)
+    except (AssertionError, TimeoutError) as error:
+        one.failed_attacks.append(name)
+        say(f"{one.attacked.site.kind}: {name} failed: {error!r}")
 
 
 def left_files(folder: Path, before: set[Path]) -> list[str]:
@@ -207,49 +152,39 @@ def left_files(folder: Path, before: set[Path]) -> list[str]:
     )
 
 
-def report(
-    soaked: Sequence[Soaked], *, minutes: float, is_quick: bool, left: Mapping[str, Sequence[str]]
-) -> Report:
-    """Returns the table and its claims."""
-    told = Report("soak", is_quick=is_quick)
-    for one in soaked:
-        for number in range(len(one.windows)):
-            if one.in_window(number) and one.windows[number].seconds:
-                told.add_row(one.row(number))
-    told.add_claim("minutes", at_least(minutes, WHOLE_MINUTES))
-    for one in soaked:
-        kind = one.attacked.site.kind
-        told.add_claim(f"{kind}: memory at the end", at_most(one.drift(), MAX_DRIFT))
-        told.add_claim(f"{kind}: more descriptors and threads", at_most(one.num_grown(), 0))
-    heard = [window for one in soaked for window in one.windows]
-    told.add_claim("good answers that differ", at_most(sum(h.others["differs"] for h in heard), 0))
-    codes = [code for one in soaked for code in one.told.elements()]
-    codes += [code for one in heard for code in one.others.elements()]
-    told.add_claim("5xx", at_most(sum(code.startswith("5") for code in codes), 0))
-    told.add_claim(
-        "faults in logs", at_most(sum(o.attacked.num_faults_logged() for o in soaked), 0)
-    )
-    alive = [pid for one in soaked for pid in one.pids if is_running(pid)]
-    told.add_claim("processes left", at_most(len(alive), 0))
-    told.add_claim("files left", at_most(sum(map(len, left.values())), 0))
-    for kind, names in left.items():
-        say(f"{kind}: left {', '.join(names) or 'nothing'}")
-    return told
-
-
 def main() -> None:
     options = _options()
+    seconds = options.minutes * 60
+    diary = Diary(options.out, window_s=seconds / NUM_WINDOWS)
     with tempfile.TemporaryDirectory(prefix="a2l-soak-") as name:
         folder = Path(name)
         with services(folder, engine=options.engine) as running:
             before = set(folder.rglob("*"))
             began = time.monotonic()
-            soaked = asyncio.run(soak(running, list(ONSLAUGHTS), seconds=options.minutes * 60))
+            soaked = asyncio.run(_until_told(running, seconds=seconds, diary=diary))
             minutes = (time.monotonic() - began) / 60
         left = {one.site.kind: left_files(folder / one.site.kind, before) for one in running}
-        is_quick = minutes < WHOLE_MINUTES or options.engine != "real"
-        told = report(soaked, minutes=minutes, is_quick=is_quick, left=left)
-        told.finish(options.out)
+        for one in soaked:
+            diary.report.add_row(one.summary())
+        for claim, outcome in claims(soaked, minutes=minutes, left=left).items():
+            diary.report.add_claim(claim, outcome)
+    for kind, names in left.items():
+        say(f"{kind}: left {', '.join(names) or 'nothing'}")
+    is_whole = all(len(one.rests) == 2 for one in soaked) and options.minutes >= WHOLE_MINUTES
+    if is_whole and options.engine == "real":
+        diary.report.count_as_whole()
+        diary.report.finish(options.out)
+        diary.part.unlink()
+    else:
+        diary.report.finish(diary.part)
+
+
+async def _until_told(running: Sequence[Attacked], *, seconds: float, diary: Diary) -> list[Soaked]:
+    """Soaks until the end, or until a signal says to tell what was seen."""
+    soaking = asyncio.create_task(soak(running, list(ONSLAUGHTS), seconds=seconds, diary=diary))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, soaking.cancel)
+    return await soaking
 
 
 def _options() -> argparse.Namespace:
