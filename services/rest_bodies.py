@@ -36,9 +36,8 @@ _GZIP = ("gzip", "x-gzip")
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS  # zlib's way to say: a gzip header
 _REPLACED = (b"content-type", b"content-length", b"content-encoding", b"transfer-encoding")
 
-_PART_BYTES = (
-    2**20
-)  # of a body; larger ones would be moved often as they grow, smaller ones be many objects
+# Of a body: larger parts would be moved often as they grow, smaller ones be many objects.
+_PART_BYTES = 2**20
 
 S = TypeVar("S", bound=Message)
 

@@ -17,12 +17,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
-from align2llava.services.counting import (
-    max_parts,
-    max_values,
-    protobuf_values,
-    refuse_values,
-)
+from align2llava.services.counting import max_parts, max_values, protobuf_values, refuse_values
 from align2llava.services.errors import InvalidRequestError, ServiceError
 from align2llava.services.turns import in_turn
 
