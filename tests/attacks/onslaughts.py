@@ -59,6 +59,11 @@ class Site:
         return "items" if self.kind == "inner-llm" else "groups"
 
 
+def is_fault(code: str) -> bool:
+    """Whether an answer says that the fault is the service's own."""
+    return code.startswith("5") or code in {"INTERNAL", "UNKNOWN"}
+
+
 Round = Callable[[Site], Awaitable[Counter[str]]]
 
 

@@ -1,6 +1,6 @@
 """Schemathesis against each service's own OpenAPI document: good and bad requests, every check it has.
 
-    python -m tests.attacks.probes --scale 0.1
+    python -m tests.attacks --only probes --scale 0.1
 
 Schemathesis lives in `.venv-schemathesis` (`make .venv-schemathesis/.installed`). It sends the document's
 examples, then values at and beyond each bound, then drawn ones, as JSON and as msgpack, and methods that
@@ -16,12 +16,9 @@ counted so:
 * `uncaught`: every other failed check, named in the note, and tracebacks in the service's log.
 """
 
-import argparse
 import json
 import os
 import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -174,20 +171,3 @@ def run(folder: Path, *, seed: int, scale: float) -> list[Row]:
     return [
         _of_service(kind, folder / kind, seed=seed, num_examples=num_examples) for kind in EXAMPLES
     ]
-
-
-def main() -> int:
-    """Prints the rows; 1 where anything happened that should not."""
-    parser = argparse.ArgumentParser(prog="python -m tests.attacks.probes", description=__doc__)
-    parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="a2l-probes-") as folder:
-        rows = run(Path(folder), seed=options.seed, scale=options.scale)
-    for one in rows:
-        print(one)
-    return 0 if all(one.is_held for one in rows) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

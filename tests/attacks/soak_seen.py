@@ -13,6 +13,7 @@ from statistics import median
 import psutil
 
 from benchmarks.measuring import Claim, NotRun, Report, Row, at_least, at_most, percentile, say
+from tests.attacks.onslaughts import is_fault
 from tests.attacks.steady import Heard
 from tests.attacks.world import MIB, Attacked, is_running
 
@@ -244,7 +245,7 @@ def claims(
     nothing: dict[str, float] = {
         "good answers that differ": sum(one.others["differs"] for one in heard),
         "tenths without a good answer": sum(not one.seconds for one in heard),
-        "5xx": sum(code.startswith("5") or code in {"INTERNAL", "UNKNOWN"} for code in codes),
+        "5xx": sum(map(is_fault, codes)),
         "attacks that failed of themselves": sum(len(one.failed_attacks) for one in soaked),
         "workers replaced": sum(len(one.worker_pids) - 1 for one in soaked if one.worker_pids),
         "times a service was not whole": sum(one.num_unseen for one in soaked),

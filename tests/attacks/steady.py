@@ -33,10 +33,6 @@ class Heard:
     others: Counter[str] = field(default_factory=Counter)  # "429", "504", "differs", "ReadTimeout"
     num_equal: int = 0
 
-    @property
-    def num_sent(self) -> int:
-        return len(self.seconds) + self.others.total() - self.others["differs"]
-
 
 class Caller:
     """One caller with a connection for each transport; requests take turns over them."""

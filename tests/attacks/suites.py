@@ -1,6 +1,6 @@
 """Campaigns that are tests already, as rows: lying services, hostile records, bad runs, faults, weights.
 
-    python -m tests.attacks.suites --scale 0.1
+    python -m tests.attacks --only suites --scale 0.1
 
 Of a file of tests `tried` are the tests that ran and `uncaught` those that failed, by name in the note, as
 are those that were skipped; each test says by itself what is to be refused, so that `accepted` and `refused`
@@ -8,12 +8,10 @@ stay 0. Of a parser that is fed damaged files all figures are of inputs. At a sc
 run, of each file and each parser.
 """
 
-import argparse
 import os
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -156,20 +154,3 @@ def run(folder: Path, *, seed: int, scale: float) -> list[Row]:
         place.mkdir()
         rows.append(_of_parser(TARGETS[name], place, seed=seed, scale=scale))
     return rows
-
-
-def main() -> int:
-    """Prints the rows; 1 where anything happened that should not."""
-    parser = argparse.ArgumentParser(prog="python -m tests.attacks.suites", description=__doc__)
-    parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="a2l-suites-") as folder:
-        rows = run(Path(folder), seed=options.seed, scale=options.scale)
-    for one in rows:
-        print(one)
-    return 0 if all(one.is_held for one in rows) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -28,9 +27,8 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Attacked]]:
-    with ExitStack() as stack:
-        folder: Path = tmp_path_factory.mktemp("attacked")
-        running = stack.enter_context(services(folder, engine="fake"))
+    folder: Path = tmp_path_factory.mktemp("attacked")
+    with services(folder, engine="fake") as running:
         yield {one.site.kind: one for one in running}
 
 

@@ -42,15 +42,12 @@ class Attacked:
         raise AssertionError(f"{self.site.kind} has no worker")
 
     def held_bytes(self) -> int:
-        """Memory of all its processes that no other shares."""
+        """Resident memory of its processes; what they share counts in each."""
         held = 0
         for process in self.processes().values():
             with suppress(psutil.NoSuchProcess):
                 held += process.memory_info().rss
         return held
-
-    def num_descriptors(self) -> int:
-        return self.worker().num_fds()
 
     def num_faults_logged(self) -> int:
         """Lines of its log that tell of a fault of its own."""
@@ -60,7 +57,7 @@ class Attacked:
 
 @contextmanager
 def services(
-    folder: Path, *, kinds: Sequence[str] = KINDS, engine: Engine, threads: int = 1
+    folder: Path, *, kinds: Sequence[str] = KINDS, engine: Engine
 ) -> Generator[list[Attacked]]:
     """Services that are ready; `real` are the small checkpoints on torch and vLLM."""
     with ExitStack() as running:
@@ -71,7 +68,6 @@ def services(
             (home / "keys").write_text(f"{KEY}\n")
             settings = {
                 "A2L_API_KEYS_FILE": str(home / "keys"),
-                "OMP_NUM_THREADS": str(threads),
                 "TMPDIR": str(home),
             }
             if engine == "real":

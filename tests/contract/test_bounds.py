@@ -14,35 +14,17 @@ import httpx
 import psutil
 import pytest
 
+from tests.attacks.bodies import GRPC_BOMBS, JSON, MIB, rest_bombs
 from tests.contract.servers import Server, server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-MIB = 2**20
 SCORE = "/align2llava.v1.QuestionReward/Score"
 KEY = "secret-key"
-JSON, MSGPACK = "application/json", "application/x-msgpack"
-
-
-def array(one: bytes, num_bytes: int) -> bytes:
-    num = num_bytes // len(one)
-    return b"\x81\xa6groups\xdd" + num.to_bytes(4, "big") + one * num
-
 
 # What blocked a service for 2 to 50 s, and took up to 1.3 GiB, when it was validated.
-REST_BOMBS = {
-    "numbers": (JSON, b'{"groups":[' + b"1," * (MIB // 2) + b"1]}"),
-    "objects": (JSON, b'{"groups":[' + b"{}," * (MIB // 3) + b"{}]}"),
-    "members": (JSON, b'{"groups":[],' + b",".join(b'"%x":1' % n for n in range(MIB // 10)) + b"}"),
-    "texts": (JSON, b'{"groups":[' + b'"\\"",' * (MIB // 5) + b"1]}"),
-    "nils": (MSGPACK, array(b"\xc0", MIB)),
-    "maps": (MSGPACK, array(b"\x80", MIB)),
-}
-GRPC_BOMBS = {
-    "groups": b"\x0a\x00" * 500_000,
-    "items": b"\x0a\xc0\x84\x3d" + b"\x12\x00" * 500_000,
-    "unknown fields": b"\x98\x06\x01" * 350_000,
-}
+REST_NAMES = ("numbers", "objects", "members", "texts", "nils", "maps")
+REST_BOMBS = {name: bomb for name, bomb in rest_bombs(MIB).items() if name in REST_NAMES}
 
 
 @pytest.fixture(scope="module")
