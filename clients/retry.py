@@ -40,19 +40,27 @@ async def with_retries(call: Callable[[float], Awaitable[T]], *, timeout_s: floa
     """Returns what `call(time left in s)` returns, trying again as the table allows.
 
     Raises:
-        ClientError: the last one, where the table allows no retry or the time would not suffice.
+        ClientError: the last one, where the table allows no retry or the time would not suffice. That an
+            attempt with less than half of the time was cut by its end tells nothing of the service: then
+            it is the one before.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + timeout_s
     num_internal = 0
     attempt = 0
+    before: ClientError | None = None
     while True:
         left_s = end - loop.time()
         if left_s <= 0:
-            raise DeadlineError(f"no answer within {timeout_s:g} s")
+            raise before or DeadlineError(f"no answer within {timeout_s:g} s")
         try:
             return await call(left_s)
+        except DeadlineError as error:
+            if before is None or left_s >= timeout_s / 2:
+                raise
+            raise before from error
         except ClientError as error:
+            before = error
             num_internal += TABLE[error.code].retry is Retry.TWICE
             pause_s = delay_s(
                 attempt,

@@ -1,5 +1,7 @@
 """Retries follow the code table, wait at least as long as asked, and end with the call's time."""
 
+import asyncio
+
 import pytest
 
 from align2llava.clients.errors import (
@@ -76,6 +78,23 @@ async def test_wait_beyond_the_time_given_raises_at_once():
 async def test_no_time_is_a_deadline():
     with pytest.raises(DeadlineError, match="within 0 s"):
         await with_retries(Script(), timeout_s=0)
+
+
+async def test_attempt_cut_by_the_end_of_the_time_tells_what_failed_before_it():
+    errors = [UnavailableError("refused"), DeadlineError("no answer")]
+
+    async def goes_away(left_s: float) -> int:
+        await asyncio.sleep(0.6 * left_s)
+        raise errors.pop(0)
+
+    with pytest.raises(UnavailableError, match="refused"):
+        await with_retries(goes_away, timeout_s=1)
+
+
+async def test_attempt_that_had_most_of_the_time_tells_itself():
+    script = Script(UnavailableError("refused"), DeadlineError("no answer"))
+    with pytest.raises(DeadlineError, match="no answer"):
+        await with_retries(script, timeout_s=9)
 
 
 def test_delay_grows_to_a_ceiling_and_never_undercuts_the_service():

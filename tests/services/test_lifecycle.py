@@ -298,11 +298,11 @@ async def test_sigterm_loses_no_accepted_request(tmp_path: Path):
 
 
 async def keep_asking(running: Server, transport, outcomes: list[str]) -> None:
-    """One request after the other, without retries; every one is answered or refused."""
+    """One request after the other until the service is gone; every one is answered or refused."""
     client = running.reward_client(transport)
     while True:
         try:
-            response = await client.score([question_group("[[slow 2]]")], timeout_s=3)
+            response = await client.score([question_group("[[slow 2]]")], timeout_s=10)
         except ClientUnavailableError:
             outcomes.append("unavailable")
             break
