@@ -1,6 +1,7 @@
 """Runs a module as `python -m` does, and ends it when whoever started it has ended.
 
 That one holds the other end of our standard input. However it ends, kill -9 too, there is then an end of file.
+It waits for us before it ends by itself, so this is the way of one that was killed.
 """
 
 import os
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 
-_GRACE_S = 60.0  # for what was accepted, after SIGTERM
+_GRACE_S = 4.0  # for what was accepted, after SIGTERM; a worker's keeper gives it as long again
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 BentoML makes a group of processes for each worker, and whatever the worker starts (vLLM's core, and the
 core's own workers) stays in it. The keeper waits for the end of the worker, however it comes, and kills what
-is left of the group. It is asked to end the worker, or does so by itself where the supervisor has died.
+is left of the group. It is asked to end the worker, or does so by itself, sooner, where the supervisor has died.
 A process of its own, because a worker that hangs, or holds the interpreter's lock, could not do it.
 """
 
@@ -19,6 +19,8 @@ from typing import Self
 import psutil
 
 _POLL_S = 0.5
+# Where the supervisor was killed, what was accepted has this long at most: somebody wants the service gone.
+_ORPHAN_GRACE_S = 4.0
 _KILL_POLL_S = 0.05
 # multiprocessing's own process, which removes the shared memory of the others once they are gone.
 _TRACKER = "multiprocessing.resource_tracker"
@@ -64,17 +66,23 @@ class Keeper:
 
 
 def keep(*, worker: int, supervisor: int, grace_s: float) -> None:
-    """Returns when the worker has ended; it is killed `grace_s` after it was asked to."""
+    """Returns when the worker has ended, or has had its time: `grace_s` where it was asked to end.
+
+    A worker whose supervisor died has seconds.
+    """
     give_up_at = math.inf
+    was_lost = False
     while time.monotonic() < give_up_at:
         is_asked = signal.sigtimedwait({_END}, _POLL_S) is not None
         is_lost = _parent_of(worker) != supervisor
         if os.getppid() != worker:
             return
-        if give_up_at == math.inf and (is_asked or is_lost):
+        if is_asked or is_lost > was_lost:
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(worker, signal.SIGTERM)
-            give_up_at = time.monotonic() + grace_s
+            left_s = min(grace_s, _ORPHAN_GRACE_S) if is_lost else grace_s
+            give_up_at = min(give_up_at, time.monotonic() + left_s)
+        was_lost = is_lost
 
 
 def end_group() -> None:

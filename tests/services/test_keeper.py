@@ -22,7 +22,7 @@ from align2llava.services.keeper import Keeper
 supervisor, does_hear = int(sys.argv[1]), sys.argv[2] == "hears"
 if not does_hear:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-keeper = Keeper.start(supervisor=supervisor or os.getppid(), grace_s=0.5)
+keeper = Keeper.start(supervisor=supervisor or os.getppid(), grace_s=float(sys.argv[3]))
 deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
 child = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
 child.stdout.readline()
@@ -37,10 +37,12 @@ while True:
 
 
 @contextmanager
-def leader(*, supervisor: int = 0, kind: str = "hears") -> Iterator[list[psutil.Process]]:
+def leader(
+    *, supervisor: int = 0, kind: str = "hears", grace_s: float = 0.5
+) -> Iterator[list[psutil.Process]]:
     """The leader, its keeper, its child and the tracker."""
     popen = subprocess.Popen(
-        [sys.executable, "-c", LEADER, str(supervisor), kind],
+        [sys.executable, "-c", LEADER, str(supervisor), kind, str(grace_s)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -86,10 +88,11 @@ def test_worker_that_is_asked_to_end_ends_whether_it_hears_or_hangs(kind: str):
         assert left(processes) == []
 
 
-def test_worker_ends_with_its_supervisor():
+@pytest.mark.parametrize("kind", ["hears", "hangs"])
+def test_worker_ends_seconds_after_its_supervisor_whatever_time_it_has_otherwise(kind: str):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    with leader(supervisor=gone.pid) as processes:
+    with leader(supervisor=gone.pid, kind=kind, grace_s=3600) as processes:
         assert left(processes) == []
 
 
