@@ -166,7 +166,7 @@ def is_framed(route: bytes, headers: bytes, num_bytes: int) -> bool:
 
 
 def _judged(answer: httpx.Response | None, *, may_be_late: bool = False) -> Verdict:
-    if answer is None or answer.content == _REFUSED_BY_PARSER:
+    if answer is None or answer.status_code == 431 or answer.content == _REFUSED_BY_PARSER:
         return Verdict.REFUSED
     try:
         return checked(answer, may_be_late=may_be_late)

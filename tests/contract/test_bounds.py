@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from align2llava.services.connections import MAX_HEAD_BYTES
 from tests.attacks.bodies import GRPC_BOMBS, JSON, MIB, rest_bombs
 from tests.contract.servers import Server, server
 
@@ -145,6 +146,14 @@ async def test_endless_head_is_cut(keyed: Server, name: str):
     async with spending(keyed) as spent:
         assert await asyncio.to_thread(sent) < 64  # MiB; the system holds some for us
     assert spent.num_bytes < 32 * MIB
+
+
+async def test_head_that_is_too_long_is_told_so(keyed: Server):
+    reader, writer = await asyncio.open_connection("127.0.0.1", keyed.http_port)
+    begin = b"GET / HTTP/1.1\r\nhost: a\r\nx: "
+    writer.write(begin.ljust(MAX_HEAD_BYTES + 1, b"a"))
+    assert (await reader.readline()).startswith(b"HTTP/1.1 431 ")
+    writer.close()
 
 
 async def test_half_of_a_head_is_not_waited_for(keyed: Server):
