@@ -5,6 +5,7 @@
 Everything it does is a command of `a2l` that a user would type; each is printed first.
 """
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,9 @@ def tell(line: str) -> None:
 
 def main() -> None:
     """Curates `raw.json` into `runs/demo`, whatever was there before."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     began = time.monotonic()
     print(f"$ a2l serve --models {BLOCKS / 'models'}", flush=True)
     try:
