@@ -27,7 +27,7 @@ import orjson
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it sees its folder only
 
-from align2llava.pipeline.curation.readers import read_elements
+from align2llava.pipeline.curation.input.files import read_elements
 from benchmarks.driver_floor import pieces
 from benchmarks.driver_runs import Asking, Run, Transport, curated, remove_run
 from benchmarks.driver_world import World, WorldSize, remove_world, write_world

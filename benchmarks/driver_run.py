@@ -16,10 +16,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it sees its folder only
 
 from align2llava.pipeline.config import load_config
-from align2llava.pipeline.curation.curate import curate
-from align2llava.pipeline.curation.endpoints import NetworkConnector
-from align2llava.pipeline.curation.memory import peak_rss_bytes
-from align2llava.pipeline.curation.runs import Resume
+from align2llava.pipeline.curation.deciding.curate import curate
+from align2llava.pipeline.curation.endpoints.opening import NetworkConnector
+from align2llava.pipeline.curation.run.resume import Resume
+from align2llava.pipeline.process.memory import peak_rss_bytes
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # Source: Linux, Documentation/filesystems/proc.rst, clear_refs

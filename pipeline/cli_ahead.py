@@ -9,16 +9,16 @@ import typer
 from align2llava.pipeline.cli_options import AsJson, Budgets, ConfigPath, Seed, Sets, all_sets
 from align2llava.pipeline.cli_output import print_json
 from align2llava.pipeline.config import api_key, load_config
-from align2llava.pipeline.curation.ablation import ablate
-from align2llava.pipeline.curation.ablation_text import ablation_text
-from align2llava.pipeline.curation.budget import connector_within, parse_budget
-from align2llava.pipeline.curation.endpoints import NetworkConnector
-from align2llava.pipeline.curation.plan import plan
-from align2llava.pipeline.curation.plan_text import plan_text
-from align2llava.pipeline.curation.preview import preview
-from align2llava.pipeline.curation.preview_text import preview_text
-from align2llava.pipeline.curation.progress import progress_view
-from align2llava.pipeline.curation.runs import Resume, default_run_dir
+from align2llava.pipeline.curation.ahead.ablation import ablate
+from align2llava.pipeline.curation.ahead.ablation_text import ablation_text
+from align2llava.pipeline.curation.ahead.plan import plan
+from align2llava.pipeline.curation.ahead.plan_text import plan_text
+from align2llava.pipeline.curation.ahead.preview import preview
+from align2llava.pipeline.curation.ahead.preview_text import preview_text
+from align2llava.pipeline.curation.endpoints.budget import connector_within, parse_budget
+from align2llava.pipeline.curation.endpoints.opening import NetworkConnector
+from align2llava.pipeline.curation.run.resume import Resume, default_run_dir
+from align2llava.pipeline.process.progress import progress_view
 from align2llava.pipeline.screen import say, tell
 
 verbs = typer.Typer()

@@ -15,13 +15,13 @@ from align2llava.pipeline.cli_options import (
 )
 from align2llava.pipeline.cli_output import check_quarantine, print_json, show_summary
 from align2llava.pipeline.config import api_key, load_config
-from align2llava.pipeline.curation.budget import connector_within, parse_budget
-from align2llava.pipeline.curation.curate import curate
-from align2llava.pipeline.curation.endpoints import NetworkConnector
-from align2llava.pipeline.curation.progress import progress_view
-from align2llava.pipeline.curation.runs import Resume, default_run_dir
-from align2llava.pipeline.curation.validate import validate, validation_text
+from align2llava.pipeline.curation.deciding.curate import curate
+from align2llava.pipeline.curation.deciding.validate import validate, validation_text
+from align2llava.pipeline.curation.endpoints.budget import connector_within, parse_budget
+from align2llava.pipeline.curation.endpoints.opening import NetworkConnector
+from align2llava.pipeline.curation.run.resume import Resume, default_run_dir
 from align2llava.pipeline.errors import EndpointError
+from align2llava.pipeline.process.progress import progress_view
 from align2llava.pipeline.screen import say, tell
 
 verbs = typer.Typer()

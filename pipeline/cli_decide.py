@@ -8,10 +8,10 @@ import typer
 from align2llava.pipeline.cli_options import AsJson, Moved, MovedImages, RunPath, take_moved
 from align2llava.pipeline.cli_output import show_summary
 from align2llava.pipeline.config import api_key
-from align2llava.pipeline.curation.endpoints import NetworkConnector
-from align2llava.pipeline.curation.progress import progress_view
-from align2llava.pipeline.curation.reselect import align, select
+from align2llava.pipeline.curation.deciding.reselect import align, select
+from align2llava.pipeline.curation.endpoints.opening import NetworkConnector
 from align2llava.pipeline.errors import ConfigError
+from align2llava.pipeline.process.progress import progress_view
 
 verbs = typer.Typer()
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from align2llava.pipeline.curation.moved import move_inputs
+from align2llava.pipeline.curation.run.moved import move_inputs
 
 ConfigPath = Annotated[Path, typer.Argument(help="The config, a YAML file.")]
 RunPath = Annotated[Path, typer.Argument(help="A run directory.")]

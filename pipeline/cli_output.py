@@ -3,7 +3,7 @@
 import orjson
 from pydantic import BaseModel
 
-from align2llava.pipeline.curation.summary import Summary, summary_text
+from align2llava.pipeline.curation.deciding.summary import Summary, summary_text
 from align2llava.pipeline.errors import QuarantineError
 from align2llava.pipeline.screen import say, say_json
 

@@ -8,14 +8,14 @@ import typer
 
 from align2llava.pipeline.cli_options import AsJson, Moved, MovedImages, RunPath, take_moved
 from align2llava.pipeline.cli_output import print_json
-from align2llava.pipeline.curation.baselines import Baseline
-from align2llava.pipeline.curation.diff import diff
-from align2llava.pipeline.curation.diff_text import diff_text
-from align2llava.pipeline.curation.explain import explain
-from align2llava.pipeline.curation.explanation import explanation_text
-from align2llava.pipeline.curation.export import export_baseline, export_dataset
-from align2llava.pipeline.curation.report import write_report
-from align2llava.pipeline.curation.report_text import exported_text, report_text
+from align2llava.pipeline.curation.report.text import exported_text, report_text
+from align2llava.pipeline.curation.report.write import write_report
+from align2llava.pipeline.curation.results.diff import diff
+from align2llava.pipeline.curation.results.diff_text import diff_text
+from align2llava.pipeline.curation.results.explain import explain
+from align2llava.pipeline.curation.results.explanation import explanation_text
+from align2llava.pipeline.curation.results.export import export_baseline, export_dataset
+from align2llava.pipeline.curation.selection.baselines import Baseline
 from align2llava.pipeline.errors import ConfigError
 from align2llava.pipeline.screen import say
 

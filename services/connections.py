@@ -16,9 +16,7 @@ logger = logging.getLogger(__name__)
 # What may come in one go without a byte of a body: a head, the frames of chunks, trailers. Ten
 # times what browsers and proxies send; one read of the socket (256 KiB at most) may come on top.
 MAX_HEAD_BYTES = 64 * 1024
-_TOO_LONG = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-)
+_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 # From a connection's beginning, or from an answer's end, to the end of the next head.
 HEAD_S = 10.0
 # Each may hold a head and a part of a body; the usual limit of 1,024 open files must not be met.
@@ -60,7 +58,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._num_head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             logger.info("closed a connection: a head of over %d bytes", MAX_HEAD_BYTES)
             self._drop_limit()
-            if self.cycle is None or self.cycle.response_complete:  # else it would stand in an answer
+            if (
+                self.cycle is None or self.cycle.response_complete
+            ):  # else it would stand in an answer
                 self.transport.write(_TOO_LONG)
             self.transport.close()
 

@@ -2,9 +2,9 @@ from collections import Counter
 from pathlib import Path
 
 from align2llava.pipeline.config import load_config
-from align2llava.pipeline.curation.images import ImageLimits, look_at
-from align2llava.pipeline.curation.readers import read_elements
-from align2llava.pipeline.curation.records import Record, read_record
+from align2llava.pipeline.curation.input.files import read_elements
+from align2llava.pipeline.curation.input.images import ImageLimits, look_at
+from align2llava.pipeline.curation.input.records import Record, read_record
 from benchmarks.driver_world import (
     WorldSize,
     config_text,

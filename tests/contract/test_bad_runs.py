@@ -335,7 +335,7 @@ def test_config_that_would_invalidate_stored_rewards_is_refused_by_name(
 ):
     world = config.parent
     if not (world / "other").exists():
-        # The same data elsewhere would be taken: see tests/pipeline/curation/test_moved.py.
+        # The same data elsewhere would be taken: see tests/pipeline/curation/run/test_moved.py.
         shutil.copytree(world / "images", world / "other")
         min((world / "other").iterdir()).unlink()
         (world / "other.json").write_bytes((world / "raw.json").read_bytes() + b"\n")

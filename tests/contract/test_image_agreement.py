@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from align2llava.clients.wire import schemas
-from align2llava.pipeline.curation.images import ImageLimits as DriverLimits
-from align2llava.pipeline.curation.images import look_at
+from align2llava.pipeline.curation.input.images import ImageLimits as DriverLimits
+from align2llava.pipeline.curation.input.images import look_at
 from align2llava.pipeline.errors import InputError
 from align2llava.pipeline.training.images import image_pixels
 from align2llava.services.errors import ServiceError

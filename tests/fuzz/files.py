@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import save
 
 from align2llava.pipeline.config import InputPath, dump_config, load_config
-from align2llava.pipeline.curation.images import find_image
-from align2llava.pipeline.curation.readers import dialect_of, read_elements
-from align2llava.pipeline.curation.records import read_record
-from align2llava.pipeline.curation.truth import read_truth
+from align2llava.pipeline.curation.figures.truth import read_truth
+from align2llava.pipeline.curation.input.files import dialect_of, read_elements
+from align2llava.pipeline.curation.input.images import find_image
+from align2llava.pipeline.curation.input.records import read_record
 from align2llava.pipeline.errors import PipelineError
 from align2llava.pipeline.preferences.readers import read_groups
 from align2llava.pipeline.training.config import load_training_config

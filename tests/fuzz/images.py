@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from align2llava.pipeline.curation.images import ImageLimits, look_at
-from align2llava.pipeline.curation.thumbnails import thumbnail
+from align2llava.pipeline.curation.input.images import ImageLimits, look_at
+from align2llava.pipeline.curation.report.thumbnails import thumbnail
 from align2llava.services.errors import ServiceError
 from align2llava.services.images import decoded
 from tests.fuzz.campaign import Target

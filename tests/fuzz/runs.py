@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from align2llava.pipeline.curation.explain import explain
-from align2llava.pipeline.curation.export import export_dataset
-from align2llava.pipeline.curation.progress import LineProgress
-from align2llava.pipeline.curation.report import write_report
-from align2llava.pipeline.curation.reselect import select
+from align2llava.pipeline.curation.deciding.reselect import select
+from align2llava.pipeline.curation.report.write import write_report
+from align2llava.pipeline.curation.results.explain import explain
+from align2llava.pipeline.curation.results.export import export_dataset
 from align2llava.pipeline.errors import PipelineError
+from align2llava.pipeline.process.progress import LineProgress
 from tests.fuzz.campaign import Feed, Target, Verdict
 from tests.fuzz.mutator import Grammar, Seed
 from tests.pipeline.curation.small_world import records, run, write_world

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from align2llava.pipeline.children import child_environ, foreign_environ, module_command
-from align2llava.pipeline.curation.row_reader import ReadingRules
+from align2llava.pipeline.curation.input.row_reader import ReadingRules
 from tests.pipeline.curation.small_world import record, write_world
 
 HOSTILE = (
@@ -38,7 +38,7 @@ def test_child_leaves_the_current_folder_alone(tmp_path: Path, paths: str):
     folder = hostile(tmp_path / "project")
     environ = child_environ({**os.environ, "PYTHONPATH": paths})
     rules = ReadingRules(".", (), max_text_chars=1, max_image_bytes=1, max_pixels=1)
-    command = module_command("align2llava.pipeline.curation.row_workers", json.dumps(rules))
+    command = module_command("align2llava.pipeline.curation.input.row_workers", json.dumps(rules))
     done = subprocess.run(command, cwd=folder, env=environ, input=b"", check=False)
     assert done.returncode == 0
     assert not (folder / "was_run").exists()

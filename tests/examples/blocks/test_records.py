@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from align2llava.pipeline.curation.record_types import type_of
+from align2llava.pipeline.curation.input.types import type_of
 from examples.blocks.defects import QUESTION_DEFECTS, Defect, is_image_dependent_only
 from examples.blocks.facts import Truth
 from examples.blocks.language import Turn, read, without_fillers

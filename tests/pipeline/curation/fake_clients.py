@@ -38,7 +38,7 @@ from align2llava.clients.wire.schemas import (
     Usage,
     Verdict,
 )
-from align2llava.pipeline.curation.endpoints import RewardKind
+from align2llava.pipeline.curation.endpoints.opening import RewardKind
 
 _ITEM_FAULT = re.compile(r"\[\[item (\w+)\]\]")
 

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 from align2llava.pipeline.config import dump_config, load_config
-from align2llava.pipeline.curation.events import EventLog
 from align2llava.pipeline.curation.layout import (
     DECISIONS,
     REWRITES,
@@ -24,6 +23,7 @@ from align2llava.pipeline.curation.layout import (
     RewardStage,
     RunPaths,
 )
+from align2llava.pipeline.curation.store.events import EventLog
 
 TYPES = ("conversation", "detail", "complex_reasoning")
 COLOURS = ("crimson", "royalblue", "seagreen", "goldenrod", "slategray", "orchid")

@@ -7,10 +7,10 @@ from pathlib import Path
 from PIL import Image
 
 from align2llava.pipeline.config import Config, load_config
-from align2llava.pipeline.curation.curate import curate
-from align2llava.pipeline.curation.progress import LineProgress
-from align2llava.pipeline.curation.runs import Resume
-from align2llava.pipeline.curation.summary import Summary
+from align2llava.pipeline.curation.deciding.curate import curate
+from align2llava.pipeline.curation.deciding.summary import Summary
+from align2llava.pipeline.curation.run.resume import Resume
+from align2llava.pipeline.process.progress import LineProgress
 from tests.pipeline.curation.fake_clients import FakeConnector
 
 CONFIG = """

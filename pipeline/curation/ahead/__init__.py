@@ -1,0 +1,1 @@
+"""What a run would do or take, tried before it: preview, plan, ablate. Writes nothing into a run."""

@@ -1,0 +1,1 @@
+"""What a finished run says to who asks: of one record, beside another run, written out again. Changes no run."""

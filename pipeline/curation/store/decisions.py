@@ -1,0 +1,64 @@
+"""`decisions.parquet`: written slice by slice, so that no whole table of texts is ever in memory."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from align2llava.pipeline.curation.disk.files import publish
+from align2llava.pipeline.curation.disk.tables import TableKind, scan_tables
+from align2llava.pipeline.curation.input.table import RecordTable
+from align2llava.pipeline.curation.layout import DECISIONS
+from align2llava.pipeline.errors import RunError, StoreError
+
+SLICE_ROWS = 65_536
+
+
+def write_decisions(path: Path, decisions: pl.DataFrame, *, of: RecordTable) -> None:
+    """Writes the decisions with the uid and id of each record, whole or not at all.
+
+    `decisions`: the other columns of DECISIONS, a row per record of the table, by position.
+
+    Raises:
+        StoreError: the write failed; `path` is as it was.
+    """
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        with beside.open("wb") as file:
+            with pq.ParquetWriter(file, DECISIONS, compression="zstd") as writer:
+                for part in _slices(decisions, of):
+                    writer.write_table(part.to_arrow().cast(DECISIONS))
+            file.flush()
+            os.fsync(file.fileno())
+        publish(beside, path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_decisions(path: Path) -> pl.DataFrame:
+    """Returns the columns of DECISIONS by position; names are categories.
+
+    Raises:
+        RunError: it is no such file, or of another schema (written by another version).
+    """
+    rows = scan_tables([path], TableKind.DECISIONS)
+    names = pl.col("type", "stage", "decision", "reason").cast(pl.Categorical)
+    places = pl.col("^(question|answer)_(rank|cut)$").cast(pl.UInt32)
+    try:
+        return rows.with_columns(names, places).collect(engine="streaming")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+
+
+def _slices(decisions: pl.DataFrame, of: RecordTable) -> Iterator[pl.DataFrame]:
+    at = 0
+    for names in of.slices("position", "uid", "id", num_rows=SLICE_ROWS):
+        whole = decisions.slice(at, names.height).join(
+            names, on="position", validate="1:1", maintain_order="left"
+        )
+        assert whole.height == names.height
+        yield whole.select(DECISIONS.names)
+        at += names.height
+    assert at == decisions.height
