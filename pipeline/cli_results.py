@@ -8,13 +8,17 @@ import typer
 
 from align2llava.pipeline.cli_options import AsJson, Moved, MovedImages, RunPath, take_moved
 from align2llava.pipeline.cli_output import print_json
-from align2llava.pipeline.curation.report.text import exported_text, report_text
+from align2llava.pipeline.curation.report.text import report_text
 from align2llava.pipeline.curation.report.write import write_report
 from align2llava.pipeline.curation.results.diff import diff
 from align2llava.pipeline.curation.results.diff_text import diff_text
 from align2llava.pipeline.curation.results.explain import explain
 from align2llava.pipeline.curation.results.explanation import explanation_text
-from align2llava.pipeline.curation.results.export import export_baseline, export_dataset
+from align2llava.pipeline.curation.results.export import (
+    export_baseline,
+    export_dataset,
+    exported_text,
+)
 from align2llava.pipeline.curation.selection.baselines import Baseline
 from align2llava.pipeline.errors import ConfigError
 from align2llava.pipeline.screen import say

@@ -60,18 +60,6 @@ class Reason(StrEnum):
     TEXT_ONLY = "text_only"
 
 
-class DriverCode(StrEnum):
-    """Error codes of the driver's own; all lie in the record itself. Else a code of the wire table."""
-
-    INVALID_JSON = "invalid_json"
-    INVALID_RECORD = "invalid_record"
-    IMAGE_MISSING = "image_missing"
-    IMAGE_INVALID = "image_invalid"
-    TOO_LARGE = "too_large"
-    UNSUPPORTED_MULTI_IMAGE = "unsupported_multi_image"
-    UNSUPPORTED_MEDIA = "unsupported_media"
-
-
 class AlignStatus(StrEnum):
     """What became of a kept turn; only `rewritten` changes the dataset."""
 

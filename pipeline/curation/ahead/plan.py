@@ -32,11 +32,11 @@ from align2llava.pipeline.curation.endpoints.metering import CallCost, MeteredCo
 from align2llava.pipeline.curation.endpoints.opening import Connector
 from align2llava.pipeline.curation.figures.decisions import passed_at
 from align2llava.pipeline.curation.input.images import find_image
-from align2llava.pipeline.curation.input.warnings import starved
 from align2llava.pipeline.curation.layout import Decision, RewardStage, Stage
 from align2llava.pipeline.curation.run.finished import open_run
 from align2llava.pipeline.curation.run.resume import Resume
-from align2llava.pipeline.curation.selection.decisions import ONE_STRATUM
+from align2llava.pipeline.curation.selection.contenders import ONE_STRATUM
+from align2llava.pipeline.curation.selection.warnings import starved
 from align2llava.pipeline.process.progress import ProgressView
 
 _STAGE_OF_KIND = {

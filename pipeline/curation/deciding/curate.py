@@ -19,11 +19,12 @@ from align2llava.pipeline.curation.endpoints.opening import (
     log_event,
     open_services,
 )
-from align2llava.pipeline.curation.input.scan import scan_input
 from align2llava.pipeline.curation.layout import RewardStage, RunPaths
 from align2llava.pipeline.curation.run.lease import held
 from align2llava.pipeline.curation.run.moved import check_moved
 from align2llava.pipeline.curation.run.resume import Resume, begin, check_resume, load_run_config
+from align2llava.pipeline.curation.selection.contenders import scan_to_select
+from align2llava.pipeline.curation.selection.warnings import input_warnings
 from align2llava.pipeline.curation.stages.alignment import Aligner
 from align2llava.pipeline.curation.stages.batches import answer_slots, question_slots
 from align2llava.pipeline.curation.stages.rewarding import RewardStageRunner
@@ -54,7 +55,7 @@ def curate(
     with sigterm_raises(), rare_collections():
         is_resumed = check_resume(paths, config, resume=resume)
         reselected = _reselected(paths, config) if is_resumed else []
-        scan = scan_input(config, progress)
+        scan = scan_to_select(config, progress)
         if is_resumed:
             check_moved(paths, config, scan)
         run_async(_check_endpoints(config, connector=connector, api_key=api_key))
@@ -111,7 +112,7 @@ def write_results(work: Work, decided: Decided, *, models: Mapping[str, ModelIde
         models=models,
     )
     written = publisher.write(decided.decisions, decided.chosen)
-    warnings = work.scan.warnings(work.config.selection, kept=decided.kept_positions())
+    warnings = input_warnings(work.scan.table, work.config.selection, kept=decided.kept_positions())
     return Results(publisher=publisher, written=written, gaps=decided.gaps, warnings=warnings)
 
 

@@ -9,8 +9,8 @@ import polars as pl
 from align2llava.clients.wire.schemas import ModelIdentity, Turn
 from align2llava.pipeline.config import Config
 from align2llava.pipeline.curation.disk.files import write_durably
+from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.input.files import sha256_of
-from align2llava.pipeline.curation.input.records import Fault
 from align2llava.pipeline.curation.input.rows import Loaded
 from align2llava.pipeline.curation.input.scan import Scan
 from align2llava.pipeline.curation.layout import (
@@ -28,7 +28,7 @@ from align2llava.pipeline.curation.run.dataset import KeptRecord, write_dataset
 from align2llava.pipeline.curation.run.manifest import counts_of, manifest_of, write_manifest
 from align2llava.pipeline.curation.selection.decisions import Decisions
 from align2llava.pipeline.curation.stages.alignment import original_turns
-from align2llava.pipeline.curation.store.decisions import write_decisions
+from align2llava.pipeline.curation.store.decisions import NAMES, SLICE_ROWS, write_decisions
 from align2llava.pipeline.curation.store.ledger import Entry, Ledger, LedgerRow
 from align2llava.pipeline.curation.store.quarantine import QuarantineStore, line_of
 
@@ -89,7 +89,8 @@ class Publisher:
         self._paths.manifest.unlink(missing_ok=True)
         with ThreadPoolExecutor(1, thread_name_prefix="decisions") as beside:
             place, table = self._paths.decisions, decisions.table
-            written = beside.submit(write_decisions, place, table, of=self._scan.table)
+            names = self._scan.table.slices(*NAMES, num_rows=SLICE_ROWS)  # read in that thread
+            written = beside.submit(write_decisions, place, table, names=names)
             found = self._write_records(decisions, chosen)
             written.result()
         return found

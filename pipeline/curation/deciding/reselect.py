@@ -12,13 +12,14 @@ from align2llava.pipeline.curation.deciding.summary import Summary
 from align2llava.pipeline.curation.deciding.work import Decided, Work
 from align2llava.pipeline.curation.endpoints.clear_text import warn_of_clear_text
 from align2llava.pipeline.curation.endpoints.opening import Connector, Services, open_inner_llm
-from align2llava.pipeline.curation.input.scan import Scan, scan_input
+from align2llava.pipeline.curation.input.scan import Scan
 from align2llava.pipeline.curation.layout import Manifest, RewardStage, RunPaths
 from align2llava.pipeline.curation.run.finished import require_inputs
 from align2llava.pipeline.curation.run.lease import held
 from align2llava.pipeline.curation.run.manifest import input_entries, models_of, read_manifest
 from align2llava.pipeline.curation.run.moved import require_same_images
 from align2llava.pipeline.curation.run.resume import begin, load_run_config
+from align2llava.pipeline.curation.selection.contenders import scan_to_select
 from align2llava.pipeline.errors import ConfigError, InputError, RunError
 from align2llava.pipeline.process.interrupts import run_async, sigterm_raises
 from align2llava.pipeline.process.progress import ProgressView
@@ -50,7 +51,7 @@ def select(
         manifest = read_manifest(paths)
         config = _with_keeps(load_run_config(paths), keeps)
         require_inputs(config)
-        scan = scan_input(config, progress, reuses=True)
+        scan = scan_to_select(config, progress, reuses=True)
         _check_inputs(paths, scan, manifest)
         require_same_images(scan, paths)
         with (
@@ -86,7 +87,7 @@ def align(
                 f"{paths.config}: alignment.rewrite is off; there is nothing to align"
             )
         require_inputs(config)
-        scan = scan_input(config, progress, reuses=True)
+        scan = scan_to_select(config, progress, reuses=True)
         _check_inputs(paths, scan, manifest)
         require_same_images(scan, paths)
         with (

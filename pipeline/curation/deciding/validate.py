@@ -9,9 +9,10 @@ import polars as pl
 from align2llava.clients.wire.schemas import ModelIdentity
 from align2llava.pipeline.config import Config
 from align2llava.pipeline.curation.endpoints.opening import Connector, log_event, open_each
-from align2llava.pipeline.curation.input.scan import scan_input
 from align2llava.pipeline.curation.input.types import TypeRule
 from align2llava.pipeline.curation.layout import InputEntry
+from align2llava.pipeline.curation.selection.contenders import scan_to_select
+from align2llava.pipeline.curation.selection.warnings import input_warnings
 from align2llava.pipeline.process.interrupts import run_async, sigterm_raises
 from align2llava.pipeline.process.progress import ProgressView
 
@@ -106,7 +107,7 @@ async def _models(
 
 
 def _lint(config: Config, progress: ProgressView) -> Lint:
-    scan = scan_input(config, progress)
+    scan = scan_to_select(config, progress)
     rows = scan.decidable()
     images = scan.table.frame("image_sha256")["image_sha256"].drop_nulls()
     uids = scan.table.frame("uid")["uid"].drop_nulls()
@@ -121,7 +122,7 @@ def _lint(config: Config, progress: ProgressView) -> Lint:
         by_type=dict(types.iter_rows()),
         type_rules=scan.type_rules(),
         dirt=_dirt(scan.faults()),
-        warnings=scan.warnings(config.selection),
+        warnings=input_warnings(scan.table, config.selection),
     )
 
 

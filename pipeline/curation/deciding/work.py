@@ -13,6 +13,7 @@ from align2llava.pipeline.curation.input.rows import Row
 from align2llava.pipeline.curation.input.scan import Scan
 from align2llava.pipeline.curation.layout import Decision, RewardStage, RunPaths
 from align2llava.pipeline.curation.selection.answer_rewards import best_candidates
+from align2llava.pipeline.curation.selection.contenders import contenders
 from align2llava.pipeline.curation.selection.decisions import Decisions, StageOutcome, decisions_of
 from align2llava.pipeline.curation.selection.outcomes import (
     Scored,
@@ -109,7 +110,7 @@ class Work:
 
     def _question(self) -> StageOutcome:
         slots = self.rewards[RewardStage.QUESTION].rewards()
-        records = self.scan.scorable(self.config.selection)
+        records = contenders(self.scan.table, self.config.selection)
         return question_outcome(records, self._scored(RewardStage.QUESTION, slots))
 
     def rows(self, positions: pl.Series) -> Iterator[Row]:
@@ -127,7 +128,7 @@ class Work:
     def _decided(self) -> Decided:
         question = self._question()
         slots = self.rewards[RewardStage.ANSWER].rewards()
-        survivors = self.scan.scorable(self.config.selection).join(
+        survivors = contenders(self.scan.table, self.config.selection).join(
             question.survivors().to_frame(), on="position", how="semi"
         )
         answer = answer_outcome(survivors, self._scored(RewardStage.ANSWER, slots))

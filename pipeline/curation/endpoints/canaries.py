@@ -15,8 +15,7 @@ from align2llava.clients.api import LoadImage, RewardClient
 from align2llava.clients.errors import ClientError
 from align2llava.clients.wire.schemas import Group, GroupRewards, ModelIdentity, ScoreResponse
 from align2llava.pipeline.config import RunConfig
-from align2llava.pipeline.curation.figures.noise import CANARIES_COMPARED
-from align2llava.pipeline.curation.store.events import Notify
+from align2llava.pipeline.curation.store.events import CANARIES_COMPARED, Notify
 from align2llava.pipeline.errors import EndpointError
 
 SHARE = 0.01  # of the items asked for, besides one round at the end

@@ -27,13 +27,11 @@ from align2llava.pipeline.config import Config, EndpointConfig, RunConfig, proxy
 from align2llava.pipeline.curation.endpoints.canaries import CanaryClient
 from align2llava.pipeline.curation.endpoints.clear_text import warn_of_clear_text
 from align2llava.pipeline.curation.endpoints.pace import (
-    ANSWERED,
     Pace,
     PacedInnerLLMClient,
     PacedRewardClient,
 )
-from align2llava.pipeline.curation.figures.noise import CANARIES_COMPARED
-from align2llava.pipeline.curation.store.events import Notify
+from align2llava.pipeline.curation.store.events import ANSWERED, CANARIES_COMPARED, Notify
 from align2llava.pipeline.errors import ConfigError, EndpointError
 
 logger = logging.getLogger(__name__)

@@ -19,9 +19,8 @@ from align2llava.clients.wire.schemas import (
     RewriteResponse,
     ScoreResponse,
 )
-from align2llava.pipeline.curation.store.events import Notify
+from align2llava.pipeline.curation.store.events import ANSWERED, Notify
 
-ANSWERED = "answered"  # the event
 MIN_GAP_S = 1.0
 GAP_SHARE = 0.005  # of the time gone: a run of ten hours leaves some 1,200 events a service
 

@@ -14,6 +14,7 @@ from typing import Literal
 import polars as pl
 
 from align2llava.pipeline.curation.layout import Decision, Reason, RewardStage
+from align2llava.pipeline.curation.selection.baselines import eligible
 
 MEASURES = ("question_words", "answer_words", "num_turns")
 NUM_BINS = 36
@@ -266,13 +267,6 @@ def kept_by_length(table: pl.DataFrame) -> list[KeptByLength]:
         for name in types_of(able)
         if rows[name]["answer_words"].n_unique() > 1
     ]
-
-
-def eligible(table: pl.DataFrame) -> pl.DataFrame:
-    """Returns the records that selection could have kept."""
-    return table.filter(
-        pl.col("decision") != Decision.QUARANTINED, pl.col("reason") != Reason.TEXT_ONLY
-    )
 
 
 def _deciles(rows: pl.DataFrame) -> list[LengthDecile]:

@@ -18,10 +18,9 @@ import polars as pl
 
 from align2llava.pipeline.curation.figures.decisions import finite, scored_by_type
 from align2llava.pipeline.curation.layout import RewardStage
-from align2llava.pipeline.curation.store.events import number_of
+from align2llava.pipeline.curation.store.events import CANARIES_COMPARED, number_of
 
 SIGMAS = 2.0
-CANARIES_COMPARED = "canaries_compared"  # the event that a round of canaries leaves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

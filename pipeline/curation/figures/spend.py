@@ -1,12 +1,14 @@
-"""What a run cost, and how fast it went: device time, wall time, items answered over time. Values only."""
+"""What a run cost, and how fast it went: device time, wall time, items answered over time."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from align2llava.pipeline.curation.endpoints.pace import ANSWERED
-from align2llava.pipeline.curation.layout import RewardStage
-from align2llava.pipeline.curation.store.events import number_of
+import polars as pl
+
+from align2llava.pipeline.curation.layout import RewardStage, RunPaths
+from align2llava.pipeline.curation.run.finished import score_rows
+from align2llava.pipeline.curation.store.events import ANSWERED, number_of
 
 MAX_STEPS = 60
 MIN_STEP_S = 0.5
@@ -168,4 +170,30 @@ def _joined(first: PaceStep, second: PaceStep) -> PaceStep:
         end_s=second.end_s,
         num_items=first.num_items + second.num_items,
         device_s=first.device_s + second.device_s,
+    )
+
+
+def score_totals(paths: RunPaths) -> list[ScoreTotals]:
+    """Returns what each stage that ran has cost."""
+    return [
+        _totals(stage, rows)
+        for stage in RewardStage
+        if (rows := score_rows(paths, stage)) is not None
+    ]
+
+
+def _totals(stage: RewardStage, rows: pl.LazyFrame) -> ScoreTotals:
+    sums = rows.select(
+        pl.len().alias("num_rewards"),
+        pl.col("num_tokens").sum(),
+        pl.col("truncated").sum().alias("num_truncated"),
+        pl.col("device_ms").sum(),
+    ).collect()
+    found = sums.row(0, named=True)
+    return ScoreTotals(
+        stage=stage,
+        num_rewards=found["num_rewards"],
+        num_tokens=found["num_tokens"],
+        num_truncated=found["num_truncated"],
+        device_s=found["device_ms"] / 1000,
     )

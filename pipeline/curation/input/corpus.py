@@ -11,6 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from align2llava.pipeline.config import InputConfig, InputPath
+from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.input.files import (
     ArrayStyle,
     Dialect,
@@ -20,7 +21,7 @@ from align2llava.pipeline.curation.input.files import (
     read_elements,
     sha256_of,
 )
-from align2llava.pipeline.curation.input.records import Fault, Record, outcome_of
+from align2llava.pipeline.curation.input.records import Record, outcome_of
 from align2llava.pipeline.curation.input.row_batch import RowBatch
 from align2llava.pipeline.curation.input.row_reader import Chunk, ReadingRules
 from align2llava.pipeline.curation.input.row_workers import row_readers

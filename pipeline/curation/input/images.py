@@ -9,9 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from align2llava.clients.wire.decoding import ImageDataError, LargeImageError, opened
-from align2llava.pipeline.curation.input.records import Fault
+from align2llava.pipeline.curation.faults import DriverCode, Fault
 from align2llava.pipeline.curation.input.rows import ImageRef
-from align2llava.pipeline.curation.layout import DriverCode
 from align2llava.pipeline.image_files import image_bytes
 
 MAX_FOLDERS = 4096  # resolved, and remembered so

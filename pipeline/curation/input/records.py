@@ -10,8 +10,9 @@ from typing import NamedTuple, NoReturn
 
 import orjson
 
+from align2llava.pipeline.curation.faults import DriverCode, Fault
 from align2llava.pipeline.curation.input.types import TypeRule, type_of
-from align2llava.pipeline.curation.layout import UNKNOWN_TYPE, DriverCode
+from align2llava.pipeline.curation.layout import UNKNOWN_TYPE
 
 IMAGE_TOKEN = "<image>"  # noqa: S105 (LLaVA's placeholder, no secret)
 _MEDIA_TOKENS = ("<video>", "<audio>", "<speech>")
@@ -31,13 +32,6 @@ _OTHER_IMAGE_KEYS = frozenset(
     )
 )
 _MAX_SHOWN_KEYS = 8
-
-
-class Fault(NamedTuple):
-    """Why a record goes to quarantine; `code` is of `DriverCode` or of the wire table."""
-
-    code: str
-    message: str
 
 
 class RecordTurn(NamedTuple):

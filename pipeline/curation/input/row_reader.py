@@ -5,10 +5,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from align2llava.pipeline.curation.faults import DriverCode, Fault
 from align2llava.pipeline.curation.input.images import ImageLimits, find_image, look_at
-from align2llava.pipeline.curation.input.records import Fault, Reading, Record, read_record, uid_of
+from align2llava.pipeline.curation.input.records import Reading, Record, read_record, uid_of
 from align2llava.pipeline.curation.input.rows import ImageRef, Place, RawElement, Row
-from align2llava.pipeline.curation.layout import NO_IMAGE_SHA256, DriverCode
+from align2llava.pipeline.curation.layout import NO_IMAGE_SHA256
 
 MAX_LOOKS = 32_768  # images remembered; one that is met again later is read again
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from align2llava.pipeline.curation.input.records import Fault, Record
+from align2llava.pipeline.curation.faults import Fault
+from align2llava.pipeline.curation.input.records import Record
 from align2llava.pipeline.curation.input.types import TypeRule
 
 

@@ -7,17 +7,14 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from align2llava.pipeline.config import Config, SelectionConfig
+from align2llava.pipeline.config import Config
 from align2llava.pipeline.curation.disk.scratch import scratch_folder, scratch_name
 from align2llava.pipeline.curation.input.corpus import Corpus
 from align2llava.pipeline.curation.input.files import ArrayStyle
 from align2llava.pipeline.curation.input.row_batch import ROWS, RowBatch
 from align2llava.pipeline.curation.input.table import RecordTable, RecordTableWriter, can_be_scored
 from align2llava.pipeline.curation.input.types import TypeRule
-from align2llava.pipeline.curation.input.warnings import starved, unmatched_tokens
 from align2llava.pipeline.curation.layout import InputEntry
-from align2llava.pipeline.curation.selection.decisions import check_keeps, with_stratum
-from align2llava.pipeline.curation.uids import as_number
 from align2llava.pipeline.process.progress import ProgressView
 
 
@@ -51,18 +48,6 @@ class Scan:
             "image_sha256"
         ].n_unique()
 
-    def scorable(self, selection: SelectionConfig) -> pl.DataFrame:
-        """Returns position, uid (UInt128), stratum and num_answers of the records that are scored."""
-        columns = ("position", as_number(), "stratum", "num_answers")
-        return self._competing(selection).select(columns).collect(engine="streaming")
-
-    def strata(self, selection: SelectionConfig) -> pl.Series:
-        """Returns the strata of the records that are scored."""
-        return self._competing(selection).select(pl.col("stratum").unique()).collect()["stratum"]
-
-    def _competing(self, selection: SelectionConfig) -> pl.LazyFrame:
-        return with_stratum(self.table.lazy().filter(can_be_scored()), selection)
-
     def decidable(self) -> pl.DataFrame:
         """Returns position, type (a category) and is_text_only of every record."""
         kind = pl.col("type").cast(pl.Categorical)
@@ -71,25 +56,10 @@ class Scan:
         )
         return self.table.lazy().select("position", kind, is_text_only).collect(engine="streaming")
 
-    def num_scorable(self, selection: SelectionConfig) -> dict[str, int]:
-        """Returns how many records are scored, by stratum."""
-        counted = self._competing(selection).group_by("stratum").len().collect()
-        return dict(counted.cast({"stratum": pl.String}).iter_rows())
-
     def type_rules(self) -> dict[str, int]:
         """Returns how many records have their type by each of `TypeRule`, but for those with none."""
         rules = self.table.lazy().group_by("type_rule").len().collect()
         return {rule: number for rule, number in rules.iter_rows() if rule != TypeRule.NONE}
-
-    def warnings(self, selection: SelectionConfig, *, kept: pl.Series | None = None) -> list[str]:
-        """Returns what is worth a word, a line each; of tokens of the records at `kept`, None = of all."""
-        records = self.table.lazy()
-        if kept is not None:
-            records = records.join(kept.to_frame("position").lazy(), on="position", how="semi")
-        return [
-            *starved(self.num_scorable(selection), selection),
-            *unmatched_tokens(records),
-        ]
 
     def faults(self) -> pl.DataFrame:
         """Returns position, code and message of the records that cannot be used, in order."""
@@ -104,7 +74,7 @@ def scan_input(config: Config, progress: ProgressView, *, reuses: bool = False) 
 
     Raises:
         InputError: a file is missing or no JSON array; it says the byte.
-        ConfigError: several dialects, no `images_root`, or a stratum without a keep.
+        ConfigError: several dialects, or no `images_root`.
         StoreError: the scratch folder cannot be written.
     """
     corpus = Corpus(config.input, limit=config.run.limit)
@@ -115,9 +85,7 @@ def scan_input(config: Config, progress: ProgressView, *, reuses: bool = False) 
     table = _table_at(path) if reuses else None
     if table is None:
         table = _scanned(corpus, path, progress)
-    scan = Scan(corpus=corpus, table=table)
-    check_keeps(scan.strata(config.selection), config.selection)
-    return scan
+    return Scan(corpus=corpus, table=table)
 
 
 def _scanned(corpus: Corpus, path: Path, progress: ProgressView) -> RecordTable:

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from align2llava.pipeline.curation.disk.scratch import prune
+from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.input.files import ArrayStyle
-from align2llava.pipeline.curation.input.records import Fault
 from align2llava.pipeline.curation.input.row_batch import ROWS, RowBatch
 from align2llava.pipeline.curation.input.rows import ImageRef, Place, Row
 from align2llava.pipeline.curation.input.types import TypeRule

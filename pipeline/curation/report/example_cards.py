@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from align2llava.clients.wire.decoding import ImageDataError
 from align2llava.pipeline.config import InputConfig
+from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.figures.examples import Band, ExampleRow
 from align2llava.pipeline.curation.figures.truth import Truth, TruthTable
 from align2llava.pipeline.curation.input.images import find_image
-from align2llava.pipeline.curation.input.records import Fault, Record
+from align2llava.pipeline.curation.input.records import Record
 from align2llava.pipeline.curation.layout import RewardStage
 from align2llava.pipeline.curation.report.thumbnails import Thumbnail, thumbnail
 from align2llava.pipeline.image_files import image_bytes

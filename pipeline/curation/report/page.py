@@ -17,17 +17,11 @@ from align2llava.pipeline.curation.report.cautions import cautions
 from align2llava.pipeline.curation.report.charts import histogram, kept_columns, pace_columns
 from align2llava.pipeline.curation.report.example_cards import TypeCards
 from align2llava.pipeline.curation.report.figures import ReportFigures
+from align2llava.pipeline.curation.report.filters import FILTERS, OUTCOMES
 from align2llava.pipeline.curation.report.noise_words import noise_lines
 from align2llava.pipeline.curation.report.rewrite_cards import RewriteCard
 from align2llava.pipeline.curation.visible import visible
-from align2llava.pipeline.curation.wording import (
-    FILTERS,
-    OUTCOMES,
-    count,
-    percent,
-    seconds,
-    small,
-)
+from align2llava.pipeline.curation.wording import count, percent, seconds, small
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,29 +7,12 @@ from align2llava.pipeline.curation.figures.truth import GoodShare
 from align2llava.pipeline.curation.report.cautions import cautions, rewrite_line
 from align2llava.pipeline.curation.report.figures import ReportFigures
 from align2llava.pipeline.curation.report.noise_words import noise_lines
-from align2llava.pipeline.curation.results.export import Exported, ExportedBaseline
 from align2llava.pipeline.curation.wording import count, decimal, percent, set_name, small
 
 
 def report_text(figures: ReportFigures) -> str:
     """Returns what was kept, beside its null baselines, and the closest cut."""
     return "\n".join(_lines(figures))
-
-
-def exported_text(exported: Exported | ExportedBaseline) -> str:
-    """Returns what was written, in one line."""
-    if isinstance(exported, Exported):
-        return (
-            f"{exported.path}: {count(exported.num_records)} records, "
-            f"{count(exported.num_changed)} of them differ from the input"
-        )
-    figures = exported.figures
-    types = ", ".join(f"{name} {count(number)}" for name, number in figures.types.items())
-    return (
-        f"{exported.path}: {count(figures.num_records)} records ({types}); {figures.rule}; "
-        f"mean answer words {decimal(figures.mean_answer_words)}, "
-        f"{count(figures.num_also_kept)} also kept"
-    )
 
 
 def _lines(figures: ReportFigures) -> Iterator[str]:

@@ -21,7 +21,7 @@ from align2llava.pipeline.curation.figures.rewrites import (
     slim,
 )
 from align2llava.pipeline.curation.figures.sets import compared_sets, set_figures
-from align2llava.pipeline.curation.figures.spend import service_paces, stage_times
+from align2llava.pipeline.curation.figures.spend import score_totals, service_paces, stage_times
 from align2llava.pipeline.curation.figures.truth import TruthTable, read_truth, truth_figures
 from align2llava.pipeline.curation.input.measures import read_texts
 from align2llava.pipeline.curation.layout import Decision, Manifest
@@ -45,7 +45,6 @@ from align2llava.pipeline.curation.run.finished import (
     require_unchanged_inputs,
     rewrite_ledger,
     run_events,
-    score_totals,
 )
 from align2llava.pipeline.curation.uids import with_numbers
 

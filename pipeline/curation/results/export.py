@@ -37,6 +37,7 @@ from align2llava.pipeline.curation.stages.alignment import original_turns
 from align2llava.pipeline.curation.store.ledger import Ledger
 from align2llava.pipeline.curation.store.rewards import stored_rewards
 from align2llava.pipeline.curation.uids import as_number, with_numbers
+from align2llava.pipeline.curation.wording import count, decimal
 from align2llava.pipeline.errors import RunError
 
 logger = logging.getLogger(__name__)
@@ -208,3 +209,19 @@ def _models(manifest: Manifest) -> dict[str, ModelIdentity]:
 
 def _first_candidates(loaded: Loaded) -> tuple[int, ...]:
     return (0,) * len(loaded.record.turns)
+
+
+def exported_text(exported: Exported | ExportedBaseline) -> str:
+    """Returns what was written, in one line."""
+    if isinstance(exported, Exported):
+        return (
+            f"{exported.path}: {count(exported.num_records)} records, "
+            f"{count(exported.num_changed)} of them differ from the input"
+        )
+    figures = exported.figures
+    types = ", ".join(f"{name} {count(number)}" for name, number in figures.types.items())
+    return (
+        f"{exported.path}: {count(figures.num_records)} records ({types}); {figures.rule}; "
+        f"mean answer words {decimal(figures.mean_answer_words)}, "
+        f"{count(figures.num_also_kept)} also kept"
+    )

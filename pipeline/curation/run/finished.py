@@ -12,7 +12,6 @@ import msgspec
 import polars as pl
 
 from align2llava.pipeline.config import Config
-from align2llava.pipeline.curation.figures.spend import ScoreTotals
 from align2llava.pipeline.curation.input.files import sha256_of
 from align2llava.pipeline.curation.input.rows import Row
 from align2llava.pipeline.curation.input.scan import Scan, scan_input
@@ -119,32 +118,6 @@ def score_rows(paths: RunPaths, stage: RewardStage) -> pl.LazyFrame | None:
     """Returns a stage's stored rewards, None where the stage never ran."""
     files = list(parts(paths.scores(stage), "parquet"))
     return pl.scan_parquet(files) if files else None
-
-
-def score_totals(paths: RunPaths) -> list[ScoreTotals]:
-    """Returns what each stage that ran has cost."""
-    return [
-        _totals(stage, rows)
-        for stage in RewardStage
-        if (rows := score_rows(paths, stage)) is not None
-    ]
-
-
-def _totals(stage: RewardStage, rows: pl.LazyFrame) -> ScoreTotals:
-    sums = rows.select(
-        pl.len().alias("num_rewards"),
-        pl.col("num_tokens").sum(),
-        pl.col("truncated").sum().alias("num_truncated"),
-        pl.col("device_ms").sum(),
-    ).collect()
-    found = sums.row(0, named=True)
-    return ScoreTotals(
-        stage=stage,
-        num_rewards=found["num_rewards"],
-        num_tokens=found["num_tokens"],
-        num_truncated=found["num_truncated"],
-        device_s=found["device_ms"] / 1000,
-    )
 
 
 def quarantine_lines(paths: RunPaths) -> Iterator[QuarantineLine]:

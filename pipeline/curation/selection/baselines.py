@@ -11,8 +11,7 @@ from enum import StrEnum
 
 import polars as pl
 
-from align2llava.pipeline.curation.figures.decisions import eligible
-from align2llava.pipeline.curation.layout import Decision
+from align2llava.pipeline.curation.layout import Decision, Reason
 from align2llava.pipeline.curation.uids import keyed_hashes
 
 MAX_LENGTH_BINS = 20
@@ -127,3 +126,10 @@ _PICKS: dict[Baseline, Callable[[pl.DataFrame, int], pl.DataFrame]] = {
     Baseline.LONGEST: _longest,
     Baseline.BOTTOM: _bottom,
 }
+
+
+def eligible(table: pl.DataFrame) -> pl.DataFrame:
+    """Returns the records that selection could have kept."""
+    return table.filter(
+        pl.col("decision") != Decision.QUARANTINED, pl.col("reason") != Reason.TEXT_ONLY
+    )

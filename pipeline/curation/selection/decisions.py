@@ -4,20 +4,18 @@ Question stage first, over all usable records; the answer stage over its survivo
 without a reward is never selected: it is quarantined, or the caller is told that it is missing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
 import polars as pl
 
-from align2llava.pipeline.config import Keeps, SelectionConfig
+from align2llava.pipeline.config import Keeps
 from align2llava.pipeline.curation.layout import Decision, Reason, Stage
 from align2llava.pipeline.curation.selection.quota import place, smallest_gaps
 from align2llava.pipeline.curation.uids import in_parts
-from align2llava.pipeline.errors import ConfigError
 
-ONE_STRATUM = "all"  # the name of the only stratum where `selection.stratum` is none
 _OF_STAGE = ("reward", "rank", "cut", "passes")
 _FAULTS = {"position": pl.Int64, "code": pl.String, "message": pl.String}
 
@@ -62,29 +60,6 @@ class StageOutcome:
     def survivors(self) -> pl.Series:
         """Returns the positions of the records that pass, ascending."""
         return self.table.filter("passes")["position"].sort()
-
-
-def with_stratum(records: pl.LazyFrame, selection: SelectionConfig) -> pl.LazyFrame:
-    """Returns records with the `stratum` each competes in, a category."""
-    stratum = pl.col("type") if selection.stratum == "type" else pl.lit(ONE_STRATUM)
-    return records.with_columns(stratum.cast(pl.Categorical).alias("stratum"))
-
-
-def check_keeps(strata: Iterable[str], selection: SelectionConfig) -> None:
-    """Checks, before anything is spent, that every stratum has a keep at every stage that is on.
-
-    Raises:
-        ConfigError: a stratum is missing from a map.
-    """
-    present = set(strata)
-    stages = {
-        "question_keep": selection.question_keep if selection.question else None,
-        "answer_keep": selection.answer_keep if selection.answer else None,
-    }
-    for name, keep in stages.items():
-        missing = sorted(present - keep.keys()) if isinstance(keep, dict) else []
-        if missing:
-            raise ConfigError(f"selection.{name}: no keep for stratum {missing[0]!r}")
 
 
 def all_pass(records: pl.DataFrame) -> StageOutcome:

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from align2llava.clients.wire.schemas import Group, Image, Item, ItemReward, ScoreResponse
-from align2llava.pipeline.curation.input.records import Fault
+from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.input.rows import ImageRef, Loaded
 from align2llava.pipeline.curation.layout import QUESTION_TURN
 from align2llava.pipeline.curation.store.rewards import RewardRow

@@ -11,8 +11,8 @@ from align2llava.clients.errors import ClientError
 from align2llava.clients.wire.decoding import ImageDataError
 from align2llava.pipeline.config import RunConfig
 from align2llava.pipeline.curation.endpoints.opening import RewardService
+from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.input.corpus import Corpus
-from align2llava.pipeline.curation.input.records import Fault
 from align2llava.pipeline.curation.input.rows import ImageRef, Loaded, Row
 from align2llava.pipeline.curation.layout import RewardStage
 from align2llava.pipeline.curation.stages.batches import (

@@ -1,7 +1,7 @@
 """`decisions.parquet`: written slice by slice, so that no whole table of texts is ever in memory."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -9,17 +9,18 @@ import pyarrow.parquet as pq
 
 from align2llava.pipeline.curation.disk.files import publish
 from align2llava.pipeline.curation.disk.tables import TableKind, scan_tables
-from align2llava.pipeline.curation.input.table import RecordTable
 from align2llava.pipeline.curation.layout import DECISIONS
 from align2llava.pipeline.errors import RunError, StoreError
 
+NAMES = ("position", "uid", "id")
 SLICE_ROWS = 65_536
 
 
-def write_decisions(path: Path, decisions: pl.DataFrame, *, of: RecordTable) -> None:
+def write_decisions(path: Path, decisions: pl.DataFrame, *, names: Iterable[pl.DataFrame]) -> None:
     """Writes the decisions with the uid and id of each record, whole or not at all.
 
-    `decisions`: the other columns of DECISIONS, a row per record of the table, by position.
+    `decisions`: the other columns of DECISIONS, a row per record, by position. `names`: NAMES of
+    every record in the same order, in slices.
 
     Raises:
         StoreError: the write failed; `path` is as it was.
@@ -28,7 +29,7 @@ def write_decisions(path: Path, decisions: pl.DataFrame, *, of: RecordTable) -> 
     try:
         with beside.open("wb") as file:
             with pq.ParquetWriter(file, DECISIONS, compression="zstd") as writer:
-                for part in _slices(decisions, of):
+                for part in _slices(decisions, names):
                     writer.write_table(part.to_arrow().cast(DECISIONS))
             file.flush()
             os.fsync(file.fileno())
@@ -52,13 +53,13 @@ def read_decisions(path: Path) -> pl.DataFrame:
         raise RunError(f"{path} cannot be read: {error}") from error
 
 
-def _slices(decisions: pl.DataFrame, of: RecordTable) -> Iterator[pl.DataFrame]:
+def _slices(decisions: pl.DataFrame, names: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     at = 0
-    for names in of.slices("position", "uid", "id", num_rows=SLICE_ROWS):
-        whole = decisions.slice(at, names.height).join(
-            names, on="position", validate="1:1", maintain_order="left"
+    for some in names:
+        whole = decisions.slice(at, some.height).join(
+            some, on="position", validate="1:1", maintain_order="left"
         )
-        assert whole.height == names.height
+        assert whole.height == some.height
         yield whole.select(DECISIONS.names)
-        at += names.height
+        at += some.height
     assert at == decisions.height

@@ -13,6 +13,10 @@ import orjson
 
 from align2llava.pipeline.errors import RunError, StoreError
 
+# Names of the events that figures are made of.
+CANARIES_COMPARED = "canaries_compared"  # what a round of canaries leaves
+ANSWERED = "answered"  # what a service has answered since the last one
+
 
 class Notify(Protocol):
     """Takes an event of the run."""

@@ -15,7 +15,7 @@ import polars as pl
 
 from align2llava.clients.wire.codes import Code
 from align2llava.pipeline.curation.disk.files import write_next_part
-from align2llava.pipeline.curation.input.records import Fault
+from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.layout import QuarantineLine, parts
 from align2llava.pipeline.errors import RunError
 

@@ -16,8 +16,8 @@ from markupsafe import Markup
 
 from align2llava.pipeline.curation.report.browsing.parts import INDEX_RECORDS, PART_RECORDS
 from align2llava.pipeline.curation.report.browsing.record import MAX_CHARS
+from align2llava.pipeline.curation.report.filters import OUTCOMES
 from align2llava.pipeline.curation.report.page import page_environment
-from align2llava.pipeline.curation.wording import OUTCOMES
 
 FOLDER = "records"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.input.images import ImageLimits, find_image, look_at
-from align2llava.pipeline.curation.input.records import Fault
 
 LIMITS = ImageLimits(max_bytes=100_000, max_pixels=1_000)
 

@@ -4,7 +4,8 @@ import json
 import orjson
 import pytest
 
-from align2llava.pipeline.curation.input.records import Fault, Reading, Record, read_record, uid_of
+from align2llava.pipeline.curation.faults import Fault
+from align2llava.pipeline.curation.input.records import Reading, Record, read_record, uid_of
 
 HUMAN = {"from": "human", "value": "<image>\nWhat is it?"}
 GPT = {"from": "gpt", "value": "A cat."}

@@ -2,7 +2,7 @@ import io
 
 import pyarrow as pa
 
-from align2llava.pipeline.curation.input.records import Fault
+from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.input.row_batch import ROWS, batch_of
 from align2llava.pipeline.curation.input.rows import Place, Row
 

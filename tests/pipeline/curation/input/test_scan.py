@@ -9,7 +9,7 @@ from align2llava.pipeline.config import Config, load_config
 from align2llava.pipeline.curation.input.rows import Row
 from align2llava.pipeline.curation.input.scan import Scan, scan_input
 from align2llava.pipeline.curation.input.table import BATCH_ROWS
-from align2llava.pipeline.errors import ConfigError, StoreError
+from align2llava.pipeline.errors import StoreError
 from align2llava.pipeline.process.progress import LineProgress
 from tests.pipeline.curation.small_world import record, records, write_world
 
@@ -94,12 +94,6 @@ def test_failed_scan_leaves_nothing_in_the_scratch_folder(tmp_path: Path):
     with pytest.raises(Exception, match="byte"):
         scanned(config)
     assert list((tmp_path / "scratch").iterdir()) == []
-
-
-def test_stratum_without_a_keep_is_refused(tmp_path: Path):
-    config = loaded(tmp_path, records(4), "selection.question_keep={detail: 0.5}")
-    with pytest.raises(ConfigError, match="no keep for stratum"):
-        scanned(config)
 
 
 def test_scratch_folder_that_cannot_be_written_is_named(tmp_path: Path):

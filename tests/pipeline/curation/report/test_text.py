@@ -1,7 +1,5 @@
-from align2llava.pipeline.curation.report.text import exported_text, report_text
+from align2llava.pipeline.curation.report.text import report_text
 from align2llava.pipeline.curation.report.write import write_report
-from align2llava.pipeline.curation.results.export import export_baseline, export_dataset
-from align2llava.pipeline.curation.selection.baselines import Baseline
 from tests.pipeline.curation.run_fixture import RunFixture
 
 
@@ -28,11 +26,3 @@ def test_shares_good_are_printed_beside_random_and_length_matched(own_run: RunFi
 
 def test_without_truth_no_share_is_printed(own_run: RunFixture):
     assert "truth" not in report_text(write_report(own_run.run).figures)
-
-
-def test_export_is_told_in_one_line(own_run: RunFixture):
-    dataset = exported_text(export_dataset(own_run.run, with_rewrites=False))
-    assert dataset.endswith("records, 0 of them differ from the input")
-    baseline = exported_text(export_baseline(own_run.run, Baseline.LONGEST))
-    assert "longest.json" in baseline
-    assert "the most words" in baseline

@@ -7,7 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from align2llava.pipeline.curation.layout import SCORES, RewardStage, RunPaths
-from align2llava.pipeline.curation.results.export import export_baseline, export_dataset
+from align2llava.pipeline.curation.results.export import (
+    export_baseline,
+    export_dataset,
+    exported_text,
+)
 from align2llava.pipeline.curation.selection.baselines import Baseline
 from align2llava.pipeline.errors import InputError, RunError
 from tests.pipeline.curation.run_fixture import RunFixture, make_run
@@ -143,3 +147,11 @@ def test_export_writes_what_the_driver_wrote(tmp_path: Path, dialect: str):
     assert paths.manifest.read_bytes() == manifest
     baseline = export_baseline(run_dir, Baseline.RANDOM).path
     assert baseline == run_dir / "baselines" / f"random.{dialect}"
+
+
+def test_export_is_told_in_one_line(own_run: RunFixture):
+    dataset = exported_text(export_dataset(own_run.run, with_rewrites=False))
+    assert dataset.endswith("records, 0 of them differ from the input")
+    baseline = exported_text(export_baseline(own_run.run, Baseline.LONGEST))
+    assert "longest.json" in baseline
+    assert "the most words" in baseline

@@ -3,6 +3,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from align2llava.pipeline.curation.figures.spend import score_totals
 from align2llava.pipeline.curation.layout import RewardStage, RunPaths
 from align2llava.pipeline.curation.run.finished import (
     open_run,
@@ -10,7 +11,6 @@ from align2llava.pipeline.curation.run.finished import (
     require_unchanged_inputs,
     rewrite_ledger,
     run_events,
-    score_totals,
 )
 from align2llava.pipeline.errors import InputError, RunError
 from tests.pipeline.curation.run_fixture import SEED, RunFixture, make_run

@@ -1,19 +1,16 @@
 from decimal import Decimal
 
 import polars as pl
-import pytest
 
 from align2llava.pipeline.config import SelectionConfig
+from align2llava.pipeline.curation.selection.contenders import with_stratum
 from align2llava.pipeline.curation.selection.decisions import (
     Answers,
     StageOutcome,
     all_pass,
-    check_keeps,
     decisions_of,
     select,
-    with_stratum,
 )
-from align2llava.pipeline.errors import ConfigError
 
 TYPES = SelectionConfig()
 
@@ -153,12 +150,3 @@ def test_one_stratum_competes_together():
         strata(rows, selection), answers({0: 1.0, 1: 2.0}, []), keep=Decimal("0.5"), seed=0
     )
     assert passed(found) == {1}
-
-
-def test_map_of_keeps_needs_every_stratum_of_the_stages_that_are_on():
-    strata = ["detail", "other"]
-    partial = {"detail": Decimal("0.5")}
-    check_keeps(strata, SelectionConfig(question_keep=partial, question=False))
-    with pytest.raises(ConfigError, match=r"question_keep: no keep for stratum 'other'"):
-        check_keeps(strata, SelectionConfig(question_keep=partial))
-    check_keeps(strata, SelectionConfig(answer_keep={**partial, "other": Decimal(1)}))

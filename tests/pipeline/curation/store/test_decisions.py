@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -9,8 +10,7 @@ from align2llava.pipeline.curation.input.row_batch import batch_of
 from align2llava.pipeline.curation.input.rows import Place, Row
 from align2llava.pipeline.curation.input.table import RecordTable, RecordTableWriter
 from align2llava.pipeline.curation.layout import DECISIONS
-from align2llava.pipeline.curation.store.decisions import write_decisions
-from align2llava.pipeline.curation.store.rewards import decisions as decisions_file
+from align2llava.pipeline.curation.store.decisions import NAMES, write_decisions
 from align2llava.pipeline.errors import StoreError
 
 
@@ -32,6 +32,10 @@ def table_of(path: Path, num_records: int) -> RecordTable:
     return writer.finish([], ArrayStyle())
 
 
+def names_of(path: Path, num_records: int, *, num_rows: int = 100) -> Iterator[pl.DataFrame]:
+    return table_of(path, num_records).slices(*NAMES, num_rows=num_rows)
+
+
 def decisions(num_records: int) -> pl.DataFrame:
     names = dict.fromkeys(("type", "stage", "decision", "reason"), "x")
     numbers = dict.fromkeys(DECISIONS.names[4:10], 1)
@@ -42,11 +46,10 @@ def decisions(num_records: int) -> pl.DataFrame:
 
 @pytest.mark.parametrize("slice_rows", [2, 3, 100])
 def test_decisions_are_written_in_slices_with_the_names_of_the_records(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slice_rows: int
+    tmp_path: Path, slice_rows: int
 ):
-    monkeypatch.setattr(decisions_file, "SLICE_ROWS", slice_rows)
     path = tmp_path / "decisions.parquet"
-    write_decisions(path, decisions(7), of=table_of(tmp_path / "records.parquet", 7))
+    write_decisions(path, decisions(7), names=names_of(tmp_path / "names", 7, num_rows=slice_rows))
     found = pq.read_table(path)
     assert found.schema.equals(DECISIONS)
     assert found["uid"].to_pylist() == [f"{position:032x}" for position in range(7)]
@@ -58,11 +61,11 @@ def test_decisions_are_written_in_slices_with_the_names_of_the_records(
 def test_decisions_that_are_not_those_of_the_records_are_never_written(tmp_path: Path):
     path = tmp_path / "decisions.parquet"
     with pytest.raises(AssertionError):
-        write_decisions(path, decisions(6), of=table_of(tmp_path / "records.parquet", 7))
+        write_decisions(path, decisions(6), names=names_of(tmp_path / "names", 7))
     assert not path.exists()
 
 
 def test_failed_write_says_so(tmp_path: Path):
     path = tmp_path / "nowhere" / "decisions.parquet"
     with pytest.raises(StoreError, match="cannot write"):
-        write_decisions(path, decisions(1), of=table_of(tmp_path / "records.parquet", 1))
+        write_decisions(path, decisions(1), names=names_of(tmp_path / "names", 1))

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import orjson
 import pytest
-from align2llava.pipeline.curation.report.write.browsing import parts as record_parts
 
 from align2llava.pipeline.curation.layout import RunPaths
+from align2llava.pipeline.curation.report.browsing import parts as record_parts
 from align2llava.pipeline.curation.report.browsing.parts import write_record_parts
 from align2llava.pipeline.curation.report.write import write_report
 from align2llava.pipeline.curation.run.finished import open_run

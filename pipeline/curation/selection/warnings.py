@@ -9,9 +9,24 @@ from decimal import Decimal
 import polars as pl
 
 from align2llava.pipeline.config import Keeps, SelectionConfig
+from align2llava.pipeline.curation.input.table import RecordTable
+from align2llava.pipeline.curation.selection.contenders import num_contenders
 from align2llava.pipeline.curation.selection.quota import quota
 
 MAX_SHOWN = 5  # strata, or positions
+
+
+def input_warnings(
+    table: RecordTable, selection: SelectionConfig, *, kept: pl.Series | None = None
+) -> list[str]:
+    """Returns what is worth a word, a line each; of tokens of the records at `kept`, None = of all."""
+    records = table.lazy()
+    if kept is not None:
+        records = records.join(kept.to_frame("position").lazy(), on="position", how="semi")
+    return [
+        *starved(num_contenders(table, selection), selection),
+        *unmatched_tokens(records),
+    ]
 
 
 def starved(num_scored: Mapping[str, int], selection: SelectionConfig) -> Iterator[str]:

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from align2llava.pipeline.config import SelectionConfig
-from align2llava.pipeline.curation.input.warnings import starved, unmatched_tokens
+from align2llava.pipeline.curation.selection.warnings import starved, unmatched_tokens
 
 
 def lines(numbers: dict[str, int], **selection: object) -> list[str]:
