@@ -57,11 +57,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._num_head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             logger.info("closed a connection: a head of over %d bytes", MAX_HEAD_BYTES)
-            self._drop_limit()
-            if (
-                self.cycle is None or self.cycle.response_complete
-            ):  # else it would stand in an answer
+            if self._limit is not None:  # a head is awaited; else it would stand in an answer
                 self.transport.write(_TOO_LONG)
+            self._drop_limit()
             self.transport.close()
 
     def on_headers_complete(self) -> None:

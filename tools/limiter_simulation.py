@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from align2llava.clients.concurrency import Shape
 from align2llava.clients.errors import OverloadedError
-from align2llava.clients.hedging import Hedging
-from align2llava.clients.replica import Permit, Replica, least_loaded
+from align2llava.clients.pool.hedging import Hedging
+from align2llava.clients.pool.limit import Shape
+from align2llava.clients.pool.replica import Permit, Replica, least_loaded
 
 SHAPE: Shape = ("score", 6)
 SAMPLE_EVERY_S = 0.25

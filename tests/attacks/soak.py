@@ -125,9 +125,11 @@ async def _watch(soaked: Sequence[Soaked], *, diary: Diary, seconds: float) -> N
 
 async def _attack(soaked: Sequence[Soaked], names: Sequence[str], *, pace: float) -> None:
     attack_s = _ATTACK_S * pace
-    for name in cycle(names):
+    for number, name in enumerate(cycle(names)):
         await asyncio.sleep(_MINUTE_S * pace - attack_s)
         for one in soaked:
+            if number == len(names) and one.samples:
+                one.round_ended_at = one.samples[-1].at
             if one.attacked.site.kind in ONSLAUGHTS[name].kinds:
                 await attack_once(one, name, seconds=attack_s / len(ONSLAUGHTS[name].kinds))
 

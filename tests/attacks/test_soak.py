@@ -64,6 +64,13 @@ def test_what_grows_holds_no_claim(gone: Attacked):
     assert grown.drift("worker") == pytest.approx(1.03)
 
 
+def test_growth_is_counted_from_the_first_tenth_after_a_round_of_all_attacks(gone: Attacked):
+    grown = _seen(gone, growth=0.03, num_descriptors=0, grows_at=3)
+    assert grown.drift() == pytest.approx(1.03)
+    grown.round_ended_at = 0.29
+    assert grown.drift() == 1.0
+
+
 def test_what_stays_holds_every_claim(gone: Attacked):
     made = claims([_seen(gone, growth=0.0, num_descriptors=0)], minutes=120, left={})
     assert [claim for claim, one in made.items() if not _holds(one)] == []
@@ -91,11 +98,13 @@ def gone(tmp_path: Path) -> Attacked:
     )
 
 
-def _seen(gone: Attacked, *, growth: float, num_descriptors: int) -> Soaked:
-    """A soak whose worker and descriptors are more in the end."""
+def _seen(
+    gone: Attacked, *, growth: float, num_descriptors: int, grows_at: int = NUM_WINDOWS - 1
+) -> Soaked:
+    """A soak whose worker grows at a tenth, and whose descriptors are more in the end."""
     seen = Soaked(attacked=gone, worker_pids={gone.server.process.pid})
     for number in range(NUM_WINDOWS):
-        more = 1 + growth if number == NUM_WINDOWS - 1 else 1
+        more = 1 + growth if number >= grows_at else 1
         seen.samples.append(
             Sample(
                 at=number / NUM_WINDOWS + 0.01,

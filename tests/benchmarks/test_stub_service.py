@@ -5,8 +5,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from align2llava.clients.connect import connect_reward
 from align2llava.clients.endpoint import Endpoint
+from align2llava.clients.transport.connect import connect_reward
 from align2llava.clients.wire.schemas import Group, Image, Item, ScoreResponse
 from benchmarks.stub_process import StubProcess, running_stub
 from benchmarks.stub_service import Stats, reward_of

@@ -8,9 +8,9 @@ import sys
 import time
 from contextlib import suppress
 
-from align2llava.clients.connect import connect_inner_llm, connect_reward
 from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.errors import ClientError
+from align2llava.clients.transport.connect import connect_inner_llm, connect_reward
 from align2llava.clients.wire.schemas import (
     Group,
     Image,

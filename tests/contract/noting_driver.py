@@ -24,7 +24,7 @@ def main() -> None:
             file.write(f"{name_of(message)}\n")
         return message
 
-    with patch("align2llava.clients.rpc._raw", noted):
+    with patch("align2llava.clients.transport.rpc._raw", noted):
         app()
 
 

@@ -17,8 +17,8 @@ from typing import Literal
 import httpx
 
 from align2llava.clients.api import InnerLLMClient, RewardClient
-from align2llava.clients.connect import connect_inner_llm, connect_reward
 from align2llava.clients.endpoint import Endpoint
+from align2llava.clients.transport.connect import connect_inner_llm, connect_reward
 from align2llava.pipeline.service_process import TARGETS
 
 ROOT = Path(__file__).resolve().parent.parent.parent

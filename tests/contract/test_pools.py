@@ -13,11 +13,11 @@ import pytest
 from align2llava.clients.api import RewardClient
 from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.errors import OtherModelError, UnavailableError
-from align2llava.clients.places import Member
-from align2llava.clients.pool import Pool
-from align2llava.clients.pooled import PooledRewardClient
-from align2llava.clients.rest import RestRewardClient
-from align2llava.clients.rpc import GrpcRewardClient
+from align2llava.clients.pool.places import Member
+from align2llava.clients.pool.pool import Pool
+from align2llava.clients.pool.pooled import PooledRewardClient
+from align2llava.clients.transport.rest import RestRewardClient
+from align2llava.clients.transport.rpc import GrpcRewardClient
 from align2llava.clients.wire import align2llava_pb2 as pb
 from align2llava.clients.wire.codes import TABLE, Code
 from align2llava.clients.wire.schemas import Group, Item, ModelIdentity, ScoreResponse

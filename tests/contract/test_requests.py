@@ -130,7 +130,7 @@ async def test_service_of_the_other_kind_is_not_taken_for_ours(answer_server: Se
 
 
 def server_client_of_other_kind(answer_server: Server) -> RewardClient:
-    from align2llava.clients.rpc import GrpcRewardClient
+    from align2llava.clients.transport.rpc import GrpcRewardClient
 
     return GrpcRewardClient(answer_server.endpoint("grpc"), kind="question-reward")
 

@@ -15,8 +15,8 @@ import msgpack
 from align2llava.clients.api import InnerLLMClient, RewardClient
 from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.errors import ClientError
-from align2llava.clients.rest import RestInnerLLMClient, RestRewardClient
-from align2llava.clients.rpc import GrpcInnerLLMClient, GrpcRewardClient
+from align2llava.clients.transport.rest import RestInnerLLMClient, RestRewardClient
+from align2llava.clients.transport.rpc import GrpcInnerLLMClient, GrpcRewardClient
 from align2llava.clients.wire import align2llava_pb2 as pb
 from align2llava.clients.wire.schemas import Group, Image, Item, RewriteItem
 from tests.fuzz.campaign import Feed, Target, Verdict

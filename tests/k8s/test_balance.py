@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from align2llava.clients.connect import connect_reward
 from align2llava.clients.endpoint import Endpoint
+from align2llava.clients.transport.connect import connect_reward
 from align2llava.pipeline.service_process import TARGETS
 from tests.contract.servers import ROOT, free_port
 from tests.contract.wire_values import question_group

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from align2llava.clients.api import InnerLLMClient, RewardClient
-from align2llava.clients.connect import connect_inner_llm, connect_reward
 from align2llava.clients.errors import UnauthenticatedError
+from align2llava.clients.transport.connect import connect_inner_llm, connect_reward
 from align2llava.clients.wire.schemas import Group, RewriteItem
 from tests.contract.servers import ROOT, Server, Transport, until_received
 from tests.contract.wire_values import answer_item, question_group, square

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from align2llava.clients.endpoint import Endpoint
-from align2llava.clients.rest import RestRewardClient
-from align2llava.clients.rpc import GrpcRewardClient
+from align2llava.clients.transport.rest import RestRewardClient
+from align2llava.clients.transport.rpc import GrpcRewardClient
 from align2llava.services.hosting import refuse_certificates, ssl_section
 from align2llava.services.question_reward import QuestionReward
 from align2llava.services.settings import SettingsError, load_settings

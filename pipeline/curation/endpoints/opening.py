@@ -14,13 +14,13 @@ from typing import Literal, Protocol, TypeVar
 
 from align2llava.clients.address import address_of
 from align2llava.clients.api import InnerLLMClient, RewardClient
-from align2llava.clients.connect import connect_inner_llm, connect_reward
 from align2llava.clients.endpoint import Endpoint, EndpointFileError
 from align2llava.clients.errors import ClientError
-from align2llava.clients.places import Member
-from align2llava.clients.pool import Pool
-from align2llava.clients.pooled import PooledInnerLLMClient, PooledRewardClient
+from align2llava.clients.pool.places import Member
+from align2llava.clients.pool.pool import Pool
+from align2llava.clients.pool.pooled import PooledInnerLLMClient, PooledRewardClient
 from align2llava.clients.retry import with_retries
+from align2llava.clients.transport.connect import connect_inner_llm, connect_reward
 from align2llava.clients.wire.codes import Code
 from align2llava.clients.wire.schemas import ModelIdentity
 from align2llava.pipeline.config import Config, EndpointConfig, RunConfig, proxy_for

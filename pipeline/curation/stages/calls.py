@@ -1,6 +1,6 @@
 """Bounded concurrent calls to a service, and what a failed call means for the run.
 
-Retries, and how many calls are really out, are the client's (`clients.pool`). A call that failed for good
+Retries, and how many calls are really out, are the client's (`clients.pool.pool`). A call that failed for good
 is asked again record by record, so that one bad record costs one record; a service that answers nothing
 for the time of a call, refuses our key, or answers only what cannot be believed, stops the run.
 """

@@ -6,9 +6,9 @@ from typing import Protocol, TypeVar
 
 from align2llava.clients.api import LoadImage
 from align2llava.clients.errors import BadAnswerError
-from align2llava.clients.known_images import KnownImages
+from align2llava.clients.images.known import KnownImages
+from align2llava.clients.images.scoring import score_groups
 from align2llava.clients.retry import with_retries
-from align2llava.clients.scoring import score_groups
 from align2llava.clients.wire.schemas import (
     Group,
     LikelihoodItem,

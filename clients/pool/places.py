@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from align2llava.clients.concurrency import Shape
 from align2llava.clients.errors import ClientError, OtherModelError, UnavailableError
-from align2llava.clients.replica import Permit, Replica, least_loaded
+from align2llava.clients.pool.limit import Shape
+from align2llava.clients.pool.replica import Permit, Replica, least_loaded
 from align2llava.clients.wire.codes import Code
 
 _TROUBLE = frozenset({Code.UNAVAILABLE, Code.INTERNAL, Code.DEADLINE_EXCEEDED, Code.OVERLOADED})

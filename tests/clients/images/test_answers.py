@@ -1,6 +1,6 @@
 """Parts of calls, and outcomes put together."""
 
-from align2llava.clients.answers import everything, has_no_reward, merged, part_of
+from align2llava.clients.images.answers import everything, has_no_reward, merged, part_of
 from align2llava.clients.wire.codes import Code
 from align2llava.clients.wire.schemas import (
     ErrorBody,

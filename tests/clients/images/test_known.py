@@ -2,7 +2,7 @@
 
 import itertools
 
-from align2llava.clients.known_images import MAX_SKIPPED, Guessing, KnownImages
+from align2llava.clients.images.known import MAX_SKIPPED, Guessing, KnownImages
 from align2llava.clients.wire.schemas import ErrorBody, Group, GroupRewards, Image, Item, ItemReward
 
 NEEDED = GroupRewards(

@@ -2,10 +2,10 @@
 
 import pytest
 
-from align2llava.clients.connect import connect_inner_llm, connect_reward
 from align2llava.clients.endpoint import Endpoint
-from align2llava.clients.rest import RestInnerLLMClient, RestRewardClient
-from align2llava.clients.rpc import GrpcInnerLLMClient, GrpcRewardClient
+from align2llava.clients.transport.connect import connect_inner_llm, connect_reward
+from align2llava.clients.transport.rest import RestInnerLLMClient, RestRewardClient
+from align2llava.clients.transport.rpc import GrpcInnerLLMClient, GrpcRewardClient
 
 
 @pytest.mark.parametrize(

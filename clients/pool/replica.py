@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from align2llava.clients.breaker import Breaker
-from align2llava.clients.concurrency import AdaptiveLimit, Shape, Ticket
 from align2llava.clients.errors import ClientError
+from align2llava.clients.pool.breaker import Breaker
+from align2llava.clients.pool.limit import AdaptiveLimit, Shape, Ticket
 from align2llava.clients.retry import delay_s
 from align2llava.clients.wire.codes import Code
 

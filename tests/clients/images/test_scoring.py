@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from align2llava.clients.errors import BadAnswerError, ImageNeededError, UnavailableError
-from align2llava.clients.known_images import KnownImages
-from align2llava.clients.scoring import score_groups
+from align2llava.clients.images.known import KnownImages
+from align2llava.clients.images.scoring import score_groups
 from align2llava.clients.wire.codes import Code
 from align2llava.clients.wire.schemas import (
     ErrorBody,

@@ -12,13 +12,6 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import ValidationError
 
-from align2llava.clients.bounds import MAX_ANSWER_BYTES, Bounds, bounds_of
-from align2llava.clients.connection import (
-    ConnectedInnerLLMClient,
-    ConnectedRewardClient,
-    Method,
-    Retrying,
-)
 from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.errors import (
     BadAnswerError,
@@ -27,8 +20,15 @@ from align2llava.clients.errors import (
     OtherServiceError,
     error_of,
 )
-from align2llava.clients.spoken import raise_for_mix_up
-from align2llava.clients.streaming import AskAloneError, NoStreamsError, ScoreStreams
+from align2llava.clients.transport.bounds import MAX_ANSWER_BYTES, Bounds, bounds_of
+from align2llava.clients.transport.connection import (
+    ConnectedInnerLLMClient,
+    ConnectedRewardClient,
+    Method,
+    Retrying,
+)
+from align2llava.clients.transport.spoken import raise_for_mix_up
+from align2llava.clients.transport.streaming import AskAloneError, NoStreamsError, ScoreStreams
 from align2llava.clients.wire import align2llava_pb2 as pb
 from align2llava.clients.wire.codes import CODE_TRAILER, RETRY_AFTER_TRAILER, code_of_grpc
 from align2llava.clients.wire.convert import from_proto, to_proto

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from align2llava.clients.answers import (
+from align2llava.clients.api import InnerLLMClient, LoadImage, RewardClient
+from align2llava.clients.errors import BadAnswerError, ClientError
+from align2llava.clients.images.answers import (
     Part,
     everything,
     has_no_reward,
@@ -10,10 +12,8 @@ from align2llava.clients.answers import (
     part_of,
     refused,
 )
-from align2llava.clients.api import InnerLLMClient, LoadImage, RewardClient
-from align2llava.clients.concurrency import Shape
-from align2llava.clients.errors import BadAnswerError, ClientError
-from align2llava.clients.pool import Pool
+from align2llava.clients.pool.limit import Shape
+from align2llava.clients.pool.pool import Pool
 from align2llava.clients.wire.codes import Code
 from align2llava.clients.wire.schemas import (
     Group,

@@ -1,11 +1,11 @@
 """`ScoreStream` from the client's side: many requests over few streams of one channel.
 
-A stream stays with the connection it was opened on, and so with one server. `clients.rpc` uses streams for
+A stream stays with the connection it was opened on, and so with one server. `clients.transport.rpc` uses streams for
 `grpc[s]://` only: behind a `dns:` name are many servers, where single calls go round evenly and reach a new
 server as soon as gRPC knows it, and streams would do neither.
 
 A stream carries at most 64 requests; when all are full another one is opened, since how many calls a service
-gets is decided above (`clients.places`) and nothing may wait here unseen. After `MAX_AGE_S` a stream takes no
+gets is decided above (`clients.pool.places`) and nothing may wait here unseen. After `MAX_AGE_S` a stream takes no
 more requests and ends with its last answer, so that streams follow a server's GOAWAY. A request that was
 given up is still answered by the service, as its deadline allows: the wire has no word to take it back.
 What answers no request of a stream, or is larger than any answer to one, ends it.
@@ -19,8 +19,8 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from align2llava.clients.bounds import bounds_of
 from align2llava.clients.errors import ClientError, DeadlineError, UnavailableError, error_of
+from align2llava.clients.transport.bounds import bounds_of
 from align2llava.clients.wire import align2llava_pb2 as pb
 from align2llava.clients.wire.codes import BY_NAME, Code
 from align2llava.clients.wire.convert import proto_values

@@ -2,7 +2,6 @@ import math
 
 import pytest
 
-from align2llava.clients.breaker import FAILURES_TO_OPEN
 from align2llava.clients.errors import (
     ClientError,
     DeadlineError,
@@ -11,7 +10,8 @@ from align2llava.clients.errors import (
     ServerFaultError,
     UnavailableError,
 )
-from align2llava.clients.replica import Replica, least_loaded
+from align2llava.clients.pool.breaker import FAILURES_TO_OPEN
+from align2llava.clients.pool.replica import Replica, least_loaded
 
 SHAPE = ("score", 6)
 

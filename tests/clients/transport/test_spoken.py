@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 import grpc.aio
 import pytest
 
-from align2llava.clients.connect import connect_reward
 from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.errors import OtherServiceError
-from align2llava.clients.spoken import Spoken, spoken_at
+from align2llava.clients.transport.connect import connect_reward
+from align2llava.clients.transport.spoken import Spoken, spoken_at
 
 
 @asynccontextmanager

@@ -10,13 +10,6 @@ import msgpack
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from align2llava.clients.bounds import MAX_FIELDS, Bounds, bounds_of
-from align2llava.clients.connection import (
-    ConnectedInnerLLMClient,
-    ConnectedRewardClient,
-    Method,
-    Retrying,
-)
 from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.errors import (
     BadAnswerError,
@@ -27,7 +20,14 @@ from align2llava.clients.errors import (
     UnavailableError,
     error_of,
 )
-from align2llava.clients.spoken import raise_for_mix_up
+from align2llava.clients.transport.bounds import MAX_FIELDS, Bounds, bounds_of
+from align2llava.clients.transport.connection import (
+    ConnectedInnerLLMClient,
+    ConnectedRewardClient,
+    Method,
+    Retrying,
+)
+from align2llava.clients.transport.spoken import raise_for_mix_up
 from align2llava.clients.wire.codes import DEADLINE_HEADER, MAX_DEADLINE_MS, code_of_http
 from align2llava.clients.wire.schemas import ErrorBody, Message
 from align2llava.clients.wire.wording import first_fault, one_line

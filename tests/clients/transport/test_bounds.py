@@ -1,6 +1,6 @@
 """Bounds are above every good answer, and grow with what was asked alone."""
 
-from align2llava.clients.bounds import MAX_ANSWER_BYTES, MAX_FIELDS, bounds_of
+from align2llava.clients.transport.bounds import MAX_ANSWER_BYTES, MAX_FIELDS, bounds_of
 from align2llava.clients.wire import schemas
 from align2llava.clients.wire.schemas import (
     Group,

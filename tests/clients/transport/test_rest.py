@@ -17,7 +17,7 @@ from align2llava.clients.errors import (
     TooLargeError,
     UnavailableError,
 )
-from align2llava.clients.rest import RestInnerLLMClient, RestRewardClient
+from align2llava.clients.transport.rest import RestInnerLLMClient, RestRewardClient
 from align2llava.clients.wire.codes import TABLE, Code
 from align2llava.clients.wire.schemas import Group, Item
 

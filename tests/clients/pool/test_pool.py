@@ -17,9 +17,9 @@ from align2llava.clients.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from align2llava.clients.hedging import MIN_LATENCIES
-from align2llava.clients.places import Member
-from align2llava.clients.pool import MAX_LOST, Pool
+from align2llava.clients.pool.hedging import MIN_LATENCIES
+from align2llava.clients.pool.places import Member
+from align2llava.clients.pool.pool import MAX_LOST, Pool
 from align2llava.clients.wire.schemas import ModelIdentity
 
 SHAPE = ("score", 6)

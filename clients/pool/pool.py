@@ -8,7 +8,6 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from align2llava.clients.concurrency import Shape
 from align2llava.clients.errors import (
     ClientError,
     DeadlineError,
@@ -16,8 +15,9 @@ from align2llava.clients.errors import (
     ServerFaultError,
     UnavailableError,
 )
-from align2llava.clients.hedging import Hedging
-from align2llava.clients.places import Member, Place, Places
+from align2llava.clients.pool.hedging import Hedging
+from align2llava.clients.pool.limit import Shape
+from align2llava.clients.pool.places import Member, Place, Places
 from align2llava.clients.retry import may_retry
 from align2llava.clients.wire.codes import TABLE, Retry
 from align2llava.clients.wire.schemas import ModelIdentity

@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
 
-from align2llava.clients.answers import merged, part_of
 from align2llava.clients.api import LoadImage
 from align2llava.clients.errors import BadAnswerError, ClientError, ImageNeededError
-from align2llava.clients.known_images import KnownImages
+from align2llava.clients.images.answers import merged, part_of
+from align2llava.clients.images.known import KnownImages
 from align2llava.clients.retry import MAX_INTERNAL_RETRIES
 from align2llava.clients.wire.codes import Code
 from align2llava.clients.wire.schemas import Group, Image, ItemReward, ScoreResponse

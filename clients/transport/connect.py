@@ -20,10 +20,10 @@ def connect_reward(
         ValueError: the URL is none of a service, or a file of its certificates cannot be used.
     """
     if endpoint.address().is_rest:
-        from align2llava.clients.rest import RestRewardClient  # noqa: PLC0415 - httpx only where it is used
+        from align2llava.clients.transport.rest import RestRewardClient  # noqa: PLC0415 - httpx only where it is used
 
         return RestRewardClient(endpoint, retries=retries)
-    from align2llava.clients.rpc import GrpcRewardClient  # noqa: PLC0415 - gRPC only where it is used
+    from align2llava.clients.transport.rpc import GrpcRewardClient  # noqa: PLC0415 - gRPC only where it is used
 
     return GrpcRewardClient(endpoint, kind=kind, retries=retries)
 
@@ -31,9 +31,9 @@ def connect_reward(
 def connect_inner_llm(endpoint: Endpoint, *, retries: bool = True) -> InnerLLMClient:
     """Returns a client of the inner-llm service; as `connect_reward`."""
     if endpoint.address().is_rest:
-        from align2llava.clients.rest import RestInnerLLMClient  # noqa: PLC0415 - as above
+        from align2llava.clients.transport.rest import RestInnerLLMClient  # noqa: PLC0415 - as above
 
         return RestInnerLLMClient(endpoint, retries=retries)
-    from align2llava.clients.rpc import GrpcInnerLLMClient  # noqa: PLC0415 - as above
+    from align2llava.clients.transport.rpc import GrpcInnerLLMClient  # noqa: PLC0415 - as above
 
     return GrpcInnerLLMClient(endpoint, retries=retries)

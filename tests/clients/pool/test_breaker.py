@@ -1,6 +1,6 @@
 import math
 
-from align2llava.clients.breaker import FAILURES_TO_OPEN, Breaker
+from align2llava.clients.pool.breaker import FAILURES_TO_OPEN, Breaker
 
 
 def opened(at: float = 0.0) -> Breaker:

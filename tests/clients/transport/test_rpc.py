@@ -16,7 +16,7 @@ from align2llava.clients.errors import (
     InvalidRequestError,
     OtherServiceError,
 )
-from align2llava.clients.rpc import GrpcInnerLLMClient, GrpcRewardClient
+from align2llava.clients.transport.rpc import GrpcInnerLLMClient, GrpcRewardClient
 from align2llava.clients.wire import align2llava_pb2 as pb
 from align2llava.clients.wire.codes import TABLE, Code
 from align2llava.clients.wire.schemas import Group, Item, RewriteItem

@@ -19,8 +19,8 @@ from align2llava.clients.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from align2llava.clients.rpc import GrpcRewardClient, error_of_rpc
-from align2llava.clients.streaming import MAX_IN_FLIGHT, ScoreStreams
+from align2llava.clients.transport.rpc import GrpcRewardClient, error_of_rpc
+from align2llava.clients.transport.streaming import MAX_IN_FLIGHT, ScoreStreams
 from align2llava.clients.wire import align2llava_pb2 as pb
 from align2llava.clients.wire.schemas import Group, Item, ScoreRequest, ScoreResponse
 
@@ -174,7 +174,7 @@ async def test_service_without_streams_is_asked_by_single_calls_for_good(
 ):
     service = Service(well)
     async with client_of(service, has_streams=False) as client:
-        with caplog.at_level(logging.WARNING, "align2llava.clients.rpc"):
+        with caplog.at_level(logging.WARNING, "align2llava.clients.transport.rpc"):
             assert await rewards(client, *range(10)) == list(range(10))
             assert await rewards(client, 11) == [11]
     assert service.num_single == 11

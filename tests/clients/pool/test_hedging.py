@@ -1,4 +1,4 @@
-from align2llava.clients.hedging import MIN_LATENCIES, Hedging
+from align2llava.clients.pool.hedging import MIN_LATENCIES, Hedging
 
 SHAPE = ("score", 6)
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from align2llava.clients.concurrency import (
+from align2llava.clients.pool.limit import (
     CALM_WINDOWS,
     DECREASE,
     START_LIMIT,
