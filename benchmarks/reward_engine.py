@@ -22,8 +22,8 @@ from transformers import LlavaConfig
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from align2llava.services.engines.allocation import keep_freed_memory
-from align2llava.services.reward_model.kernels import attention_for
+from align2llava.services.engines.torch_engine.allocation import keep_freed_memory
+from align2llava.services.reward_model.tree.kernels import attention_for
 from benchmarks.measuring import NotRun, Report, argument_parser, at_least, at_most, say
 from benchmarks.reward_methods import TorchMethods
 from benchmarks.reward_precision import add_precision

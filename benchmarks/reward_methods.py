@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from align2llava.services.reward_model.attention import TreeAttention
-from align2llava.services.reward_model.batches import padded_rows
-from align2llava.services.reward_model.inputs import TokenRow
-from align2llava.services.reward_model.model import LlavaRewardModel, last_positions
-from align2llava.services.reward_model.tree import joined, merge
+from align2llava.services.reward_model.llava.model import LlavaRewardModel, last_positions
+from align2llava.services.reward_model.tokens.batches import padded_rows
+from align2llava.services.reward_model.tokens.inputs import TokenRow
+from align2llava.services.reward_model.tree.attention import TreeAttention
+from align2llava.services.reward_model.tree.tree import joined, merge
 from benchmarks.reward_workload import Group, Workload
 
 PAD = 0

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from align2llava.services.reward_model.kernels import attention_for
+from align2llava.services.reward_model.tree.kernels import attention_for
 from benchmarks.measuring import NotRun, Report, at_least, at_most, say
 from benchmarks.reward_methods import TorchMethods
 from benchmarks.reward_shapes import mid_shape

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
-from align2llava.services.reward_model.model import LlavaRewardModel, image_geometry
+from align2llava.services.reward_model.llava.model import LlavaRewardModel, image_geometry
 
 BLOCKS = Path(__file__).parents[1] / "examples" / "blocks" / "models" / "question-reward"
 
@@ -43,7 +43,7 @@ def mid_shape() -> Shape:
 
 
 def _from_folder(name: str, folder: Path) -> Shape:
-    from align2llava.services.reward_model.checkpoint import read_config, read_reward  # noqa: PLC0415
+    from align2llava.services.reward_model.llava.checkpoint import read_config, read_reward  # noqa: PLC0415
 
     def build(device: str) -> LlavaRewardModel:
         return read_reward(folder, device=device, dtype="float32").model

@@ -13,15 +13,15 @@ import numpy as np
 from tokenizers import Tokenizer
 from transformers import LlavaConfig
 
-from align2llava.services.reward_model.inputs import (
+from align2llava.services.reward_model.llava.model import image_geometry, special_ids
+from align2llava.services.reward_model.tokens.inputs import (
     ImageInput,
     RowEncoder,
     TextLimits,
     TokenRow,
     question_prompt,
 )
-from align2llava.services.reward_model.model import image_geometry, special_ids
-from align2llava.services.reward_model.tree import merge
+from align2llava.services.reward_model.tree.tree import merge
 
 TOKENIZER = Path(__file__).parents[1] / "examples" / "blocks" / "models" / "base" / "tokenizer.json"
 WORDS = [

@@ -26,9 +26,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it sees its folder only
 
+from align2llava.services.core.images import decoded
 from align2llava.services.engines.api import Candidate, PreparedGroup, RewardGroup
-from align2llava.services.engines.reward import EngineLimits, TorchRewardEngine
-from align2llava.services.images import decoded
+from align2llava.services.engines.torch_engine.reward import EngineLimits, TorchRewardEngine
 from benchmarks.measuring import (
     Cell,
     Claim,

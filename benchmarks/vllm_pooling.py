@@ -29,10 +29,10 @@ import numpy as np
 from PIL import Image
 
 from align2llava.services.engines.api import Candidate, PreparedGroup, RewardGroup, RowReward
-from align2llava.services.engines.torchvision_operators import declare_operators
+from align2llava.services.engines.vllm_engine.torchvision_operators import declare_operators
 
 if TYPE_CHECKING:
-    from align2llava.services.engines.vllm_reward import VllmRewardEngine
+    from align2llava.services.engines.vllm_engine.reward import VllmRewardEngine
 
 MAX_BATCH_TOKENS = 16_384
 WARM_UP_SEED = 1_000_003  # added to an image's own
@@ -72,8 +72,8 @@ def plans_of(text: str) -> list[GroupPlan]:
 def load_engine(model_dir: Path, *, num_threads: int) -> "VllmRewardEngine":
     """Returns the engine of a checkpoint folder, in float32 on the CPU."""
     declare_operators()
-    from align2llava.services.engines.vllm_reward import VllmLimits, VllmRewardEngine  # noqa: PLC0415
-    from align2llava.services.reward_model.checkpoint import read_reward_file  # noqa: PLC0415
+    from align2llava.services.engines.vllm_engine.reward import VllmLimits, VllmRewardEngine  # noqa: PLC0415
+    from align2llava.services.reward_model.llava.checkpoint import read_reward_file  # noqa: PLC0415
 
     return VllmRewardEngine.load(
         model_dir,

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from align2llava.services.engines.allocation import SAME_BY_ENVIRONMENT
+from align2llava.services.engines.torch_engine.allocation import SAME_BY_ENVIRONMENT
 from benchmarks.reward_workload import Workload
 
 ROOT = Path(__file__).parents[1]

@@ -7,13 +7,13 @@ import bentoml
 from starlette.responses import Response
 
 from align2llava.clients.wire.schemas import ScoreRequest, ScoreResponse
-from align2llava.services.hosting import HostedService
-from align2llava.services.lifecycle import Runtime
+from align2llava.services.core.scoring import ScoreCore
 from align2llava.services.loading import load_answer_reward
-from align2llava.services.rest import RestSurface, answer
-from align2llava.services.rest_model import model_app
-from align2llava.services.rpc_reward import answer_servicers
-from align2llava.services.scoring import ScoreCore
+from align2llava.services.process.hosting import HostedService
+from align2llava.services.process.lifecycle import Runtime
+from align2llava.services.surfaces.rest.own_routes import model_app
+from align2llava.services.surfaces.rest.surface import RestSurface, answer
+from align2llava.services.surfaces.rpc.reward import answer_servicers
 
 RUNTIME: Runtime[ScoreCore] = Runtime(
     "answer-reward", load=load_answer_reward, servicers=answer_servicers

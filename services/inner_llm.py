@@ -14,13 +14,13 @@ from align2llava.clients.wire.schemas import (
     RewriteRequest,
     RewriteResponse,
 )
-from align2llava.services.aligning import AlignCore
-from align2llava.services.hosting import HostedService
-from align2llava.services.lifecycle import Runtime
+from align2llava.services.core.aligning import AlignCore
 from align2llava.services.loading import load_inner_llm
-from align2llava.services.rest import RestSurface, answer
-from align2llava.services.rest_model import chat_mount
-from align2llava.services.rpc_inner_llm import inner_llm_servicers
+from align2llava.services.process.hosting import HostedService
+from align2llava.services.process.lifecycle import Runtime
+from align2llava.services.surfaces.rest.own_routes import chat_mount
+from align2llava.services.surfaces.rest.surface import RestSurface, answer
+from align2llava.services.surfaces.rpc.inner_llm import inner_llm_servicers
 
 RUNTIME: Runtime[AlignCore] = Runtime(
     "inner-llm", load=load_inner_llm, servicers=inner_llm_servicers

@@ -3,11 +3,11 @@
 import asyncio
 import importlib
 
-from align2llava.services.aligning import AlignCore
+from align2llava.services.core.aligning import AlignCore
+from align2llava.services.core.scoring import ScoreCore
 from align2llava.services.engines.api import LanguageEngine, RewardEngine, RewardKind
 from align2llava.services.engines.fake import FakeLanguageEngine, FakeRewardEngine
-from align2llava.services.lifecycle import Loaded, Parts
-from align2llava.services.scoring import ScoreCore
+from align2llava.services.process.lifecycle import Loaded, Parts
 from align2llava.services.settings import Settings
 
 
@@ -42,7 +42,7 @@ def _reward_engine(settings: Settings, kind: RewardKind) -> RewardEngine:
         return FakeRewardEngine(kind)
     if settings.engine == "vllm":
         return _vllm_reward_engine(settings, kind)
-    from align2llava.services.engines.reward import (  # noqa: PLC0415  (imports torch)
+    from align2llava.services.engines.torch_engine.reward import (  # noqa: PLC0415  (imports torch)
         EngineLimits,
         TorchRewardEngine,
     )
@@ -63,10 +63,10 @@ def _reward_engine(settings: Settings, kind: RewardKind) -> RewardEngine:
 
 def _vllm_reward_engine(settings: Settings, kind: RewardKind) -> RewardEngine:
     # Imports torch; has to come before anything that imports torchvision.
-    from align2llava.services.engines.torchvision_operators import declare_operators  # noqa: PLC0415
+    from align2llava.services.engines.vllm_engine.torchvision_operators import declare_operators  # noqa: PLC0415
 
     declare_operators()
-    from align2llava.services.engines.vllm_reward import (  # noqa: PLC0415  (imports vllm)
+    from align2llava.services.engines.vllm_engine.reward import (  # noqa: PLC0415  (imports vllm)
         VllmLimits,
         VllmRewardEngine,
     )
@@ -87,9 +87,9 @@ async def load_inner_llm(parts: Parts) -> Loaded[AlignCore]:
     if settings.engine == "fake":
         return Loaded(core=_align_core(FakeLanguageEngine(), parts))
     # vLLM takes seconds to import; probes are answered meanwhile.
-    await asyncio.to_thread(importlib.import_module, "align2llava.services.chat")
-    from align2llava.services.chat import chat_app  # noqa: PLC0415  (imports vllm)
-    from align2llava.services.engines.llm import LlmMemory, VllmEngine  # noqa: PLC0415  (imports vllm)
+    await asyncio.to_thread(importlib.import_module, "align2llava.services.surfaces.rest.chat")
+    from align2llava.services.engines.vllm_engine.llm import LlmMemory, VllmEngine  # noqa: PLC0415  (imports vllm)
+    from align2llava.services.surfaces.rest.chat import chat_app  # noqa: PLC0415  (imports vllm)
 
     engine = await VllmEngine.load(
         settings.model_dir,

@@ -23,8 +23,8 @@ import polars as pl
 
 from align2llava.clients.wire import align2llava_pb2 as pb
 from align2llava.pipeline.cli import VERBS
-from align2llava.services.openapi import document
-from align2llava.services.rest_examples import EXAMPLES
+from align2llava.services.surfaces.rest.examples import EXAMPLES
+from align2llava.services.surfaces.rest.openapi import document
 
 A2L = Path(sys.executable).with_name("a2l")
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,7 +13,7 @@ from random import Random
 
 from align2llava.clients.wire.schemas import Turn, Verdict
 from align2llava.services.engines.api import ChatMessage
-from align2llava.services.prompts import (
+from align2llava.services.engines.prompts import (
     CHOICES,
     ReviewOrder,
     review_messages,

@@ -16,7 +16,7 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from align2llava.clients.wire.schemas import Turn, Verdict
-from align2llava.services.prompts import (
+from align2llava.services.engines.prompts import (
     CHOICES,
     ReviewOrder,
     combined,

@@ -19,7 +19,7 @@ from align2llava.pipeline.preferences.groups import PreferenceGroup
 from align2llava.pipeline.preferences.readers import read_groups
 from align2llava.pipeline.training.batches import BatchMaker
 from align2llava.pipeline.training.evaluate import rewards_of_groups
-from align2llava.services.reward_model.checkpoint import RewardCheckpoint, read_reward
+from align2llava.services.reward_model.llava.checkpoint import RewardCheckpoint, read_reward
 from examples.blocks.defects import Defect, is_image_dependent_only
 
 BLOCKS = Path(__file__).parent

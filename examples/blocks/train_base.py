@@ -30,11 +30,11 @@ from align2llava.pipeline.training.snapshots import (
     write_snapshot,
 )
 from align2llava.pipeline.training.termination import CheckpointedError, noted_sigterm
-from align2llava.services.reward_model.batches import padded_rows
-from align2llava.services.reward_model.export import write_language_model
-from align2llava.services.reward_model.inputs import RowEncoder, TextLimits, TokenRow
-from align2llava.services.reward_model.model import image_geometry, special_ids
-from align2llava.services.reward_model.pixels import pixels_CHW
+from align2llava.services.reward_model.llava.export import write_language_model
+from align2llava.services.reward_model.llava.model import image_geometry, special_ids
+from align2llava.services.reward_model.tokens.batches import padded_rows
+from align2llava.services.reward_model.tokens.inputs import RowEncoder, TextLimits, TokenRow
+from align2llava.services.reward_model.tokens.pixels import pixels_CHW
 from examples.blocks.render import render
 from examples.blocks.scene import CELLS, COLORS, SHAPES, WORDS, Block, Scene, Sign, draw_scenes
 from examples.blocks.train_shape import MAX_LENGTH, PIXELS, llava_config

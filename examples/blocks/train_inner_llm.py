@@ -1,6 +1,6 @@
 """Trains the inner LLM of the blocks world from scratch: `python -m examples.blocks.train_inner_llm`.
 
-A small Llama learns, under the prompts of `services.prompts`, to rewrite turns into native style
+A small Llama learns, under the prompts of `services.engines.prompts`, to rewrite turns into native style
 and to review rewrites. Every batch is drawn from the seed and the step, so a run that is
 interrupted goes on from its last snapshot as if it had not been. CPU, float32, one thread: the
 number of threads changes the order of sums, and so the weights.

@@ -2,7 +2,7 @@
 
 Made, not trained: the words are those of drawn examples. Things and cells that are named by two words
 are one token ("red star", "bottom left"): to copy one is one act, not a choice of how to go on after
-"red" or "bottom", which a model this small gets wrong where several things share a word. The tags and the two instructions of `services.prompts` are tokens of their own, so a prompt costs about
+"red" or "bottom", which a model this small gets wrong where several things share a word. The tags and the two instructions of `services.engines.prompts` are tokens of their own, so a prompt costs about
 what its turns cost; text that says anything else still encodes, byte by byte, and decodes to itself.
 """
 
@@ -12,7 +12,7 @@ from random import Random
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from align2llava.services.prompts import REVIEW_INSTRUCTION, REWRITE_INSTRUCTION
+from align2llava.services.engines.prompts import REVIEW_INSTRUCTION, REWRITE_INSTRUCTION
 from examples.blocks.alignment_examples import review_example, rewrite_example
 from examples.blocks.scene import CELLS, COLORS, SHAPES, WORDS
 

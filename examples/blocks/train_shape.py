@@ -2,7 +2,7 @@
 
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
-from align2llava.services.reward_model.pixels import ImageMode, PixelSettings
+from align2llava.services.reward_model.tokens.pixels import ImageMode, PixelSettings
 from examples.blocks.train_tokenizer import BOS_ID, EOS_ID, IMAGE_ID, PAD_ID
 
 PATCH_PX = 24

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
-from align2llava.services.reward_model.inputs import answer_prompt, question_prompt
+from align2llava.services.reward_model.tokens.inputs import answer_prompt, question_prompt
 from examples.blocks.facts import (
     RELATIONS,
     ColorOf,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from align2llava.services.reward_model.inputs import RewardKind
+from align2llava.services.reward_model.tokens.inputs import RewardKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import TypeGuard
 
 from align2llava.pipeline.errors import InputError
 from align2llava.pipeline.preferences.groups import PreferenceGroup, ScoredCandidate
-from align2llava.services.reward_model.inputs import RewardKind
+from align2llava.services.reward_model.tokens.inputs import RewardKind
 
 Json = Mapping[str, object]
 

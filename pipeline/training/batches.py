@@ -16,9 +16,14 @@ from align2llava.clients.wire.decoding import MAX_IMAGE_BYTES, MAX_PIXELS
 from align2llava.pipeline.errors import InputError
 from align2llava.pipeline.preferences.groups import PreferenceGroup
 from align2llava.pipeline.training.images import check_image, image_pixels
-from align2llava.services.reward_model.batches import padded_rows
-from align2llava.services.reward_model.inputs import InputTextError, RowEncoder, TokenRow, prompt_of
-from align2llava.services.reward_model.pixels import PixelSettings
+from align2llava.services.reward_model.tokens.batches import padded_rows
+from align2llava.services.reward_model.tokens.inputs import (
+    InputTextError,
+    RowEncoder,
+    TokenRow,
+    prompt_of,
+)
+from align2llava.services.reward_model.tokens.pixels import PixelSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

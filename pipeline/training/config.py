@@ -11,8 +11,8 @@ from align2llava.clients.wire.decoding import MAX_IMAGE_BYTES, MAX_PIXELS
 from align2llava.pipeline.errors import ConfigError
 from align2llava.pipeline.yaml_text import yaml_value
 from align2llava.services.reward_model.card import Purpose
-from align2llava.services.reward_model.inputs import RewardKind
-from align2llava.services.reward_model.pixels import ImageMode
+from align2llava.services.reward_model.tokens.inputs import RewardKind
+from align2llava.services.reward_model.tokens.pixels import ImageMode
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

@@ -8,7 +8,7 @@ from torch import Tensor
 from align2llava.pipeline.preferences.groups import PreferenceGroup
 from align2llava.pipeline.training.batches import BatchMaker, GroupBatch
 from align2llava.pipeline.training.loss import pair_weights, pairwise_accuracy
-from align2llava.services.reward_model.model import LlavaRewardModel
+from align2llava.services.reward_model.llava.model import LlavaRewardModel
 
 GROUPS_PER_BATCH = 16
 ROWS_PER_FORWARD = 24

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from align2llava.clients.wire.decoding import ImageDataError, opened, rgb_image
 from align2llava.pipeline.errors import InputError
 from align2llava.pipeline.image_files import image_bytes
-from align2llava.services.reward_model.pixels import PixelSettings, pixels_CHW
+from align2llava.services.reward_model.tokens.pixels import PixelSettings, pixels_CHW
 
 
 def image_pixels(

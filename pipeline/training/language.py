@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlavaConfig
 
-from align2llava.services.reward_model.model import LlavaBackbone, text_config
+from align2llava.services.reward_model.llava.model import LlavaBackbone, text_config
 
 
 class LlavaLanguageModel(LlavaBackbone):

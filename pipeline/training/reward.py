@@ -26,7 +26,8 @@ from align2llava.pipeline.training.snapshots import (
 )
 from align2llava.pipeline.training.termination import CheckpointedError, Termination, noted_sigterm
 from align2llava.services.reward_model.card import write_card
-from align2llava.services.reward_model.checkpoint import (
+from align2llava.services.reward_model.folder import CheckpointError
+from align2llava.services.reward_model.llava.checkpoint import (
     DTYPES,
     TOKENIZER_FILE,
     RewardFile,
@@ -35,11 +36,10 @@ from align2llava.services.reward_model.checkpoint import (
     read_pixels,
     read_tokenizer,
 )
-from align2llava.services.reward_model.export import write_reward
-from align2llava.services.reward_model.folder import CheckpointError
-from align2llava.services.reward_model.inputs import RewardKind, TextLimits
-from align2llava.services.reward_model.model import LlavaRewardModel
-from align2llava.services.reward_model.pixels import PixelSettings
+from align2llava.services.reward_model.llava.export import write_reward
+from align2llava.services.reward_model.llava.model import LlavaRewardModel
+from align2llava.services.reward_model.tokens.inputs import RewardKind, TextLimits
+from align2llava.services.reward_model.tokens.pixels import PixelSettings
 from align2llava.services.reward_model.weight_files import weight_files
 from align2llava.services.reward_model.weights import read_weights
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from align2llava.clients.wire.schemas import ModelIdentity
 from align2llava.services.errors import ServiceError
-from align2llava.services.reward_model.inputs import ImageInput, TokenRow
-from align2llava.services.reward_model.tree import Ints, Tree
+from align2llava.services.reward_model.tokens.inputs import ImageInput, TokenRow
+from align2llava.services.reward_model.tree.tree import Ints, Tree
 
 RewardKind = Literal["question-reward", "answer-reward"]
 

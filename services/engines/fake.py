@@ -25,9 +25,9 @@ from align2llava.services.engines.api import (
     Rollout,
     RowReward,
 )
+from align2llava.services.engines.prompts import TEMPLATE_VERSION, parse_rewrite, tagged
 from align2llava.services.errors import InternalError, ServiceError, TooLargeError
-from align2llava.services.prompts import TEMPLATE_VERSION, parse_rewrite, tagged
-from align2llava.services.reward_model.inputs import ImageInput, TokenRow
+from align2llava.services.reward_model.tokens.inputs import ImageInput, TokenRow
 
 _SLOW = re.compile(r"\[\[slow (\d+)\]\]")
 _TURN = re.compile(r"<question>.*?</question>\s*<answer>.*?</answer>", re.DOTALL)

@@ -13,9 +13,9 @@ from align2llava.services.errors import (
     ServiceError,
     TooLargeError,
 )
-from align2llava.services.reward_model.checkpoint import RewardFile
 from align2llava.services.reward_model.folder import CheckpointError
-from align2llava.services.reward_model.inputs import (
+from align2llava.services.reward_model.llava.checkpoint import RewardFile
+from align2llava.services.reward_model.tokens.inputs import (
     EmptyTextError,
     LongTextError,
     TokenRow,

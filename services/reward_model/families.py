@@ -12,19 +12,19 @@ from typing import Protocol
 from PIL import Image
 from torch import Tensor
 
-from align2llava.services.reward_model.attention import TreeAttention
 from align2llava.services.reward_model.card import read_purpose
-from align2llava.services.reward_model.checkpoint import (
+from align2llava.services.reward_model.folder import CheckpointError
+from align2llava.services.reward_model.llava.checkpoint import (
     RewardCheckpoint,
     RewardFile,
     model_type,
     read_reward,
 )
-from align2llava.services.reward_model.folder import CheckpointError
-from align2llava.services.reward_model.inputs import ImageInput, TokenRow
-from align2llava.services.reward_model.pixels import pixels_CHW
-from align2llava.services.reward_model.qwen_checkpoint import MODEL_TYPE, read_qwen
-from align2llava.services.reward_model.tree import Ints, Tree
+from align2llava.services.reward_model.qwen.checkpoint import MODEL_TYPE, read_qwen
+from align2llava.services.reward_model.tokens.inputs import ImageInput, TokenRow
+from align2llava.services.reward_model.tokens.pixels import pixels_CHW
+from align2llava.services.reward_model.tree.attention import TreeAttention
+from align2llava.services.reward_model.tree.tree import Ints, Tree
 
 
 class RewardInputs(Protocol):

@@ -16,8 +16,8 @@ import httpx
 import msgpack
 
 from align2llava.clients.wire import align2llava_pb2 as pb
-from align2llava.services.connections import MAX_HEAD_BYTES
-from align2llava.services.rest_examples import EXAMPLES
+from align2llava.services.process.connections import MAX_HEAD_BYTES
+from align2llava.services.surfaces.rest.examples import EXAMPLES
 from tests.attacks.keep_alive import KeepAlive
 from tests.attacks.onslaughts import Site
 from tests.fuzz import wire

@@ -28,7 +28,7 @@ from typing import Any
 
 import httpx
 
-from align2llava.services.rest_examples import EXAMPLES
+from align2llava.services.surfaces.rest.examples import EXAMPLES
 from tests.attacks.rows import Row
 from tests.contract.servers import ROOT, Server, server
 

@@ -21,7 +21,7 @@ _DECIDED = (
     ("AcceptedNegativeData", "too_large", "the limit"),
     # No JSON schema can say that ids of one list differ.
     ("RejectedPositiveData", "invalid_request", "occurs twice"),
-    # The fake engine has none; an engine that has them is asked by tests/services/test_chat.py.
+    # The fake engine has none; an engine that has them is asked by tests/services/surfaces/rest/test_chat.py.
     ("RejectedPositiveData", "invalid_request", "no chat routes"),
 )
 

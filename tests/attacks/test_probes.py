@@ -9,8 +9,8 @@ from threading import Thread
 
 import pytest
 
-from align2llava.services.openapi import document
-from align2llava.services.rest_examples import EXAMPLES
+from align2llava.services.surfaces.rest.examples import EXAMPLES
+from align2llava.services.surfaces.rest.openapi import document
 from tests.attacks.probes import SCHEMATHESIS, probed, read_report, row, run
 
 pytestmark = [

@@ -2,8 +2,8 @@ import pytest
 import torch
 from PIL import Image
 
-from align2llava.services.reward_model.checkpoint import read_reward
-from align2llava.services.reward_model.pixels import pixels_CHW
+from align2llava.services.reward_model.llava.checkpoint import read_reward
+from align2llava.services.reward_model.tokens.pixels import pixels_CHW
 from align2llava.services.reward_model.weight_files import weight_files
 from align2llava.services.reward_model.weights import sha256_of
 from benchmarks.mid_model import write_mid_model

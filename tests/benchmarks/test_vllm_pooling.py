@@ -3,9 +3,9 @@ import json
 import pytest
 import torch
 
-from align2llava.services.reward_model.checkpoint import read_reward
-from align2llava.services.reward_model.inputs import prompt_of
-from align2llava.services.reward_model.pixels import pixels_CHW
+from align2llava.services.reward_model.llava.checkpoint import read_reward
+from align2llava.services.reward_model.tokens.inputs import prompt_of
+from align2llava.services.reward_model.tokens.pixels import pixels_CHW
 from benchmarks.mid_model import write_mid_model
 from benchmarks.vllm_pooling import plans_of
 from tests.services.engines.vision_venv import in_vision_venv, output_of

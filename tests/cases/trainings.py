@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 import numpy as np
 from align2llava.pipeline.training.batches import BatchMaker
-from align2llava.services.images import decoded
-from align2llava.services.reward_model.checkpoint import read_reward
-from align2llava.services.reward_model.pixels import pixels_CHW
+from align2llava.services.core.images import decoded
+from align2llava.services.reward_model.llava.checkpoint import read_reward
+from align2llava.services.reward_model.tokens.pixels import pixels_CHW
 images, folder = map(Path, sys.argv[1:])
 found = read_reward(folder, device="cpu", dtype="float32")
 maker = BatchMaker(encoder=found.encoder, pixels=found.pixels, images_root=images, cached_images=4)

@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from align2llava.services.connections import MAX_HEAD_BYTES
+from align2llava.services.process.connections import MAX_HEAD_BYTES
 from tests.attacks.bodies import GRPC_BOMBS, JSON, MIB, rest_bombs
 from tests.contract.servers import Server, server
 

@@ -15,9 +15,9 @@ from align2llava.pipeline.curation.input.images import ImageLimits as DriverLimi
 from align2llava.pipeline.curation.input.images import look_at
 from align2llava.pipeline.errors import InputError
 from align2llava.pipeline.training.images import image_pixels
+from align2llava.services.core.images import ImageLimits, ImageStore
 from align2llava.services.errors import ServiceError
-from align2llava.services.images import ImageLimits, ImageStore
-from align2llava.services.reward_model.pixels import ImageMode, PixelSettings, pixels_CHW
+from align2llava.services.reward_model.tokens.pixels import ImageMode, PixelSettings, pixels_CHW
 
 MAX_PIXELS = 10_000
 MAX_BYTES = 100_000

@@ -21,13 +21,13 @@ from align2llava.pipeline.errors import PipelineError
 from align2llava.pipeline.preferences.readers import read_groups
 from align2llava.pipeline.training.config import load_training_config
 from align2llava.services.auth import load_keys
-from align2llava.services.reward_model.checkpoint import (
+from align2llava.services.reward_model.llava.checkpoint import (
     read_config,
     read_encoder,
     read_pixels,
     read_reward_file,
 )
-from align2llava.services.reward_model.inputs import TextLimits
+from align2llava.services.reward_model.tokens.inputs import TextLimits
 from align2llava.services.reward_model.weights import CheckpointError, read_weights
 from align2llava.services.settings import SettingsError, load_settings
 from tests.fuzz.campaign import ROOT, Feed, Target, Verdict

@@ -10,8 +10,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from align2llava.pipeline.curation.input.images import ImageLimits, look_at
 from align2llava.pipeline.curation.report.thumbnails import thumbnail
+from align2llava.services.core.images import decoded
 from align2llava.services.errors import ServiceError
-from align2llava.services.images import decoded
 from tests.fuzz.campaign import Target
 from tests.fuzz.files import one_file
 from tests.fuzz.mutator import Grammar, Seed

@@ -17,7 +17,7 @@ from align2llava.pipeline.serving import Serving, serving
 from tests.contract.servers import ROOT, free_port
 from tests.pipeline.test_service_process import FAILED
 from tests.pipeline.test_service_process import running as own_process
-from tests.services.test_hosting import write_certificate
+from tests.services.process.test_hosting import write_certificate
 
 FAKE = {
     **{k: v for k, v in os.environ.items() if not k.startswith(("A2L_", "BENTOML_"))},

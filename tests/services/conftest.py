@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 if TYPE_CHECKING:
-    from align2llava.services.engines.llm import VllmEngine
+    from align2llava.services.engines.vllm_engine.llm import VllmEngine
 
 MODEL_DIR = Path("examples/blocks/models/inner-llm")
 
@@ -25,8 +25,10 @@ async def vllm_engine(
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
         # vLLM 0.32 uses names that torch 2.13 deprecates, at import and while it starts.
         warnings.simplefilter("ignore")
-        importlib.import_module("align2llava.services.chat")  # its imports warn as well
-        from align2llava.services.engines.llm import VllmEngine
+        importlib.import_module(
+            "align2llava.services.surfaces.rest.chat"
+        )  # its imports warn as well
+        from align2llava.services.engines.vllm_engine.llm import VllmEngine
 
         engine = await VllmEngine.load(MODEL_DIR, device="cpu", dtype="float32", num_threads=1)
     try:

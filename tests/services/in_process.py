@@ -11,7 +11,7 @@ import grpc.aio
 import httpx
 from asgi_lifespan import LifespanManager
 
-from align2llava.services.lifecycle import Runtime
+from align2llava.services.process.lifecycle import Runtime
 
 FAKE = {"A2L_ENGINE": "fake", "A2L_GRPC_PORT": "0"}
 

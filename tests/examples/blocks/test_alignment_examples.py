@@ -5,7 +5,12 @@ from random import Random
 import pytest
 
 from align2llava.clients.wire.schemas import Turn, Verdict
-from align2llava.services.prompts import ReviewOrder, parse_rewrite, rewrite_messages, verdict_of
+from align2llava.services.engines.prompts import (
+    ReviewOrder,
+    parse_rewrite,
+    rewrite_messages,
+    verdict_of,
+)
 from examples.blocks import language
 from examples.blocks.alignment_examples import (
     Change,

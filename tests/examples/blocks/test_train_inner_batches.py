@@ -3,7 +3,7 @@ from random import Random
 import pytest
 
 from align2llava.clients.wire.schemas import Turn
-from align2llava.services.prompts import ReviewOrder, review_messages, tagged
+from align2llava.services.engines.prompts import ReviewOrder, review_messages, tagged
 from examples.blocks.alignment_examples import Example, review_example, rewrite_example
 from examples.blocks.train_inner_batches import IGNORED, by_length, encode
 from examples.blocks.train_inner_tokenizer import PAD_ID, build_tokenizer

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from align2llava.services.prompts import REWRITE_INSTRUCTION
+from align2llava.services.engines.prompts import REWRITE_INSTRUCTION
 from examples.blocks.alignment_examples import rewrite_example
 from examples.blocks.train_inner_batches import prompt_ids, text_ids
 from examples.blocks.train_inner_tokenizer import (

@@ -1,4 +1,4 @@
-from align2llava.services.reward_model.model import image_geometry, special_ids
+from align2llava.services.reward_model.llava.model import image_geometry, special_ids
 from examples.blocks.scene import CELLS
 from examples.blocks.train_shape import PIXELS, llava_config
 from examples.blocks.train_tokenizer import BOS_ID, IMAGE_ID, PAD_ID

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
 from align2llava.pipeline.training.language import LlavaLanguageModel
-from align2llava.services.reward_model.export import write_language_model
-from align2llava.services.reward_model.pixels import ImageMode, PixelSettings
+from align2llava.services.reward_model.llava.export import write_language_model
+from align2llava.services.reward_model.tokens.pixels import ImageMode, PixelSettings
 from examples.blocks.train_tokenizer import build_tokenizer
 
 COLOURS = {"red": (200, 0, 0), "blue": (0, 0, 200)}

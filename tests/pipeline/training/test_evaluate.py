@@ -4,10 +4,14 @@ import torch
 from align2llava.pipeline.preferences.readers import read_groups
 from align2llava.pipeline.training.batches import BatchMaker
 from align2llava.pipeline.training.evaluate import accuracy_of_groups, rewards_of_groups
-from align2llava.services.reward_model.checkpoint import read_config, read_encoder, read_pixels
-from align2llava.services.reward_model.inputs import TextLimits
-from align2llava.services.reward_model.model import LlavaRewardModel
-from align2llava.services.reward_model.pixels import ImageMode
+from align2llava.services.reward_model.llava.checkpoint import (
+    read_config,
+    read_encoder,
+    read_pixels,
+)
+from align2llava.services.reward_model.llava.model import LlavaRewardModel
+from align2llava.services.reward_model.tokens.inputs import TextLimits
+from align2llava.services.reward_model.tokens.pixels import ImageMode
 from tests.pipeline.training.preference_world import write_world
 
 

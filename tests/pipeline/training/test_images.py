@@ -7,7 +7,7 @@ from PIL import Image
 
 from align2llava.pipeline.errors import InputError
 from align2llava.pipeline.training.images import image_pixels
-from align2llava.services.reward_model.pixels import ImageMode, PixelSettings, pixels_CHW
+from align2llava.services.reward_model.tokens.pixels import ImageMode, PixelSettings, pixels_CHW
 
 SETTINGS = PixelSettings(mode=ImageMode.PAD, size=24)
 

@@ -12,7 +12,7 @@ from align2llava.pipeline.training.reward import train_reward
 from align2llava.pipeline.training.snapshots import newest_snapshot
 from align2llava.pipeline.training.termination import CheckpointedError
 from align2llava.services.reward_model.card import read_purpose
-from align2llava.services.reward_model.checkpoint import read_reward
+from align2llava.services.reward_model.llava.checkpoint import read_reward
 from align2llava.services.reward_model.weight_files import weight_files
 from align2llava.services.reward_model.weights import sha256_of
 from tests.pipeline.training.preference_world import write_world

@@ -4,7 +4,7 @@ from PIL import Image
 from align2llava.clients.wire.schemas import Turn
 from align2llava.services.engines.api import Candidate, RewardGroup, RowReward
 from align2llava.services.engines.fake import FakeLanguageEngine, FakeRewardEngine
-from align2llava.services.prompts import (
+from align2llava.services.engines.prompts import (
     ReviewOrder,
     parse_rewrite,
     review_messages,

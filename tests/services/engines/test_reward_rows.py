@@ -11,10 +11,10 @@ from align2llava.services.engines.reward_rows import (
     row_of,
 )
 from align2llava.services.errors import InternalError, InvalidRequestError, TooLargeError
-from align2llava.services.reward_model.checkpoint import RewardFile
 from align2llava.services.reward_model.folder import CheckpointError
-from align2llava.services.reward_model.inputs import LongTextError, TokenRow
-from align2llava.services.reward_model.pixels import ImageMode
+from align2llava.services.reward_model.llava.checkpoint import RewardFile
+from align2llava.services.reward_model.tokens.inputs import LongTextError, TokenRow
+from align2llava.services.reward_model.tokens.pixels import ImageMode
 
 FILE = RewardFile(name="x", kind="answer-reward", image_mode=ImageMode.PAD, max_length=8)
 ROW = TokenRow(ids=(1, 2, 3), truncated=False)

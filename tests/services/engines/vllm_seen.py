@@ -20,10 +20,10 @@ from align2llava.services.engines.api import (
     RewardKind,
     RowReward,
 )
-from align2llava.services.engines.torchvision_operators import declare_operators
+from align2llava.services.engines.vllm_engine.torchvision_operators import declare_operators
 
 if TYPE_CHECKING:
-    from align2llava.services.engines.vllm_reward import VllmRewardEngine
+    from align2llava.services.engines.vllm_engine.reward import VllmRewardEngine
 
 BLOCKS = Path(__file__).parents[3] / "examples" / "blocks"
 NUM_ROWS = 240
@@ -81,8 +81,8 @@ def torch_rewards(folder: Path, groups: list[PreparedGroup]) -> list[list[float]
     """The rewards of good rows, one at a time."""
     import torch
 
-    from align2llava.services.reward_model.checkpoint import read_reward
-    from align2llava.services.reward_model.inputs import TokenRow
+    from align2llava.services.reward_model.llava.checkpoint import read_reward
+    from align2llava.services.reward_model.tokens.inputs import TokenRow
 
     model = read_reward(folder, device="cpu", dtype="float32").model
     rewards: list[list[float]] = []
@@ -110,7 +110,7 @@ def answers(
 
 def refusals(folder: Path, kind: RewardKind) -> dict[str, str]:
     """What the engine says of folders that it does not take."""
-    from align2llava.services.engines.vllm_reward import VllmLimits, VllmRewardEngine
+    from align2llava.services.engines.vllm_engine.reward import VllmLimits, VllmRewardEngine
 
     def refusal(folder: Path, kind: RewardKind, device: str = "cpu") -> str:
         limits = VllmLimits(max_batch_tokens=2048, long_text="truncate")
@@ -138,7 +138,7 @@ def refusals(folder: Path, kind: RewardKind) -> dict[str, str]:
 
 def main(kind: RewardKind) -> None:
     declare_operators()
-    from align2llava.services.engines.vllm_reward import VllmLimits, VllmRewardEngine
+    from align2llava.services.engines.vllm_engine.reward import VllmLimits, VllmRewardEngine
 
     folder = BLOCKS / "models" / kind
     limits = VllmLimits(max_batch_tokens=2048, long_text="truncate")

@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
-from align2llava.services.reward_model.checkpoint import RewardFile
-from align2llava.services.reward_model.export import write_reward
-from align2llava.services.reward_model.model import LlavaRewardModel
-from align2llava.services.reward_model.pixels import ImageMode, PixelSettings
+from align2llava.services.reward_model.llava.checkpoint import RewardFile
+from align2llava.services.reward_model.llava.export import write_reward
+from align2llava.services.reward_model.llava.model import LlavaRewardModel
+from align2llava.services.reward_model.tokens.pixels import ImageMode, PixelSettings
 from examples.blocks.train_tokenizer import build_tokenizer
 
 

@@ -3,9 +3,9 @@ import json
 import pytest
 
 from align2llava.services.reward_model.card import CARD_FILE, read_purpose, write_card
-from align2llava.services.reward_model.checkpoint import read_reward
 from align2llava.services.reward_model.families import load_model
 from align2llava.services.reward_model.folder import CheckpointError
+from align2llava.services.reward_model.llava.checkpoint import read_reward
 
 
 def test_a_written_card_is_read_again(tmp_path):

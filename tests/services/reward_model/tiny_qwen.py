@@ -14,10 +14,10 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import (
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from align2llava.services.reward_model.checkpoint import RewardFile
-from align2llava.services.reward_model.qwen import QwenRewardModel
-from align2llava.services.reward_model.qwen_checkpoint import write_qwen
-from align2llava.services.reward_model.qwen_inputs import PatchSettings
+from align2llava.services.reward_model.llava.checkpoint import RewardFile
+from align2llava.services.reward_model.qwen.checkpoint import write_qwen
+from align2llava.services.reward_model.qwen.inputs import PatchSettings
+from align2llava.services.reward_model.qwen.model import QwenRewardModel
 from examples.blocks.train_tokenizer import build_tokenizer
 
 MARKS = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")

@@ -1,0 +1,1 @@
+"""The reward engine in pure torch."""

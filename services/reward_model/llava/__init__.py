@@ -1,0 +1,1 @@
+"""LLaVA as a reward model."""

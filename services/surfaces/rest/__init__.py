@@ -1,0 +1,1 @@
+"""The REST surface: bodies, errors, routes, the OpenAPI document."""

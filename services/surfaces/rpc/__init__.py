@@ -1,0 +1,1 @@
+"""The gRPC surface: the server, its decoding, its servicers."""
