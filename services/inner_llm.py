@@ -21,9 +21,10 @@ from align2llava.services.process.lifecycle import Runtime
 from align2llava.services.surfaces.rest.own_routes import chat_mount
 from align2llava.services.surfaces.rest.surface import RestSurface, answer
 from align2llava.services.surfaces.rpc.inner_llm import inner_llm_servicers
+from align2llava.services.surfaces.rpc.surface import grpc_surface
 
 RUNTIME: Runtime[AlignCore] = Runtime(
-    "inner-llm", load=load_inner_llm, servicers=inner_llm_servicers
+    "inner-llm", load=load_inner_llm, surface=grpc_surface(inner_llm_servicers)
 )
 
 

@@ -14,9 +14,10 @@ from align2llava.services.process.lifecycle import Runtime
 from align2llava.services.surfaces.rest.own_routes import model_app
 from align2llava.services.surfaces.rest.surface import RestSurface, answer
 from align2llava.services.surfaces.rpc.reward import question_servicers
+from align2llava.services.surfaces.rpc.surface import grpc_surface
 
 RUNTIME: Runtime[ScoreCore] = Runtime(
-    "question-reward", load=load_question_reward, servicers=question_servicers
+    "question-reward", load=load_question_reward, surface=grpc_surface(question_servicers)
 )
 
 

@@ -38,7 +38,6 @@ from align2llava.services.settings import (
     load_settings,
     refuse_uninstalled,
 )
-from align2llava.services.surfaces.rpc.surface import GrpcSurface, Servicers
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +79,26 @@ class Core(Answering, Protocol):
 C = TypeVar("C", bound=Core)
 
 
+class Surface(Protocol):
+    """The gRPC server of the process, which this module starts, drains and stops."""
+
+    async def start(self, host: str) -> int:
+        """Listens on `host` and returns the port."""
+        ...
+
+    async def set_serving(self, *, is_serving: bool) -> None:
+        """Says in gRPC's health service whether requests are welcome."""
+        ...
+
+    def begin_drain(self) -> None:
+        """Refuses new requests."""
+        ...
+
+    async def stop(self) -> None:
+        """Stops."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What a core is built from."""
@@ -106,11 +125,11 @@ class Runtime(Generic[C]):
         kind: ServiceKind,
         *,
         load: Callable[[Parts], Awaitable[Loaded[C]]],
-        servicers: "Callable[[Runtime[C]], Servicers]",
+        surface: "Callable[[Runtime[C], Settings, KeyRing], Surface]",
     ) -> None:
         self.kind: ServiceKind = kind
         self._load_core = load
-        self._servicers = servicers
+        self._surface_of = surface
         self._phase = Phase.LOADING
         self._failure = ""  # why the model did not load
         self._loaded: Loaded[C] | None = None
@@ -178,7 +197,7 @@ class Runtime(Generic[C]):
             ),
             metrics=instruments,
         )
-        surface = GrpcSurface(self._servicers(self), settings=settings, keys=keys)
+        surface = self._surface_of(self, settings, keys)
         port = await surface.start(hosts[0] if hosts else "127.0.0.1")
         self._phase = Phase.LOADING
         self._started = Started(parts=parts, keys=keys, surface=surface, grpc_port=port)
@@ -248,7 +267,7 @@ class Runtime(Generic[C]):
     def _is_hopeless(self) -> bool:
         return self._readiness is not None and self._readiness.is_hopeless
 
-    async def _watch(self, surface: GrpcSurface, keeper: Keeper | None) -> None:
+    async def _watch(self, surface: Surface, keeper: Keeper | None) -> None:
         """Has gRPC's health say what `/readyz` says, and the process end where only a restart helps.
 
         Without a keeper there is nobody to start it again.
@@ -267,7 +286,7 @@ class Runtime(Generic[C]):
             logger.error("%s: %s; this process ends", self.kind, why)
             keeper.end_worker()
 
-    async def _load(self, parts: Parts, surface: GrpcSurface) -> None:
+    async def _load(self, parts: Parts, surface: Surface) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         limit_s = parts.settings.load_timeout_s
@@ -381,7 +400,7 @@ class Started:
 
     parts: Parts
     keys: KeyRing
-    surface: GrpcSurface
+    surface: Surface
     grpc_port: int
 
 

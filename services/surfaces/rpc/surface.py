@@ -49,6 +49,7 @@ _MAX_NAME = 100  # characters of a method in an error
 S = TypeVar("S", bound=Message)
 A = TypeVar("A", bound=Message)
 P = TypeVar("P", bound=ProtoMessage)
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,15 @@ class Servicers:
     names: tuple[str, ...]  # full names, for health and reflection
     register: Callable[[grpc.aio.Server], None]
     begin_drain: Callable[[], None]  # ends idle streams
+
+
+def grpc_surface(
+    servicers: Callable[[R], Servicers],
+) -> Callable[[R, Settings, KeyRing], "GrpcSurface"]:
+    """Returns what makes the surface of a runtime whose servicers are these."""
+    return lambda runtime, settings, keys: GrpcSurface(
+        servicers(runtime), settings=settings, keys=keys
+    )
 
 
 class GrpcSurface:

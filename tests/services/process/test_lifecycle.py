@@ -30,6 +30,7 @@ from align2llava.services.process import supervisor
 from align2llava.services.process.lifecycle import Loaded, Runtime
 from align2llava.services.settings import SettingsError
 from align2llava.services.surfaces.rpc.reward import question_servicers
+from align2llava.services.surfaces.rpc.surface import grpc_surface
 from tests.contract.servers import ROOT, Server, server, until_accepted
 from tests.contract.wire_values import question_group, rewards
 from tests.services.in_process import FAKE, InProcess, in_process, until
@@ -38,7 +39,7 @@ STATUS = health_pb2.HealthCheckResponse.ServingStatus
 
 
 def runtime(load=load_question_reward) -> Runtime:
-    return Runtime("question-reward", load=load, servicers=question_servicers)
+    return Runtime("question-reward", load=load, surface=grpc_surface(question_servicers))
 
 
 async def test_service_is_ready_only_after_the_model_answered():
