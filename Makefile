@@ -11,7 +11,7 @@ VISION_VENV := .venv-vllm-vision
 DRIVER_VENV := .venv-driver
 DRIVER_PYTHON ?= python3.13
 # What of tests/ needs no more than the base install and these tools; trainings and services need extras.
-DRIVER_TESTS := tests/clients tests/pipeline --ignore=tests/pipeline/training --ignore=tests/pipeline/preferences --ignore=tests/pipeline/test_serving.py
+DRIVER_TESTS := tests/clients tests/pipeline --ignore=tests/pipeline/training --ignore=tests/pipeline/preferences --ignore=tests/pipeline/serving/test_services.py
 DRIVER_TOOLS := cryptography hypothesis kubernetes-validate psutil pytest pytest-asyncio pytest-timeout pytest-xdist uv
 
 # Machines with an NVIDIA GPU install the CUDA builds (locked, not run yet); others the CPU builds.

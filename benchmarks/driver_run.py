@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it sees its folder only
 
-from align2llava.pipeline.config import load_config
+from align2llava.pipeline.config.schema import load_config
 from align2llava.pipeline.curation.deciding.curate import curate
 from align2llava.pipeline.curation.endpoints.opening import NetworkConnector
 from align2llava.pipeline.curation.run.resume import Resume

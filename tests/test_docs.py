@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from align2llava.pipeline.config import Config, EndpointConfig
+from align2llava.pipeline.config.schema import Config, EndpointConfig
 from align2llava.services.settings import Settings, variable_of
 
 ROOT = Path(__file__).resolve().parent.parent

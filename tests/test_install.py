@@ -82,8 +82,8 @@ def test_driver_and_clients_import_nothing_heavy():
 import sys
 from importlib import import_module
 sys.modules.update(dict.fromkeys({ABSENT!r}))  # None: importing it raises
-import {CLIENTS}, align2llava.pipeline.cli
-for module in align2llava.pipeline.cli.VERBS.values():
+import {CLIENTS}, align2llava.pipeline.cli.app
+for module in align2llava.pipeline.cli.app.VERBS.values():
     import_module(module)
 """
     ran(sys.executable, "-c", code)
@@ -103,7 +103,7 @@ def test_a_verb_that_needs_more_than_the_driver_says_what_to_install(
 ):
     code = f"""
 import sys
-from align2llava.pipeline.cli import app
+from align2llava.pipeline.cli.app import app
 sys.modules.update(dict.fromkeys({ABSENT!r}))  # None: importing it raises
 app({arguments!r})
 """

@@ -22,7 +22,7 @@ from pathlib import Path
 import polars as pl
 
 from align2llava.clients.wire import align2llava_pb2 as pb
-from align2llava.pipeline.cli import VERBS
+from align2llava.pipeline.cli.app import VERBS
 from align2llava.services.surfaces.rest.examples import EXAMPLES
 from align2llava.services.surfaces.rest.openapi import document
 

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from align2llava.pipeline.errors import PipelineError
-from align2llava.pipeline.service_process import Served
-from align2llava.pipeline.serving import serving
+from align2llava.pipeline.serving.service_process import Served
+from align2llava.pipeline.serving.services import serving
 
 BLOCKS = Path(__file__).resolve().parent
 RUN = Path("runs") / "demo"

@@ -15,9 +15,9 @@ import yaml
 from lightkube.models.meta_v1 import ObjectMeta, OwnerReference
 from lightkube.resources.batch_v1 import CronJob, Job
 
-from align2llava.pipeline.children import foreign_environ
 from align2llava.pipeline.errors import ConfigError
 from align2llava.pipeline.jobs.overrides import apply_sets, container_of
+from align2llava.pipeline.process.children import foreign_environ
 from align2llava.pipeline.yaml_text import yaml_documents
 
 _MANUAL = {"cronjob.kubernetes.io/instantiate": "manual"}

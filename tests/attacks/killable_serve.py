@@ -20,7 +20,7 @@ from typing import Literal
 import httpx
 import psutil
 
-from align2llava.pipeline.service_process import TARGETS
+from align2llava.pipeline.serving.service_process import TARGETS
 from tests.contract.servers import ROOT
 
 Engine = Literal["fake", "real"]

@@ -1,7 +1,7 @@
 from collections import Counter
 from pathlib import Path
 
-from align2llava.pipeline.config import load_config
+from align2llava.pipeline.config.schema import load_config
 from align2llava.pipeline.curation.input.files import read_elements
 from align2llava.pipeline.curation.input.images import ImageLimits, look_at
 from align2llava.pipeline.curation.input.records import Record, read_record

@@ -15,7 +15,7 @@ def name_of(message: bytes) -> str:
 
 
 def main() -> None:
-    from align2llava.pipeline.cli import app
+    from align2llava.pipeline.cli.app import app
 
     notes = Path(sys.argv.pop(1))
 

@@ -22,7 +22,7 @@ from tests.contract.scripted_answers import review_key, rewrite_key, score_key
 from tests.contract.servers import ROOT
 from tests.pipeline.curation.small_world import record, write_world
 
-DRIVER = (sys.executable, "-c", "from align2llava.pipeline.cli import app; app()")
+DRIVER = (sys.executable, "-c", "from align2llava.pipeline.cli.app import app; app()")
 NOTING_DRIVER = (sys.executable, str(Path(__file__).with_name("noting_driver.py")))
 SECTIONS = {
     "question-reward": "question_reward",

@@ -19,7 +19,7 @@ import httpx
 from align2llava.clients.api import InnerLLMClient, RewardClient
 from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.transport.connect import connect_inner_llm, connect_reward
-from align2llava.pipeline.service_process import TARGETS
+from align2llava.pipeline.serving.service_process import TARGETS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 Transport = Literal["rest", "grpc"]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from align2llava.pipeline.serving import Serving, serving
+from align2llava.pipeline.serving.services import Serving, serving
 from tests.contract.servers import ROOT, Transport, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from align2llava.pipeline.cli import app
+from align2llava.pipeline.cli.app import app
 from tests.contract.servers import server
 from tests.pipeline.curation.small_world import records, write_world
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from align2llava.pipeline.cli import app
-from align2llava.pipeline.config import load_config
+from align2llava.pipeline.cli.app import app
+from align2llava.pipeline.config.schema import load_config
 from tests.contract.servers import ROOT, Server, server
 from tests.docs.blocks import (
     NOT_RUN,

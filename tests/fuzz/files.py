@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from safetensors.torch import save
 
-from align2llava.pipeline.config import InputPath, dump_config, load_config
+from align2llava.pipeline.config.schema import InputPath, dump_config, load_config
 from align2llava.pipeline.curation.figures.truth import read_truth
 from align2llava.pipeline.curation.input.files import dialect_of, read_elements
 from align2llava.pipeline.curation.input.images import find_image

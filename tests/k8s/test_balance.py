@@ -18,7 +18,7 @@ import pytest
 
 from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.transport.connect import connect_reward
-from align2llava.pipeline.service_process import TARGETS
+from align2llava.pipeline.serving.service_process import TARGETS
 from tests.contract.servers import ROOT, free_port
 from tests.contract.wire_values import question_group
 from tests.k8s.name_server import Names, name_server

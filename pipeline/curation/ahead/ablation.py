@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from align2llava.pipeline.config import Config
+from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.ahead.ablation_figures import (
     AblationRow,
     Asked,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from align2llava.pipeline.config import Config
+from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.figures.decisions import passed_at
 from align2llava.pipeline.curation.layout import Decision, RewardStage, Stage
 

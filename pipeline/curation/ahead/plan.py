@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from align2llava.pipeline.config import Config, Keeps
+from align2llava.pipeline.config.schema import Config, Keeps
 from align2llava.pipeline.curation.ahead.plan_figures import (
     COSTS,
     FLAGS,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from align2llava.pipeline.config import Config
+from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.ahead.sample import Sample, draw_sample, write_sample
 from align2llava.pipeline.curation.deciding.curate import curate
 from align2llava.pipeline.curation.deciding.summary import Summary

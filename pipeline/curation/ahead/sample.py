@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from align2llava.pipeline.config import Config, InputPath
+from align2llava.pipeline.config.schema import Config, InputPath
 from align2llava.pipeline.curation.disk.files import write_durably
 from align2llava.pipeline.curation.input.files import (
     Dialect,

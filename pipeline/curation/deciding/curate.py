@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from align2llava.clients.wire.schemas import ModelIdentity
-from align2llava.pipeline.config import Config
+from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.deciding.publish import Publisher, Written
 from align2llava.pipeline.curation.deciding.summary import Summary, summary_of
 from align2llava.pipeline.curation.deciding.work import Decided, Work

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from align2llava.clients.wire.schemas import ModelIdentity, Turn
-from align2llava.pipeline.config import Config
+from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.disk.files import write_durably
 from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.input.files import sha256_of

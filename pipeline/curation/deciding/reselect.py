@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from align2llava.clients.wire.schemas import ModelIdentity
-from align2llava.pipeline.config import Config
+from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.deciding.curate import align_kept, finish, write_results
 from align2llava.pipeline.curation.deciding.summary import Summary
 from align2llava.pipeline.curation.deciding.work import Decided, Work

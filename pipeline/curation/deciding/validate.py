@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from align2llava.clients.wire.schemas import ModelIdentity
-from align2llava.pipeline.config import Config
+from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.endpoints.opening import Connector, log_event, open_each
 from align2llava.pipeline.curation.input.types import TypeRule
 from align2llava.pipeline.curation.layout import InputEntry

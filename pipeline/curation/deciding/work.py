@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from align2llava.pipeline.config import Config
+from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.disk.scratch import scratch_folder
 from align2llava.pipeline.curation.input.corpus import Corpus
 from align2llava.pipeline.curation.input.rows import Row

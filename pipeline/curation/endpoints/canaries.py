@@ -14,7 +14,7 @@ from itertools import islice
 from align2llava.clients.api import LoadImage, RewardClient
 from align2llava.clients.errors import ClientError
 from align2llava.clients.wire.schemas import Group, GroupRewards, ModelIdentity, ScoreResponse
-from align2llava.pipeline.config import RunConfig
+from align2llava.pipeline.config.schema import RunConfig
 from align2llava.pipeline.curation.store.events import CANARIES_COMPARED, Notify
 from align2llava.pipeline.errors import EndpointError
 

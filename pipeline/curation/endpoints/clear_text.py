@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from align2llava.clients.address import address_of
-from align2llava.pipeline.config import EndpointConfig
+from align2llava.pipeline.config.schema import EndpointConfig
 
 logger = logging.getLogger(__name__)
 

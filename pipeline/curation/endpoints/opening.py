@@ -23,7 +23,7 @@ from align2llava.clients.retry import with_retries
 from align2llava.clients.transport.connect import connect_inner_llm, connect_reward
 from align2llava.clients.wire.codes import Code
 from align2llava.clients.wire.schemas import ModelIdentity
-from align2llava.pipeline.config import Config, EndpointConfig, RunConfig, proxy_for
+from align2llava.pipeline.config.schema import Config, EndpointConfig, RunConfig, proxy_for
 from align2llava.pipeline.curation.endpoints.canaries import CanaryClient
 from align2llava.pipeline.curation.endpoints.clear_text import warn_of_clear_text
 from align2llava.pipeline.curation.endpoints.pace import (

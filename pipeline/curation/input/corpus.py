@@ -10,7 +10,7 @@ from itertools import groupby, tee
 from operator import attrgetter
 from pathlib import Path
 
-from align2llava.pipeline.config import InputConfig, InputPath
+from align2llava.pipeline.config.schema import InputConfig, InputPath
 from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.input.files import (
     ArrayStyle,

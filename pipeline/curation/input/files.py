@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal
 
 import pyarrow as pa
 
-from align2llava.pipeline.config import InputConfig, InputPath
+from align2llava.pipeline.config.schema import InputConfig, InputPath
 from align2llava.pipeline.curation.input.forms import (
     HEAD_BYTES,
     Compression,

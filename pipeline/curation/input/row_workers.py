@@ -22,11 +22,11 @@ from typing import IO
 
 import orjson
 
-from align2llava.pipeline.children import child_environ, module_command
 from align2llava.pipeline.curation.input.row_batch import RowBatch, batch_of
 from align2llava.pipeline.curation.input.row_reader import Chunk, ReadingRules, RowReader
 from align2llava.pipeline.curation.input.rows import RawElement
 from align2llava.pipeline.errors import WorkerError
+from align2llava.pipeline.process.children import child_environ, module_command
 
 MIN_INPUT_BYTES = 2**24  # of less the start of the workers takes longer than it saves
 MAX_WORKERS = 4  # then the driver, which splits the files into records, has no time left

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from align2llava.pipeline.config import Config
+from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.disk.scratch import scratch_folder, scratch_name
 from align2llava.pipeline.curation.input.corpus import Corpus
 from align2llava.pipeline.curation.input.files import ArrayStyle

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from align2llava.clients.wire.decoding import ImageDataError
-from align2llava.pipeline.config import InputConfig
+from align2llava.pipeline.config.schema import InputConfig
 from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.figures.examples import Band, ExampleRow
 from align2llava.pipeline.curation.figures.truth import Truth, TruthTable

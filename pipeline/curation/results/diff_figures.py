@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from align2llava.pipeline.config import Config
+from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.layout import Decision, InputEntry, RewardStage, TypeCounts
 
 ABSENT = "not_in_the_input"  # the reason of a record in the run that never read it

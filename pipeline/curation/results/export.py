@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from align2llava.clients.wire.schemas import ModelIdentity, Turn
-from align2llava.pipeline.config import Config
+from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.disk.files import write_durably
 from align2llava.pipeline.curation.figures.sets import SetFigures, set_figures
 from align2llava.pipeline.curation.input.files import sha256_of

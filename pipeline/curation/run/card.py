@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from align2llava.clients.wire.schemas import ModelIdentity
-from align2llava.pipeline.config import Config
+from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.layout import InputEntry, TypeCounts
 from align2llava.pipeline.curation.visible import visible
 

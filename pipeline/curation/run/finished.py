@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 import polars as pl
 
-from align2llava.pipeline.config import Config
+from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.input.files import sha256_of
 from align2llava.pipeline.curation.input.rows import Row
 from align2llava.pipeline.curation.input.scan import Scan, scan_input

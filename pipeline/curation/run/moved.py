@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from align2llava.pipeline.config import Config, InputConfig, InputPath
+from align2llava.pipeline.config.schema import Config, InputConfig, InputPath
 from align2llava.pipeline.curation.input.files import sha256_of
 from align2llava.pipeline.curation.input.scan import Scan, scan_input
 from align2llava.pipeline.curation.layout import InputEntry, Manifest, RewardStage, RunPaths

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from align2llava.pipeline.config import Config, dump_config, load_config
+from align2llava.pipeline.config.schema import Config, dump_config, load_config
 from align2llava.pipeline.curation.disk.files import write_durably
 from align2llava.pipeline.curation.layout import RunPaths
 from align2llava.pipeline.errors import ConfigError, RunError

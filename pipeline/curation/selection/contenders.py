@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from align2llava.pipeline.config import Config, SelectionConfig
+from align2llava.pipeline.config.schema import Config, SelectionConfig
 from align2llava.pipeline.curation.input.scan import Scan, scan_input
 from align2llava.pipeline.curation.input.table import RecordTable, can_be_scored
 from align2llava.pipeline.curation.uids import as_number

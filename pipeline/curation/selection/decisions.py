@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from align2llava.pipeline.config import Keeps
+from align2llava.pipeline.config.schema import Keeps
 from align2llava.pipeline.curation.layout import Decision, Reason, Stage
 from align2llava.pipeline.curation.selection.quota import place, smallest_gaps
 from align2llava.pipeline.curation.uids import in_parts

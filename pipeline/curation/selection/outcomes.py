@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from align2llava.pipeline.config import SelectionConfig
+from align2llava.pipeline.config.schema import SelectionConfig
 from align2llava.pipeline.curation.layout import QUESTION_TURN
 from align2llava.pipeline.curation.selection.answer_rewards import record_rewards
 from align2llava.pipeline.curation.selection.decisions import (

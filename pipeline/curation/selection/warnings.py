@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import polars as pl
 
-from align2llava.pipeline.config import Keeps, SelectionConfig
+from align2llava.pipeline.config.schema import Keeps, SelectionConfig
 from align2llava.pipeline.curation.input.table import RecordTable
 from align2llava.pipeline.curation.selection.contenders import num_contenders
 from align2llava.pipeline.curation.selection.quota import quota

@@ -16,7 +16,7 @@ from align2llava.clients.wire.schemas import (
     Verdict,
 )
 from align2llava.clients.wire.schemas import Sampling as WireSampling
-from align2llava.pipeline.config import AlignmentConfig, RunConfig
+from align2llava.pipeline.config.schema import AlignmentConfig, RunConfig
 from align2llava.pipeline.curation.endpoints.opening import InnerLLMService
 from align2llava.pipeline.curation.input.corpus import Corpus
 from align2llava.pipeline.curation.input.rows import Loaded, Row

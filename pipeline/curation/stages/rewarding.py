@@ -9,7 +9,7 @@ from itertools import chain
 
 from align2llava.clients.errors import ClientError
 from align2llava.clients.wire.decoding import ImageDataError
-from align2llava.pipeline.config import RunConfig
+from align2llava.pipeline.config.schema import RunConfig
 from align2llava.pipeline.curation.endpoints.opening import RewardService
 from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.input.corpus import Corpus

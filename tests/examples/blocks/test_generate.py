@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops
 
-from align2llava.pipeline.config import load_config
+from align2llava.pipeline.config.schema import load_config
 from examples.blocks import generate
 from examples.blocks.generate import NUM_PICTURES, draw_pictures
 from examples.blocks.render import render

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from align2llava.pipeline.config import dump_config, load_config
+from align2llava.pipeline.config.schema import dump_config, load_config
 from align2llava.pipeline.curation.layout import (
     DECISIONS,
     REWRITES,

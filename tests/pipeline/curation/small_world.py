@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from align2llava.pipeline.config import Config, load_config
+from align2llava.pipeline.config.schema import Config, load_config
 from align2llava.pipeline.curation.deciding.curate import curate
 from align2llava.pipeline.curation.deciding.summary import Summary
 from align2llava.pipeline.curation.run.resume import Resume

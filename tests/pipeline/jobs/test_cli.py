@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from align2llava.pipeline.cli import app
+from align2llava.pipeline.cli.app import app
 from tests.contract.servers import free_port
 from tests.pipeline.jobs.world import NAME, TEMPLATE, World, write_kubeconfig
 
@@ -164,6 +164,6 @@ def test_broken_kubeconfig_exits_2_with_its_name(tmp_path: Path, text: str):
 
 
 def test_command_line_starts_without_lightkube():
-    modules = "align2llava.pipeline.cli, align2llava.pipeline.jobs.cli"
+    modules = "align2llava.pipeline.cli.app, align2llava.pipeline.jobs.cli"
     code = f"import sys, {modules}; sys.exit('lightkube' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

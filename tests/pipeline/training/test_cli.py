@@ -1,7 +1,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from align2llava.pipeline.cli import app
+from align2llava.pipeline.cli.app import app
 from tests.pipeline.training.preference_world import write_world
 
 

@@ -21,7 +21,7 @@ from align2llava.clients.wire import align2llava_pb2 as pb
 from align2llava.clients.wire import align2llava_pb2_grpc as pb_grpc
 from align2llava.clients.wire.convert import to_proto
 from align2llava.clients.wire.schemas import ScoreRequest
-from align2llava.pipeline.service_process import TARGETS
+from align2llava.pipeline.serving.service_process import TARGETS
 from align2llava.services import question_reward
 from align2llava.services.core.scoring import ScoreCore
 from align2llava.services.errors import InternalError, UnavailableError

@@ -10,9 +10,9 @@ from bentoml_cli.cli import create_bentoml_cli
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
-from align2llava.pipeline.cli import app
-from align2llava.pipeline.config import API_KEY, Config
-from align2llava.pipeline.service_process import TARGETS
+from align2llava.pipeline.cli.app import app
+from align2llava.pipeline.config.schema import API_KEY, Config
+from align2llava.pipeline.serving.service_process import TARGETS
 from align2llava.services.settings import (
     DRIVER_PREFIX,
     PREFIX,

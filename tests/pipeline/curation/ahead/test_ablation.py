@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from align2llava.pipeline.config import load_config
+from align2llava.pipeline.config.schema import load_config
 from align2llava.pipeline.curation.ahead.ablation import Ablation, ablate
 from align2llava.pipeline.curation.ahead.ablation_figures import AblationRow, variants
 from align2llava.pipeline.curation.ahead.ablation_text import ablation_text

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from align2llava.pipeline.config import load_config
+from align2llava.pipeline.config.schema import load_config
 from align2llava.pipeline.curation.ahead.plan import Plan, plan
 from align2llava.pipeline.curation.ahead.plan_figures import PlanStage, StageEstimate
 from align2llava.pipeline.curation.ahead.plan_text import plan_text

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from align2llava.pipeline.config import load_config
+from align2llava.pipeline.config.schema import load_config
 from align2llava.pipeline.curation.ahead.preview import Preview, preview
 from align2llava.pipeline.curation.ahead.preview_text import preview_text
 from align2llava.pipeline.errors import EndpointError

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from align2llava.pipeline.config import Config, load_config
+from align2llava.pipeline.config.schema import Config, load_config
 from align2llava.pipeline.curation.ahead.sample import (
     Sample,
     Stratum,

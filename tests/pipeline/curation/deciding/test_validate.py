@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from align2llava.clients.errors import UnavailableError
-from align2llava.pipeline.config import load_config
+from align2llava.pipeline.config.schema import load_config
 from align2llava.pipeline.curation.deciding.validate import Validation, validate, validation_text
 from align2llava.pipeline.process.progress import LineProgress
 from tests.dirty import write_dirty

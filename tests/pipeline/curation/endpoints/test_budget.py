@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from align2llava.clients.errors import UnavailableError
-from align2llava.pipeline.config import load_config
+from align2llava.pipeline.config.schema import load_config
 from align2llava.pipeline.curation.deciding.curate import curate
 from align2llava.pipeline.curation.endpoints.budget import Budget, BudgetMeter, parse_budget
 from align2llava.pipeline.curation.endpoints.metering import MeteredConnector

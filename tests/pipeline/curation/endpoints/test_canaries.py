@@ -5,7 +5,7 @@ import pytest
 
 from align2llava.clients.errors import DeadlineError
 from align2llava.clients.wire.schemas import Group, Image, Item
-from align2llava.pipeline.config import RunConfig
+from align2llava.pipeline.config.schema import RunConfig
 from align2llava.pipeline.curation.endpoints.canaries import (
     MAX_HELD_BYTES,
     MIN_REWARDS,

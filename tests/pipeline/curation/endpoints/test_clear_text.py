@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from align2llava.pipeline.config import EndpointConfig
+from align2llava.pipeline.config.schema import EndpointConfig
 from align2llava.pipeline.curation.endpoints.clear_text import warn_of_clear_text
 
 

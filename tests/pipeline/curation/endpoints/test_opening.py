@@ -7,7 +7,7 @@ import pytest
 
 from align2llava.clients.errors import DeadlineError, UnauthenticatedError, UnavailableError
 from align2llava.clients.wire.schemas import Group, Image, Item, ModelIdentity, ScoreResponse
-from align2llava.pipeline.config import Config, load_config
+from align2llava.pipeline.config.schema import Config, load_config
 from align2llava.pipeline.curation.endpoints.opening import (
     RewardService,
     Services,

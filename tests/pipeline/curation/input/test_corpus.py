@@ -8,7 +8,7 @@ import orjson
 import polars as pl
 import pytest
 
-from align2llava.pipeline.config import load_config
+from align2llava.pipeline.config.schema import load_config
 from align2llava.pipeline.curation.input.corpus import Corpus
 from align2llava.pipeline.curation.input.files import ArrayStyle, sha256_of
 from align2llava.pipeline.curation.input.row_batch import RowBatch

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from align2llava.pipeline.config import InputPath
+from align2llava.pipeline.config.schema import InputPath
 from align2llava.pipeline.curation.input.files import (
     ArrayStyle,
     dialect_of,

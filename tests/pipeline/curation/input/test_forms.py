@@ -13,7 +13,7 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from align2llava.pipeline.config import InputPath
+from align2llava.pipeline.config.schema import InputPath
 from align2llava.pipeline.curation.input.files import dialect_of
 from align2llava.pipeline.curation.input.forms import (
     HEAD_BYTES,

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from align2llava.pipeline.config import load_config
+from align2llava.pipeline.config.schema import load_config
 from align2llava.pipeline.curation.input import row_workers
 from align2llava.pipeline.curation.input.row_reader import Chunk
 from align2llava.pipeline.curation.input.row_workers import row_readers

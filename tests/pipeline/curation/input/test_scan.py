@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from align2llava.pipeline.config import Config, load_config
+from align2llava.pipeline.config.schema import Config, load_config
 from align2llava.pipeline.curation.input.rows import Row
 from align2llava.pipeline.curation.input.scan import Scan, scan_input
 from align2llava.pipeline.curation.input.table import BATCH_ROWS

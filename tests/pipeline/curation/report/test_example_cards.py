@@ -2,7 +2,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from align2llava.pipeline.config import InputConfig
+from align2llava.pipeline.config.schema import InputConfig
 from align2llava.pipeline.curation.figures.examples import Band, ExampleRow
 from align2llava.pipeline.curation.figures.truth import Truth
 from align2llava.pipeline.curation.input.records import Record, RecordTurn

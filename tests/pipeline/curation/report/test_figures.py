@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from align2llava.pipeline.config import Config
+from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.figures.decisions import MEASURES
 from align2llava.pipeline.curation.figures.spend import ScoreTotals
 from align2llava.pipeline.curation.layout import QuarantineLine, RewardStage

@@ -3,7 +3,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from align2llava.pipeline.config import Config, load_config
+from align2llava.pipeline.config.schema import Config, load_config
 from align2llava.pipeline.curation.layout import InputEntry, RewardStage, TypeCounts
 from align2llava.pipeline.curation.results.diff_figures import (
     ABSENT,

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from align2llava.clients.wire.schemas import ModelIdentity
-from align2llava.pipeline.config import load_config
+from align2llava.pipeline.config.schema import load_config
 from align2llava.pipeline.curation.layout import InputEntry, RunPaths, TypeCounts
 from align2llava.pipeline.curation.run.card import DatasetFile, dataset_card
 from tests.pipeline.curation.small_world import records, run, write_world

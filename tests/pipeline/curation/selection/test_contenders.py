@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from align2llava.pipeline.config import SelectionConfig, load_config
+from align2llava.pipeline.config.schema import SelectionConfig, load_config
 from align2llava.pipeline.curation.selection.contenders import check_keeps, scan_to_select
 from align2llava.pipeline.errors import ConfigError
 from align2llava.pipeline.process.progress import LineProgress

@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import polars as pl
 
-from align2llava.pipeline.config import SelectionConfig
+from align2llava.pipeline.config.schema import SelectionConfig
 from align2llava.pipeline.curation.selection.contenders import with_stratum
 from align2llava.pipeline.curation.selection.decisions import (
     Answers,

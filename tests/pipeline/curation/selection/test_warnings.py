@@ -3,7 +3,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from align2llava.pipeline.config import SelectionConfig
+from align2llava.pipeline.config.schema import SelectionConfig
 from align2llava.pipeline.curation.selection.warnings import starved, unmatched_tokens
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from align2llava.pipeline.children import child_environ, foreign_environ, module_command
 from align2llava.pipeline.curation.input.row_reader import ReadingRules
+from align2llava.pipeline.process.children import child_environ, foreign_environ, module_command
 from tests.pipeline.curation.small_world import record, write_world
 
 HOSTILE = (
@@ -61,7 +61,9 @@ def test_large_input_in_a_hostile_folder_is_read(tmp_path: Path):
     data = [{**record(number), "note": "x" * 900} for number in range(18_000)]
     (tmp_path / "raw.json").write_text(json.dumps(data))
     assert (tmp_path / "raw.json").stat().st_size > 2**24
-    command = module_command("typer", "align2llava.pipeline.cli", "run", "validate", str(config))
+    command = module_command(
+        "typer", "align2llava.pipeline.cli.app", "run", "validate", str(config)
+    )
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert "18000 of 18000 records can be scored" in done.stdout, done.stderr
     assert not (folder / "was_run").exists()

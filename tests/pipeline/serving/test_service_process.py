@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from align2llava.pipeline.errors import EndpointError
-from align2llava.pipeline.service_process import (
+from align2llava.pipeline.serving.service_process import (
     Served,
     ServiceProcess,
     kill_group,

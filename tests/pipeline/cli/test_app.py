@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from align2llava.pipeline.cli import app
+from align2llava.pipeline.cli.app import app
 from tests.contract.servers import free_port
 from tests.pipeline.curation.small_world import records, run, write_world
 
@@ -45,7 +45,7 @@ def test_misspelt_verb_is_told_the_right_one():
 def test_verb_imports_what_it_needs_alone():
     code = """
 import sys
-from align2llava.pipeline.cli import app
+from align2llava.pipeline.cli.app import app
 app(["select", "--help"], standalone_mode=False)
 sys.exit(any(f"align2llava.pipeline.cli_{name}" in sys.modules for name in ("ahead", "curate", "results")))
 """

@@ -5,7 +5,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from align2llava.pipeline.children import module_command
+from align2llava.pipeline.process.children import module_command
 from tests.contract.servers import ROOT
 
 SLEEPER = """
@@ -20,7 +20,7 @@ time.sleep(60)
 def tethered(folder: Path, *words: str) -> "subprocess.Popen[str]":
     (folder / "sleeper.py").write_text(SLEEPER)
     return subprocess.Popen(
-        module_command("align2llava.pipeline.tether", "sleeper", *words),
+        module_command("align2llava.pipeline.serving.tether", "sleeper", *words),
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)])},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

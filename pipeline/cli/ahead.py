@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from align2llava.pipeline.cli_options import AsJson, Budgets, ConfigPath, Seed, Sets, all_sets
-from align2llava.pipeline.cli_output import print_json
-from align2llava.pipeline.config import api_key, load_config
+from align2llava.pipeline.cli.options import AsJson, Budgets, ConfigPath, Seed, Sets, all_sets
+from align2llava.pipeline.cli.output import print_json
+from align2llava.pipeline.config.schema import api_key, load_config
 from align2llava.pipeline.curation.ahead.ablation import ablate
 from align2llava.pipeline.curation.ahead.ablation_text import ablation_text
 from align2llava.pipeline.curation.ahead.plan import plan

@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 from align2llava.pipeline.errors import ConfigError, EndpointError
-from align2llava.pipeline.serving import Serving, serving
+from align2llava.pipeline.serving.services import Serving, serving
 from tests.contract.servers import ROOT, free_port
-from tests.pipeline.test_service_process import FAILED
-from tests.pipeline.test_service_process import running as own_process
+from tests.pipeline.serving.test_service_process import FAILED
+from tests.pipeline.serving.test_service_process import running as own_process
 from tests.services.process.test_hosting import write_certificate
 
 FAKE = {
@@ -105,7 +105,7 @@ def test_service_that_cannot_start_shows_its_reason(tmp_path: Path):
 def test_serve_prints_a_ready_line_and_stops_with_its_children(tmp_path: Path):
     chosen = ports()
     options = ["--http-port", str(chosen["http_port"]), "--grpc-port", str(chosen["grpc_port"])]
-    command = [sys.executable, "-m", "typer", "align2llava.pipeline.cli", "run", "serve"]
+    command = [sys.executable, "-m", "typer", "align2llava.pipeline.cli.app", "run", "serve"]
     process = subprocess.Popen(
         [*command, "--only", "question-reward", *options],
         cwd=ROOT,
@@ -156,7 +156,7 @@ def served(*only: str) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Proc
     """`a2l serve` of fake services, once they are ready; its processes; the URL of the first service."""
     chosen = ports()
     options = [f"--http-port={chosen['http_port']}", f"--grpc-port={chosen['grpc_port']}"]
-    command = [sys.executable, "-m", "typer", "align2llava.pipeline.cli", "run", "serve"]
+    command = [sys.executable, "-m", "typer", "align2llava.pipeline.cli.app", "run", "serve"]
     with subprocess.Popen(
         [*command, *(f"--only={name}" for name in only), *options],
         cwd=ROOT,

@@ -15,7 +15,7 @@ import httpx
 
 from align2llava.pipeline.errors import ConfigError, EndpointError
 from align2llava.pipeline.extras import how_to_install
-from align2llava.pipeline.service_process import (
+from align2llava.pipeline.serving.service_process import (
     TARGETS,
     Served,
     ServiceProcess,

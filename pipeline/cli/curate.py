@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from align2llava.pipeline.cli_options import (
+from align2llava.pipeline.cli.options import (
     AsJson,
     Budgets,
     ConfigPath,
@@ -13,8 +13,8 @@ from align2llava.pipeline.cli_options import (
     Sets,
     all_sets,
 )
-from align2llava.pipeline.cli_output import check_quarantine, print_json, show_summary
-from align2llava.pipeline.config import api_key, load_config
+from align2llava.pipeline.cli.output import check_quarantine, print_json, show_summary
+from align2llava.pipeline.config.schema import api_key, load_config
 from align2llava.pipeline.curation.deciding.curate import curate
 from align2llava.pipeline.curation.deciding.validate import validate, validation_text
 from align2llava.pipeline.curation.endpoints.budget import connector_within, parse_budget

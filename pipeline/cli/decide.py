@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from align2llava.pipeline.cli_options import AsJson, Moved, MovedImages, RunPath, take_moved
-from align2llava.pipeline.cli_output import show_summary
-from align2llava.pipeline.config import api_key
+from align2llava.pipeline.cli.options import AsJson, Moved, MovedImages, RunPath, take_moved
+from align2llava.pipeline.cli.output import show_summary
+from align2llava.pipeline.config.schema import api_key
 from align2llava.pipeline.curation.deciding.reselect import align, select
 from align2llava.pipeline.curation.endpoints.opening import NetworkConnector
 from align2llava.pipeline.errors import ConfigError

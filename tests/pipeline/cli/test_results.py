@@ -4,7 +4,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from align2llava.pipeline.cli import app
+from align2llava.pipeline.cli.app import app
 from tests.pipeline.curation.run_fixture import RunFixture, make_run
 from tests.pipeline.curation.small_world import records, write_world
 from tests.pipeline.curation.small_world import run as curate_world

@@ -9,8 +9,8 @@ import typer
 
 from align2llava.pipeline.errors import TerminatedError
 from align2llava.pipeline.screen import say, tell
-from align2llava.pipeline.service_process import Served
-from align2llava.pipeline.serving import GRPC_PORT, HTTP_PORT, serving
+from align2llava.pipeline.serving.service_process import Served
+from align2llava.pipeline.serving.services import GRPC_PORT, HTTP_PORT, serving
 
 verbs = typer.Typer()
 

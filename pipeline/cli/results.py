@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from align2llava.pipeline.cli_options import AsJson, Moved, MovedImages, RunPath, take_moved
-from align2llava.pipeline.cli_output import print_json
+from align2llava.pipeline.cli.options import AsJson, Moved, MovedImages, RunPath, take_moved
+from align2llava.pipeline.cli.output import print_json
 from align2llava.pipeline.curation.report.text import report_text
 from align2llava.pipeline.curation.report.write import write_report
 from align2llava.pipeline.curation.results.diff import diff

@@ -25,19 +25,19 @@ from align2llava.pipeline.extras import extra_of, how_to_install
 from align2llava.pipeline.screen import ShownFormatter, lasting_streams, say, tell
 
 VERBS = {
-    "validate": "align2llava.pipeline.cli_curate",
-    "curate": "align2llava.pipeline.cli_curate",
-    "select": "align2llava.pipeline.cli_decide",
-    "align": "align2llava.pipeline.cli_decide",
-    "serve": "align2llava.pipeline.cli_serve",
+    "validate": "align2llava.pipeline.cli.curate",
+    "curate": "align2llava.pipeline.cli.curate",
+    "select": "align2llava.pipeline.cli.decide",
+    "align": "align2llava.pipeline.cli.decide",
+    "serve": "align2llava.pipeline.cli.serve",
     "train": "align2llava.pipeline.training.cli",
-    "preview": "align2llava.pipeline.cli_ahead",
-    "plan": "align2llava.pipeline.cli_ahead",
-    "ablate": "align2llava.pipeline.cli_ahead",
-    "report": "align2llava.pipeline.cli_results",
-    "explain": "align2llava.pipeline.cli_results",
-    "export": "align2llava.pipeline.cli_results",
-    "diff": "align2llava.pipeline.cli_results",
+    "preview": "align2llava.pipeline.cli.ahead",
+    "plan": "align2llava.pipeline.cli.ahead",
+    "ablate": "align2llava.pipeline.cli.ahead",
+    "report": "align2llava.pipeline.cli.results",
+    "explain": "align2llava.pipeline.cli.results",
+    "export": "align2llava.pipeline.cli.results",
+    "diff": "align2llava.pipeline.cli.results",
     "jobs": "align2llava.pipeline.jobs.cli",
 }
 """The module of each verb, in the order of the help; its `verbs` holds it."""

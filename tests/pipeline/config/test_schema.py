@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from align2llava.pipeline import config as config_module
-from align2llava.pipeline.config import Config, InputPath, api_key, dump_config, load_config
+from align2llava.pipeline.config import schema as config_module
+from align2llava.pipeline.config.schema import Config, InputPath, api_key, dump_config, load_config
 from align2llava.pipeline.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TEXT = """
 input: {path: raw.json, images_root: images}
 endpoints:

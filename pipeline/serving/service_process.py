@@ -17,8 +17,8 @@ from pathlib import Path
 import httpx
 
 import align2llava
-from align2llava.pipeline.children import child_environ, module_command
 from align2llava.pipeline.errors import EndpointError
+from align2llava.pipeline.process.children import child_environ, module_command
 
 HOST = "127.0.0.1"
 _TAIL_LINES = 30
@@ -125,7 +125,7 @@ def start(
     folder.mkdir()
     log = folder / "log"
     command = module_command(
-        *("align2llava.pipeline.tether", "bentoml"),
+        *("align2llava.pipeline.serving.tether", "bentoml"),
         *("serve", TARGETS[name], "--host", HOST, "--port", str(http_port)),
         *("--working-dir", str(_PACKAGES_ROOT)),
     )

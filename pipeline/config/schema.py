@@ -24,7 +24,7 @@ from pydantic import (
 
 from align2llava.clients.address import Address, address_of
 from align2llava.clients.key import checked_key
-from align2llava.pipeline.config_sources import Given
+from align2llava.pipeline.config.sources import Given
 from align2llava.pipeline.errors import ConfigError
 from align2llava.pipeline.proxies import proxy_of
 from align2llava.pipeline.yaml_text import MAX_DIGITS, DecimalLoader, is_bounded, yaml_value

@@ -1,0 +1,1 @@
+"""The three services of this machine, as processes of it."""
