@@ -52,6 +52,7 @@ demo: install ## Three services on CPU curate the blocks world into runs/demo, w
 test: install k8s-tools .venv-schemathesis/.installed ## All tests, slow ones too; those of k8s/ are `make k8s-check`
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/house.py
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/generate_stubs.py --check
@@ -81,9 +82,10 @@ fix: install ## Formats, and repairs what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lint: install ## Format and lint
+lint: install ## Format and lint, and the shape of the tree (tools/house.py)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python tools/house.py
 
 types: install ## Types, strict
 	$(BIN)/basedpyright

@@ -91,9 +91,9 @@ def serving(
 ) -> Generator[Serving]:
     """Runs the services on loopback with the checkpoints `models_dir`/NAME, and stops them at exit.
 
-    Ports count up from `http_port` and `grpc_port`, a fixed place for each name. `environ` is
-    what the services see besides what is set here. Yields when all of them answer; `on_ready` is
-    called for each as it does, `on_progress` with lines for a reader: what starts, what is waited for.
+    Ports count up from `http_port` and `grpc_port`, a fixed place for each name. `environ` is what the services
+    see besides what is set here. Yields when all answer; `on_ready` is called for each as it does, `on_progress`
+    with lines for a reader.
     The logs lie in a folder of their own, which stays where a service fails.
 
     Raises:
@@ -102,8 +102,7 @@ def serving(
     """
     places = {name: list(TARGETS).index(name) for name in _names(only)}
     _require_services()
-    is_fake = environ.get("A2L_ENGINE") == "fake"
-    if not is_fake:
+    if not (is_fake := environ.get("A2L_ENGINE") == "fake"):
         _require_checkpoints(models_dir, places)
     ports = {name: (http_port + place, grpc_port + place) for name, place in places.items()}
     _require_ports(ports)
@@ -113,20 +112,16 @@ def serving(
     try:
         for name in places:
             overlay = {} if is_fake else {"A2L_MODEL_DIR": str((models_dir / name).resolve())}
-            process = start(
-                name, folder=folder / name, ports=ports[name], environ={**environ, **overlay}
-            )
-            processes.append(process)
-            on_progress(_described(process))
+            seen = {**environ, **overlay}
+            processes.append(start(name, folder=folder / name, ports=ports[name], environ=seen))
+            on_progress(_described(processes[-1]))
         _await_ready(processes, timeout_s=timeout_s, on_ready=on_ready, on_progress=on_progress)
         yield Serving(processes)
     except EndpointError:
         is_failed = True  # its message names a log
         raise
     finally:
-        if any(process.failure() is None for process in processes):
-            on_progress("stopping; what was accepted is answered first")
-        _stop(processes)
+        _stop(processes, on_progress)
         if not is_failed:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -197,8 +192,10 @@ def _probes() -> httpx.Client:
     return httpx.Client(trust_env=False, timeout=_PROBE_TIMEOUT_S, verify=False)  # noqa: S501  (see above)
 
 
-def _stop(processes: Sequence[ServiceProcess]) -> None:
+def _stop(processes: Sequence[ServiceProcess], on_progress: Callable[[str], None]) -> None:
     """Asks all to drain, waits, and kills what is still there."""
+    if any(process.failure() is None for process in processes):
+        on_progress("stopping; what was accepted is answered first")
     for process in processes:
         if process.popen.poll() is None:
             process.popen.send_signal(signal.SIGTERM)

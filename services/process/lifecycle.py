@@ -30,6 +30,7 @@ from align2llava.services.process.keeper import Keeper
 from align2llava.services.process.log_lines import keep_plain
 from align2llava.services.process.machine import refuse_machine
 from align2llava.services.process.readiness import Answering, Readiness
+from align2llava.services.process.surface import Surface
 from align2llava.services.settings import (
     ServiceKind,
     Settings,
@@ -77,26 +78,6 @@ class Core(Answering, Protocol):
 
 
 C = TypeVar("C", bound=Core)
-
-
-class Surface(Protocol):
-    """The gRPC server of the process, which this module starts, drains and stops."""
-
-    async def start(self, host: str) -> int:
-        """Listens on `host` and returns the port."""
-        ...
-
-    async def set_serving(self, *, is_serving: bool) -> None:
-        """Says in gRPC's health service whether requests are welcome."""
-        ...
-
-    def begin_drain(self) -> None:
-        """Refuses new requests."""
-        ...
-
-    async def stop(self) -> None:
-        """Stops."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,10 +22,9 @@ from align2llava.pipeline.curation.input.files import (
     sha256_of,
 )
 from align2llava.pipeline.curation.input.records import Record, outcome_of
-from align2llava.pipeline.curation.input.row_batch import RowBatch
 from align2llava.pipeline.curation.input.row_reader import Chunk, ReadingRules
 from align2llava.pipeline.curation.input.row_workers import row_readers
-from align2llava.pipeline.curation.input.rows import Loaded, Place, RawElement, Row
+from align2llava.pipeline.curation.input.rows import Loaded, Place, RawElement, Row, RowBatch
 from align2llava.pipeline.curation.layout import InputEntry
 from align2llava.pipeline.errors import ConfigError, InputError
 

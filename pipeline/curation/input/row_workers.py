@@ -22,9 +22,8 @@ from typing import IO
 
 import orjson
 
-from align2llava.pipeline.curation.input.row_batch import RowBatch, batch_of
 from align2llava.pipeline.curation.input.row_reader import Chunk, ReadingRules, RowReader
-from align2llava.pipeline.curation.input.rows import RawElement
+from align2llava.pipeline.curation.input.rows import RawElement, RowBatch, batch_of
 from align2llava.pipeline.errors import WorkerError
 from align2llava.pipeline.process.children import child_environ, module_command
 

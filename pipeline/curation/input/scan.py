@@ -11,7 +11,7 @@ from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.disk.scratch import scratch_folder, scratch_name
 from align2llava.pipeline.curation.input.corpus import Corpus
 from align2llava.pipeline.curation.input.files import ArrayStyle
-from align2llava.pipeline.curation.input.row_batch import ROWS, RowBatch
+from align2llava.pipeline.curation.input.rows import ROWS, RowBatch
 from align2llava.pipeline.curation.input.table import RecordTable, RecordTableWriter, can_be_scored
 from align2llava.pipeline.curation.input.types import TypeRule
 from align2llava.pipeline.curation.layout import InputEntry

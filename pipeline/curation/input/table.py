@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 from align2llava.pipeline.curation.disk.scratch import prune
 from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.input.files import ArrayStyle
-from align2llava.pipeline.curation.input.row_batch import ROWS, RowBatch
-from align2llava.pipeline.curation.input.rows import ImageRef, Place, Row
+from align2llava.pipeline.curation.input.rows import ROWS, ImageRef, Place, Row, RowBatch
 from align2llava.pipeline.curation.input.types import TypeRule
 from align2llava.pipeline.curation.layout import InputEntry
 from align2llava.pipeline.errors import StoreError

@@ -11,8 +11,7 @@ import pytest
 from align2llava.pipeline.config.schema import load_config
 from align2llava.pipeline.curation.input.corpus import Corpus
 from align2llava.pipeline.curation.input.files import ArrayStyle, sha256_of
-from align2llava.pipeline.curation.input.row_batch import RowBatch
-from align2llava.pipeline.curation.input.rows import Row
+from align2llava.pipeline.curation.input.rows import Row, RowBatch
 from align2llava.pipeline.curation.input.table import RecordTableWriter
 from align2llava.pipeline.errors import InputError
 from tests.pipeline.curation.small_world import record, records, write_world

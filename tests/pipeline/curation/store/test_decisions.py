@@ -6,8 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from align2llava.pipeline.curation.input.files import ArrayStyle
-from align2llava.pipeline.curation.input.row_batch import batch_of
-from align2llava.pipeline.curation.input.rows import Place, Row
+from align2llava.pipeline.curation.input.rows import Place, Row, batch_of
 from align2llava.pipeline.curation.input.table import RecordTable, RecordTableWriter
 from align2llava.pipeline.curation.layout import DECISIONS
 from align2llava.pipeline.curation.store.decisions import NAMES, write_decisions

@@ -3,8 +3,7 @@ import io
 import pyarrow as pa
 
 from align2llava.pipeline.curation.faults import Fault
-from align2llava.pipeline.curation.input.row_batch import ROWS, batch_of
-from align2llava.pipeline.curation.input.rows import Place, Row
+from align2llava.pipeline.curation.input.rows import ROWS, Place, Row, batch_of
 
 
 def test_batch_holds_a_row_of_each_record_and_what_it_lacks_as_null():
