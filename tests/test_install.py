@@ -14,7 +14,10 @@ from tests.contract.scripted_runs import Stub, environ, records, stub, write_rec
 ROOT = Path(__file__).resolve().parent.parent
 ABSENT = ("torch", "bentoml", "vllm", "transformers", "numpy")
 UV = (sys.executable, "-m", "uv")
-CLIENTS = ", ".join(f"align2llava.clients.{name}" for name in ("api", "connect", "rest", "rpc"))
+CLIENTS = ", ".join(
+    f"align2llava.clients.{name}"
+    for name in ("api", "transport.connect", "transport.rest", "transport.rpc")
+)
 
 
 def ran(*command: object, cwd: Path = ROOT) -> str:

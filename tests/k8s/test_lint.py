@@ -185,7 +185,7 @@ def test_page_tells_how_many_rules_there_are():
 
 
 def test_grace_counts_the_engines_own_shutdown():
-    tree = ast.parse((ROOT / "services" / "engines" / "llm.py").read_text())
+    tree = ast.parse((ROOT / "services" / "engines" / "vllm_engine" / "llm.py").read_text())
     values = [
         node.value.value
         for node in tree.body

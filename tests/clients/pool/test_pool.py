@@ -145,7 +145,7 @@ async def test_storm_of_refusals_does_not_spin():
 async def test_sick_replica_holds_no_place_while_it_backs_off():
     """Back-off at one replica costs the others nothing."""
     sick, well = failing(lambda: OverloadedError("full", retry_after_s=60)), at_once()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         answers = await Pooled(sick, well).calls(100)
     assert {answer.url for answer in answers} == {well.url}
     assert sick.num_calls <= 2
@@ -163,7 +163,7 @@ async def test_replica_that_comes_back_is_asked_again():
     pooled = Pooled(away, well)
     await pooled.calls(50)
     await asyncio.sleep(0.25)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while away.num_calls < 20:
             await pooled.calls(10)
             await asyncio.sleep(0.01)
@@ -246,7 +246,7 @@ async def test_late_call_is_asked_for_again_elsewhere_and_the_loser_is_cancelled
     slow, fast = hanging(after=2 * MIN_LATENCIES), at_once()
     pooled = Pooled(slow, fast)
     await warmed(pooled)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         assert {(await pooled.call()).url for _ in range(2)} == {fast.url}
     assert slow.num_cancelled == slow.num_calls - 2 * MIN_LATENCIES >= 1
     assert slow.in_flight == 0
@@ -263,7 +263,7 @@ async def test_calls_at_a_stuck_replica_are_asked_for_again_though_no_place_is_i
         while not is_done:
             await pooled.call()
 
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         calls = [tasks.create_task(pooled.call(timeout_s=0.5)) for _ in range(4)]
         for _ in range(12):
             tasks.create_task(keep_busy())
@@ -301,7 +301,7 @@ async def test_name_of_many_servers_is_asked_twice():
     stub = Stub(act)
     pooled = Pooled(stub, scheme="dns:///")
     await warmed(pooled)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         await pooled.call()
     assert (stub.num_calls, stub.num_cancelled) == (4 * MIN_LATENCIES + 2, 1)
 
@@ -330,5 +330,5 @@ async def test_cancelled_calls_leave_every_place_free(delay_s: float):
     assert slow.in_flight == slow_too.in_flight == 0
     for stub in (slow, slow_too):
         stub.act = at_once().act
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         await pooled.calls(20)

@@ -89,6 +89,6 @@ def test_other_hosts_are_not(host: str):
 
 
 def test_module_holds_no_address_of_the_web():
-    for name in ("front_page", "openapi", "rest_examples"):
-        source = Path(f"services/{name}.py").read_text()
+    for name in ("front_page", "openapi", "examples"):
+        source = Path(f"services/surfaces/rest/{name}.py").read_text()
         assert re.findall(r"https?://[a-z]", source) == []

@@ -1,5 +1,6 @@
 """What both gRPC surfaces share: keys, health, reflection, errors, limits."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -44,6 +45,12 @@ def listing() -> reflection_pb2.ServerReflectionRequest:
     return reflection_pb2.ServerReflectionRequest(list_services="")
 
 
+async def nothing() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+    """Writes nothing: a write to a stream that the server has ended would hide its status."""
+    await asyncio.Event().wait()
+    yield listing()
+
+
 async def test_calls_need_the_key(strict: InProcess):
     stub = pb_grpc.InnerLLMStub(strict.channel)
     assert (await stub.Rewrite(rewrite(), metadata=KEY)).items[0].HasField("rewritten")
@@ -57,7 +64,7 @@ async def test_calls_need_the_key(strict: InProcess):
 async def test_reflection_needs_the_key_and_health_does_not(strict: InProcess):
     stub = reflection_pb2_grpc.ServerReflectionStub(strict.channel)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        async for _ in stub.ServerReflectionInfo(iter([listing()])):
+        async for _ in stub.ServerReflectionInfo(nothing()):
             pass
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
     names = [
