@@ -49,12 +49,18 @@ class Pool(Generic[C]):
     """The replicas of one service, all of one identity."""
 
     def __init__(
-        self, members: Sequence[Member[C]], *, model: ModelIdentity, on_expelled: Expelled
+        self,
+        members: Sequence[Member[C]],
+        *,
+        model: ModelIdentity,
+        on_expelled: Expelled,
+        hedging: Hedging | None = None,
     ) -> None:
+        """`hedging` None = one that knows no latency yet."""
         self.model = model
         self._members = tuple(members)
         self._places = Places(self._members)
-        self._hedging = Hedging()
+        self._hedging = Hedging() if hedging is None else hedging
         self._on_expelled = on_expelled
 
     async def call(self, send: Send[C, A], *, shape: Shape, timeout_s: float) -> A:

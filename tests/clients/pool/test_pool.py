@@ -17,7 +17,7 @@ from align2llava.clients.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from align2llava.clients.pool.hedging import MIN_LATENCIES
+from align2llava.clients.pool.hedging import Hedging
 from align2llava.clients.pool.places import Member
 from align2llava.clients.pool.pool import MAX_LOST, Pool
 from align2llava.clients.wire.schemas import ModelIdentity
@@ -82,15 +82,21 @@ def failing(error: Callable[[], ClientError], num_calls: int = 10**9) -> Stub:
     return Stub(act)
 
 
-def hanging(after: int = 0) -> Stub:
-    async def act(number: int) -> None:
-        await asyncio.sleep(0 if number < after else 60)
+def hanging() -> Stub:
+    async def act(_number: int) -> None:
+        await asyncio.sleep(60)
 
     return Stub(act)
 
 
 class Pooled:
-    def __init__(self, *stubs: Stub, max_in_flight: int = 16, scheme: str = "grpc://") -> None:
+    def __init__(
+        self,
+        *stubs: Stub,
+        max_in_flight: int = 16,
+        scheme: str = "grpc://",
+        hedging: Hedging | None = None,
+    ) -> None:
         self.expelled: list[tuple[str, str]] = []
         for number, stub in enumerate(stubs):
             stub.url = f"{scheme}{number}"
@@ -98,6 +104,7 @@ class Pooled:
             [Member(stub.url, stub, max_in_flight=max_in_flight) for stub in stubs],
             model=model(),
             on_expelled=lambda url, identity: self.expelled.append((url, identity)),
+            hedging=hedging,
         )
 
     async def call(self, *, timeout_s: float = 5.0) -> Answer:
@@ -237,18 +244,22 @@ async def test_pool_of_liars_is_an_error():
     assert len(pooled.expelled) == 2
 
 
-async def warmed(pooled: Pooled) -> None:
-    for _ in range(4 * MIN_LATENCIES):
-        await pooled.call()
+def warm() -> Hedging:
+    """Has seen calls of 1 ms, and may send many second ones."""
+    hedging = Hedging()
+    for _ in range(400):
+        hedging.sent()
+        hedging.answered(SHAPE, 0.001)
+    return hedging
 
 
 async def test_late_call_is_asked_for_again_elsewhere_and_the_loser_is_cancelled():
-    slow, fast = hanging(after=2 * MIN_LATENCIES), at_once()
-    pooled = Pooled(slow, fast)
-    await warmed(pooled)
+    slow, fast = hanging(), at_once()
+    pooled = Pooled(slow, fast, hedging=warm())
     async with asyncio.timeout(20):
-        assert {(await pooled.call()).url for _ in range(2)} == {fast.url}
-    assert slow.num_cancelled == slow.num_calls - 2 * MIN_LATENCIES >= 1
+        answers = await pooled.calls(4, timeout_s=20)
+    assert {answer.url for answer in answers} == {fast.url}
+    assert slow.num_cancelled == slow.num_calls >= 1
     assert slow.in_flight == 0
 
 
@@ -264,7 +275,7 @@ async def test_calls_at_a_stuck_replica_are_asked_for_again_though_no_place_is_i
             await pooled.call()
 
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        calls = [tasks.create_task(pooled.call(timeout_s=0.5)) for _ in range(4)]
+        calls = [tasks.create_task(pooled.call(timeout_s=20)) for _ in range(4)]
         for _ in range(12):
             tasks.create_task(keep_busy())
         assert {answer.url for answer in await asyncio.gather(*calls)} == {busy.url}
@@ -283,27 +294,25 @@ async def test_second_calls_stay_within_their_budget():
 
 
 async def test_one_replica_alone_is_not_asked_twice():
-    slow = hanging(after=4 * MIN_LATENCIES)
-    pooled = Pooled(slow)
-    await warmed(pooled)
+    slow = hanging()
+    pooled = Pooled(slow, hedging=warm())
     with suppress(TimeoutError):
         async with asyncio.timeout(0.1):
             await pooled.call()
-    assert slow.num_calls == 4 * MIN_LATENCIES + 1
+    assert slow.num_calls == 1
 
 
 async def test_name_of_many_servers_is_asked_twice():
     """gRPC sends each call of a dns:/// channel to the next server."""
 
     async def act(number: int) -> None:
-        await asyncio.sleep(60 if number == 4 * MIN_LATENCIES else 0)
+        await asyncio.sleep(60 if number == 0 else 0)
 
     stub = Stub(act)
-    pooled = Pooled(stub, scheme="dns:///")
-    await warmed(pooled)
+    pooled = Pooled(stub, scheme="dns:///", hedging=warm())
     async with asyncio.timeout(20):
-        await pooled.call()
-    assert (stub.num_calls, stub.num_cancelled) == (4 * MIN_LATENCIES + 2, 1)
+        await pooled.call(timeout_s=20)
+    assert (stub.num_calls, stub.num_cancelled) == (2, 1)
 
 
 async def test_fault_of_the_caller_s_own_leaves_the_place_free():
