@@ -1,7 +1,7 @@
 """What a client can do, whatever its transport: two Protocols, each with a REST and a gRPC class."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 from align2llava.clients.wire.schemas import (
     Group,
@@ -18,7 +18,21 @@ from align2llava.clients.wire.schemas import (
 LoadImage = Callable[[str], bytes]  # sha256 in hex -> the encoded image; may block
 
 
-class RewardClient(Protocol):
+class Closing(Protocol):
+    """Is closed at the end of an `async with`, by those who inherit this."""
+
+    async def aclose(self) -> None:
+        """Closes the connections; calls still in flight fail."""
+        ...
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class RewardClient(Closing, Protocol):
     """Asks one reward service.
 
     Every call retries by the code table until `timeout_s` is spent, then raises a `ClientError`
@@ -40,12 +54,8 @@ class RewardClient(Protocol):
         """Returns which model answers."""
         ...
 
-    async def aclose(self) -> None:
-        """Closes the connections; calls still in flight fail."""
-        ...
 
-
-class InnerLLMClient(Protocol):
+class InnerLLMClient(Closing, Protocol):
     """Asks the inner-llm service; retries and errors as in `RewardClient`."""
 
     async def rewrite(self, items: Sequence[RewriteItem], *, timeout_s: float) -> RewriteResponse:
@@ -64,8 +74,4 @@ class InnerLLMClient(Protocol):
 
     async def model(self, *, timeout_s: float) -> ModelIdentity:
         """Returns which model answers."""
-        ...
-
-    async def aclose(self) -> None:
-        """Closes the connections; calls still in flight fail."""
         ...

@@ -31,7 +31,7 @@ from align2llava.clients.wire.schemas import (
 )
 
 
-class PooledRewardClient:
+class PooledRewardClient(RewardClient):
     """A `RewardClient` over a pool of reward services."""
 
     def __init__(self, pool: Pool[RewardClient]) -> None:
@@ -107,7 +107,7 @@ def _put_in(before: ScoreResponse | None, part: Part, response: ScoreResponse) -
     return ScoreResponse(model=response.model, groups=groups)
 
 
-class PooledInnerLLMClient:
+class PooledInnerLLMClient(InnerLLMClient):
     """An `InnerLLMClient` over a pool of inner-llm services."""
 
     def __init__(self, pool: Pool[InnerLLMClient]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
-from align2llava.clients.api import LoadImage
+from align2llava.clients.api import InnerLLMClient, LoadImage, RewardClient
 from align2llava.clients.errors import BadAnswerError
 from align2llava.clients.images.known import KnownImages
 from align2llava.clients.images.scoring import score_groups
@@ -73,7 +73,7 @@ class Retrying:
         await self._connection.aclose()
 
 
-class ConnectedRewardClient:
+class ConnectedRewardClient(RewardClient):
     """A `RewardClient` over any connection."""
 
     def __init__(self, connection: Connection) -> None:
@@ -104,7 +104,7 @@ class ConnectedRewardClient:
         await self._connection.aclose()
 
 
-class ConnectedInnerLLMClient:
+class ConnectedInnerLLMClient(InnerLLMClient):
     """An `InnerLLMClient` over any connection."""
 
     def __init__(self, connection: Connection) -> None:

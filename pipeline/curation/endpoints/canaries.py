@@ -32,7 +32,7 @@ class _Canary:
     reward: float
 
 
-class CanaryClient:
+class CanaryClient(RewardClient):
     """A `RewardClient` that remembers its first items and asks for them again in between.
 
     A round is one call with all canaries, made before the answer of the call that it follows is

@@ -76,7 +76,7 @@ class MeteredConnector:
         return _MeteredInnerLLM(self.connector.inner_llm(endpoint), self.meter)
 
 
-class _MeteredReward:
+class _MeteredReward(RewardClient):
     def __init__(self, inner: RewardClient, meter: Meter, *, kind: RewardKind) -> None:
         self._inner = inner
         self._meter = meter
@@ -100,7 +100,7 @@ class _MeteredReward:
         await self._inner.aclose()
 
 
-class _MeteredInnerLLM:
+class _MeteredInnerLLM(InnerLLMClient):
     def __init__(self, inner: InnerLLMClient, meter: Meter) -> None:
         self._inner = inner
         self._meter = meter

@@ -77,7 +77,7 @@ class Pace:
         )
 
 
-class PacedRewardClient:
+class PacedRewardClient(RewardClient):
     """A `RewardClient` whose answers are counted."""
 
     def __init__(self, inner: RewardClient, pace: Pace) -> None:
@@ -105,7 +105,7 @@ class PacedRewardClient:
         await self._inner.aclose()
 
 
-class PacedInnerLLMClient:
+class PacedInnerLLMClient(InnerLLMClient):
     """An `InnerLLMClient` whose answers are counted."""
 
     def __init__(self, inner: InnerLLMClient, pace: Pace) -> None:
