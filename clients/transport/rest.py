@@ -35,6 +35,8 @@ from align2llava.clients.wire.wording import first_fault, one_line
 MSGPACK = "application/x-msgpack"
 PLAIN = "identity"
 MAX_ERROR_BYTES = 2**16
+# A connection is used again for so long: services end an idle one after 5 s, and a request that meets the end fails.
+IDLE_S = 3.0
 PATHS = {
     Method.SCORE: "/v1/score",
     Method.REWRITE: "/v1/rewrite",
@@ -93,7 +95,9 @@ class _RestConnection:
             transport=transport,
             trust_env=False,  # its proxy is the endpoint's; ~/.netrc is no key of ours
             proxy=endpoint.proxy if transport is None else None,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+            limits=httpx.Limits(
+                max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE_S
+            ),
         )
 
     async def attempt(

@@ -17,7 +17,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
     '',
     'align2llava.proto'
 )
-# protoc_insertion_point(imports)
+# @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
 
@@ -95,4 +95,4 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ANSWERREWARD']._serialized_end=3578
   _globals['_INNERLLM']._serialized_start=3581
   _globals['_INNERLLM']._serialized_end=3901
-# protoc_insertion_point(module_scope)
+# @@protoc_insertion_point(module_scope)

@@ -13,6 +13,7 @@ import grpc.aio
 import httpx
 import msgpack
 
+from align2llava.clients.transport.rest import IDLE_S
 from align2llava.clients.wire import align2llava_pb2 as pb
 from tests.attacks import bodies
 from tests.attacks.onslaughts import Site
@@ -165,7 +166,11 @@ async def connected(site: Site) -> AsyncGenerator[Caller]:
     address = f"127.0.0.1:{site.grpc_port}"
     async with (
         httpx.AsyncClient(
-            base_url=site.http_url, trust_env=False, timeout=PATIENCE_S, headers=headers
+            base_url=site.http_url,
+            trust_env=False,
+            timeout=PATIENCE_S,
+            headers=headers,
+            limits=httpx.Limits(keepalive_expiry=IDLE_S),
         ) as http,
         grpc.aio.insecure_channel(address) as channel,
     ):
