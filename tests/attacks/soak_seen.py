@@ -22,6 +22,7 @@ LOAD = 0.8
 MAX_DRIFT = 1.02
 WHOLE_MINUTES = 120.0
 NUM_WINDOWS = 10
+_GONE_S = 10.0
 _PARTS = {
     "keeper.py": "keeper",
     "worker.service": "worker",
@@ -252,7 +253,7 @@ def claims(
     heard = [window for one in soaked for window in one.windows]
     codes = [code for one in soaked for code in one.told.elements()]
     codes += [code for one in heard for code in one.others.elements()]
-    alive = [pid for one in soaked for pid in one.pids if is_running(pid)]
+    alive = _left({pid for one in soaked for pid in one.pids})
     nothing: dict[str, float] = {
         "good answers that differ": sum(one.others["differs"] for one in heard),
         "tenths without a good answer": sum(not one.seconds for one in heard),
@@ -265,6 +266,14 @@ def claims(
         "files left": sum(map(len, left.values())),
     }
     return made | {claim: at_most(value, 0) for claim, value in nothing.items()}
+
+
+def _left(pids: set[int]) -> list[int]:
+    """Returns those that run still after some seconds: a keeper ends half a second after its worker."""
+    end = time.monotonic() + _GONE_S
+    while (alive := [pid for pid in pids if is_running(pid)]) and time.monotonic() < end:
+        time.sleep(0.1)
+    return alive
 
 
 def _own_claims(one: Soaked) -> dict[str, Claim | NotRun]:

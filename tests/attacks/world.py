@@ -1,7 +1,6 @@
 """The services under attack: real processes behind a key, and what they hold of memory and descriptors."""
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -114,7 +113,6 @@ async def peak_of(attacked: Attacked) -> AsyncGenerator[Peak]:
 
 def is_running(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
