@@ -18,8 +18,12 @@ from align2llava.clients.wire.schemas import (
 LoadImage = Callable[[str], bytes]  # sha256 in hex -> the encoded image; may block
 
 
-class Closing(Protocol):
-    """Is closed at the end of an `async with`, by those who inherit this."""
+class Client(Protocol):
+    """What both clients do. Who inherits this is closed at the end of an `async with`."""
+
+    async def model(self, *, timeout_s: float) -> ModelIdentity:
+        """Returns which model answers."""
+        ...
 
     async def aclose(self) -> None:
         """Closes the connections; calls still in flight fail."""
@@ -32,7 +36,7 @@ class Closing(Protocol):
         await self.aclose()
 
 
-class RewardClient(Closing, Protocol):
+class RewardClient(Client, Protocol):
     """Asks one reward service.
 
     Every call retries by the code table until `timeout_s` is spent, then raises a `ClientError`
@@ -50,12 +54,8 @@ class RewardClient(Closing, Protocol):
         """
         ...
 
-    async def model(self, *, timeout_s: float) -> ModelIdentity:
-        """Returns which model answers."""
-        ...
 
-
-class InnerLLMClient(Closing, Protocol):
+class InnerLLMClient(Client, Protocol):
     """Asks the inner-llm service; retries and errors as in `RewardClient`."""
 
     async def rewrite(self, items: Sequence[RewriteItem], *, timeout_s: float) -> RewriteResponse:
@@ -70,8 +70,4 @@ class InnerLLMClient(Closing, Protocol):
         self, items: Sequence[LikelihoodItem], *, timeout_s: float
     ) -> LikelihoodResponse:
         """Returns the negative log-likelihood, in nats, or an error for each item, in order."""
-        ...
-
-    async def model(self, *, timeout_s: float) -> ModelIdentity:
-        """Returns which model answers."""
         ...

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeVar
 
 from align2llava.clients.address import address_of
-from align2llava.clients.api import InnerLLMClient, RewardClient
+from align2llava.clients.api import Client, InnerLLMClient, RewardClient
 from align2llava.clients.endpoint import Endpoint, EndpointFileError
 from align2llava.clients.errors import ClientError
 from align2llava.clients.pool.places import Member
@@ -40,13 +40,7 @@ IDENTITY_TIMEOUT_S = 10.0
 RewardKind = Literal["question-reward", "answer-reward"]
 
 
-class _Client(Protocol):
-    async def model(self, *, timeout_s: float) -> ModelIdentity: ...
-
-    async def aclose(self) -> None: ...
-
-
-C = TypeVar("C", bound=_Client)
+C = TypeVar("C", bound=Client)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

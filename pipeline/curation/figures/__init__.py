@@ -1,1 +1,1 @@
-"""Figures over what a run decided and spent. Values only: knows no words, no HTML and no client."""
+"""Figures over what a run decided and spent. Knows no words, no HTML and no client."""

@@ -1,1 +1,1 @@
-"""Selection: from rewards to what becomes of every record, and the null baselines. Knows no files, no services."""
+"""Selection: from rewards to what becomes of every record, and the null baselines. Reads the scan's table; knows no services."""
