@@ -5,7 +5,6 @@ same bytes; of bytes that are malformed, at least what a parser would make until
 no schema but the descriptor it is handed.
 """
 
-import re
 from collections.abc import Mapping
 from functools import cache
 
@@ -14,9 +13,6 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from align2llava.services.errors import InvalidRequestError, TooLargeError
 
 _WINDOW = 64 * 1024  # bytes looked at in one step, so that other threads get their turn
-# Possessive, so that no text makes them go back: linear in the bytes, whatever these are.
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
-_WHOLE = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 # Before each value of a JSON body but the first stands one of these.
 _SEPARATORS = b"[{,:"
 
@@ -61,7 +57,8 @@ class JsonCount:
     def __init__(self, *, limit: int) -> None:
         self._limit = limit
         self._num_values = 1
-        self._open = b""  # how an unfinished string begins: its quote, and half an escape
+        self._is_in_text = False
+        self._held = b""  # half an escape
 
     @property
     def num_values(self) -> int:
@@ -79,17 +76,18 @@ class JsonCount:
             refuse_values(self._num_values, limit=self._limit)
 
     def _step(self, window: bytes) -> None:
-        text = self._open + window
-        if self._open and b'"' not in window:  # the inside of a long text, most often an image
-            unfinished = text
-        else:
-            match = _WHOLE.match(text)
-            end = match.end() if match is not None else 0
-            outside = _STRING.sub(b"", text[:end])
-            self._num_values += len(outside) - len(outside.translate(None, _SEPARATORS))
-            unfinished = text[end:]
-        num_escapes = len(unfinished) - len(unfinished.rstrip(b"\\"))
-        self._open = unfinished[:1] + b"\\" * (num_escapes % 2)
+        if self._is_in_text and b'"' not in window and b"\\" not in window:
+            self._held = b""
+            return  # the inside of a long text, most often an image
+        text = self._held + window
+        num_escapes = len(text) - len(text.rstrip(b"\\"))
+        self._held = b"\\" * (num_escapes % 2)
+        text = text[: len(text) - len(self._held)]
+        # Without escapes every quote begins or ends a text, and every second piece between quotes is outside.
+        pieces = text.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')
+        outside = b"".join(pieces[self._is_in_text :: 2])
+        self._num_values += len(outside) - len(outside.translate(None, _SEPARATORS))
+        self._is_in_text ^= len(pieces) % 2 == 0
 
 
 def msgpack_values(data: bytes, *, limit: int) -> int:
