@@ -17,10 +17,15 @@ logger = logging.getLogger(__name__)
 # times what browsers and proxies send; one read of the socket (256 KiB at most) may come on top.
 MAX_HEAD_BYTES = 64 * 1024
 _TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-# From a connection's beginning, or from an answer's end, to the end of the next head.
+# From a connection's beginning, or the first byte that comes after an answer, to the end of the head.
 HEAD_S = 10.0
+# From an answer to the first byte of what comes next. Proxies keep a connection for 60 s, and would send a request into
+# one that ends just then; where many are open, those that came last are not waited for so long.
+IDLE_S = 75.0
+CROWDED_IDLE_S = 5.0
 # Each may hold a head and a part of a body; the usual limit of 1,024 open files must not be met.
 MAX_CONNECTIONS = 768
+CROWD = MAX_CONNECTIONS // 2
 
 
 def bound_connections() -> None:
@@ -36,6 +41,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._num_head_bytes = 0  # since the last byte of a body, or the last end of a head
         self._limit: asyncio.TimerHandle | None = None
+        self._is_idle = False  # everything is answered, and nothing came since
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Takes the connection, or closes it where there are too many."""
@@ -54,6 +60,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Reads on, as long as not too much comes that is no body."""
         self._num_head_bytes += len(data)
+        if self._is_idle:
+            self._expect_head()
         super().data_received(data)
         if self._num_head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             logger.info("closed a connection: a head of over %d bytes", MAX_HEAD_BYTES)
@@ -75,11 +83,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Waits for the next head, also where the rest of a refused body comes first."""
+        self.timeout_keep_alive = IDLE_S if len(self.connections) <= CROWD else CROWDED_IDLE_S
         super().on_response_complete()
-        if self.cycle.response_complete:  # else the next request is here already
-            self._expect_head()
+        self._is_idle = bool(self.cycle.response_complete)  # else the next request is here already
 
     def _expect_head(self) -> None:
+        self._is_idle = False
         self._drop_limit()
         self._limit = self.loop.call_later(HEAD_S, self._drop)
 
