@@ -1,8 +1,9 @@
-"""Typed asyncio clients of the three services, over REST and gRPC.
+"""Typed clients of the three services, over REST and gRPC.
 
     async with connect_reward(Endpoint(url="http://127.0.0.1:3001"), kind="question-reward") as client:
         response = await client.score([Group(image=image, items=items)], timeout_s=30)
 
+`blocking_reward` and `blocking_inner_llm` are the same for code without an event loop.
 `__all__` is the public face. A name is imported when it is first asked for: gRPC, HTTP and pydantic take up to half a
 second each, and services come here for `clients.wire` alone.
 """
@@ -17,6 +18,7 @@ if __name__ != "align2llava.clients":  # two names would be two sets of classes
 
 if TYPE_CHECKING:
     from align2llava.clients.api import InnerLLMClient, RewardClient
+    from align2llava.clients.blocking import blocking_inner_llm, blocking_reward
     from align2llava.clients.endpoint import Endpoint
     from align2llava.clients.errors import ClientError
     from align2llava.clients.transport.connect import connect_inner_llm, connect_reward
@@ -42,6 +44,8 @@ __all__ = [
     "RewardClient",
     "RewriteItem",
     "Turn",
+    "blocking_inner_llm",
+    "blocking_reward",
     "connect_inner_llm",
     "connect_reward",
 ]
@@ -51,6 +55,8 @@ _HOMES = {
     "Endpoint": "endpoint",
     "InnerLLMClient": "api",
     "RewardClient": "api",
+    "blocking_inner_llm": "blocking",
+    "blocking_reward": "blocking",
     "connect_inner_llm": "transport.connect",
     "connect_reward": "transport.connect",
 }

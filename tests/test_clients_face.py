@@ -20,6 +20,8 @@ FACE = [
     "RewardClient",
     "RewriteItem",
     "Turn",
+    "blocking_inner_llm",
+    "blocking_reward",
     "connect_inner_llm",
     "connect_reward",
 ]
