@@ -9,7 +9,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -21,6 +20,7 @@ import httpx
 import psutil
 
 from align2llava.pipeline.serving.service_process import TARGETS
+from tests.attacks.checkout import HERE, Checkout
 from tests.contract.servers import ROOT
 
 Engine = Literal["fake", "real"]
@@ -45,8 +45,9 @@ _PARTS = {
 class KillableServe:
     """The three services on six ports that stay the same, started as often as is needed."""
 
-    def __init__(self, folder: Path, *, tmp: Path, engine: Engine) -> None:
+    def __init__(self, folder: Path, *, tmp: Path, engine: Engine, tree: Checkout = HERE) -> None:
         self.engine: Engine = engine
+        self._tree = tree
         self.log = folder / "serve.log"
         self._tmp = tmp
         self._http_port, self._grpc_port = _free_ports()
@@ -59,6 +60,12 @@ class KillableServe:
             name: f"grpc://127.0.0.1:{self._grpc_port + place}"
             for place, name in enumerate(TARGETS)
         }
+
+    @property
+    def command(self) -> list[str]:
+        """The words that start it."""
+        ports = [f"--http-port={self._http_port}", f"--grpc-port={self._grpc_port}"]
+        return [*self._tree.a2l, "serve", "--models", str(_MODELS), *ports]
 
     @property
     def has_ended(self) -> bool:
@@ -74,11 +81,10 @@ class KillableServe:
         began = time.monotonic()
         engine = {"A2L_ENGINE": "fake"} if self.engine == "fake" else {}
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("A2L_", "BENTOML_"))}
-        command = [str(Path(sys.executable).with_name("a2l")), "serve", "--models", str(_MODELS)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, f"--http-port={self._http_port}", f"--grpc-port={self._grpc_port}"],
-                cwd=ROOT,
+                self.command,
+                cwd=self._tree.folder,
                 env={**clean, **engine, "TMPDIR": str(self._tmp)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -174,9 +180,11 @@ class KillableServe:
 
 
 @contextmanager
-def killable_serve(folder: Path, *, tmp: Path, engine: Engine) -> Generator[KillableServe]:
+def killable_serve(
+    folder: Path, *, tmp: Path, engine: Engine, tree: Checkout = HERE
+) -> Generator[KillableServe]:
     """A running `a2l serve`; none of its processes outlives the context."""
-    serve = KillableServe(folder, tmp=tmp, engine=engine)
+    serve = KillableServe(folder, tmp=tmp, engine=engine, tree=tree)
     try:
         serve.start()
         yield serve

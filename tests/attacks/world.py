@@ -9,6 +9,7 @@ from typing import Literal
 
 import psutil
 
+from tests.attacks.checkout import HERE, Checkout
 from tests.attacks.onslaughts import Site
 from tests.contract.servers import ROOT, Server, server
 
@@ -56,7 +57,7 @@ class Attacked:
 
 @contextmanager
 def services(
-    folder: Path, *, kinds: Sequence[str] = KINDS, engine: Engine
+    folder: Path, *, kinds: Sequence[str] = KINDS, engine: Engine, tree: Checkout = HERE
 ) -> Generator[list[Attacked]]:
     """Services that are ready; `real` are the small checkpoints on torch and vLLM."""
     with ExitStack() as running:
@@ -72,7 +73,16 @@ def services(
             if engine == "real":
                 settings["A2L_ENGINE"] = "vllm" if kind == "inner-llm" else "torch"
                 settings["A2L_MODEL_DIR"] = str(ROOT / "examples" / "blocks" / "models" / kind)
-            one = running.enter_context(server(kind, home, settings=settings, timeout_s=600))
+            one = running.enter_context(
+                server(
+                    kind,
+                    home,
+                    settings=settings,
+                    timeout_s=600,
+                    root=tree.folder,
+                    target=tree.target(kind),
+                )
+            )
             site = Site(kind=kind, http_port=one.http_port, grpc_port=one.grpc_port, key=KEY)
             started.append(Attacked(site=site, server=one))
         yield started

@@ -65,8 +65,13 @@ def server(
     timeout_s: float = 240,  # a busy machine compiles and loads slowly
     await_ready: bool = True,
     python: str | Path = sys.executable,
+    root: Path = ROOT,
+    target: str = "",
 ) -> Iterator[Server]:
-    """A service with the fake engine (unless `settings` say otherwise), ready to answer."""
+    """A service with the fake engine (unless `settings` say otherwise), ready to answer.
+
+    `root` and `target` are those of another tree than this one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     http_port, grpc_port = free_port(), free_port()
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("A2L_", "BENTOML_"))}
@@ -76,15 +81,15 @@ def server(
         "BENTOML_HOME": str(folder / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "True",
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(root),
         **(settings or {}),
     }
     log = folder / "server.log"
-    arguments = ["serve", TARGETS[kind], "--host", "127.0.0.1", "-p", str(http_port)]
+    arguments = ["serve", target or TARGETS[kind], "--host", "127.0.0.1", "-p", str(http_port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [python, "-m", "bentoml", *arguments],
-            cwd=ROOT,
+            cwd=root,
             env=environ,
             stdout=output,
             stderr=subprocess.STDOUT,
