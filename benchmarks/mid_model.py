@@ -13,10 +13,11 @@ import torch
 from tokenizers import Tokenizer
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
+from align2llava.clients.wire.kinds import RewardKind
+from align2llava.clients.wire.texts import IMAGE_TOKEN
 from align2llava.services.reward_model.llava.checkpoint import RewardFile
 from align2llava.services.reward_model.llava.export import write_reward
 from align2llava.services.reward_model.llava.model import LlavaRewardModel
-from align2llava.services.reward_model.tokens.inputs import IMAGE_TOKEN, RewardKind
 from align2llava.services.reward_model.tokens.pixels import ImageMode, PixelSettings
 
 TOKENIZER = Path(__file__).parents[1] / "examples" / "blocks" / "models" / "base" / "tokenizer.json"

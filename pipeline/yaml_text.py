@@ -117,17 +117,15 @@ def _refuse_deep(text: str | bytes, source: str) -> None:
             raise ConfigError(f"{source}: no YAML: nested too deeply")
 
 
-def yaml_value(
-    text: str | bytes, *, source: str, loader: type[StrictLoader] = StrictLoader
-) -> object:
-    """Returns what a text of one document says; `source` begins the message of an error.
+def yaml_value(text: str | bytes, *, source: str) -> object:
+    """Returns what a text of one document says, numbers with a point as decimals; `source` begins an error's message.
 
     Raises:
         ConfigError: it is no YAML, or a key stands twice.
     """
     _refuse_deep(text, source)
     try:
-        return yaml.load(text, Loader=loader)  # noqa: S506 - a safe loader
+        return yaml.load(text, Loader=DecimalLoader)  # noqa: S506 - a safe loader
     except RecursionError as error:
         raise ConfigError(f"{source}: no YAML: nested too deeply") from error
     except _ERRORS as error:

@@ -1,17 +1,30 @@
-"""How both surfaces word what is wrong with a body: each fault by its place, the first few.
+"""How both surfaces word faults: of a body each by its place, the first few; of ours only what kind it is.
 
 Knows no transport. The caller's own text stands in a message only as a place, cut short.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
+
+from align2llava.services.errors import InternalError, ServiceError
+
+logger = logging.getLogger(__name__)
 
 _MAX_FAULTS = 3
 _MAX_PART_CHARS = 60
 _OWN_PREFIX = "Value error, "
 # Of Python's own words those of the wire.
 _WORDS = {"tuple_type": "Input should be an array", "model_type": "Input should be an object"}
+
+
+def service_error(error: Exception) -> ServiceError:
+    """Returns the error itself, or what the caller is told of a fault of ours; logs the latter."""
+    if isinstance(error, ServiceError):
+        return error
+    logger.error("a request failed", exc_info=error)
+    return InternalError(f"the service failed: {type(error).__name__}")
 
 
 def described(error: ValidationError) -> str:

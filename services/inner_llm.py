@@ -16,8 +16,8 @@ from align2llava.clients.wire.schemas import (
 )
 from align2llava.services.core.aligning import AlignCore
 from align2llava.services.loading import load_inner_llm
-from align2llava.services.process.hosting import HostedService
 from align2llava.services.process.lifecycle import Runtime
+from align2llava.services.process.shell import Shell, hosted
 from align2llava.services.surfaces.rest.own_routes import chat_mount
 from align2llava.services.surfaces.rest.surface import RestSurface, answer
 from align2llava.services.surfaces.rpc.inner_llm import inner_llm_servicers
@@ -28,53 +28,29 @@ RUNTIME: Runtime[AlignCore] = Runtime(
 )
 
 
-@bentoml.service(
-    name="inner-llm",
-    service_class=HostedService,
-    workers=1,
-    logging={"access": {"enabled": False}},  # requests are counted in /metrics
-    http={"host": "127.0.0.1", "port": 3003},  # pyright: ignore[reportArgumentType]  (it takes text too)
-)
+@hosted("inner-llm", port=3003)
 @bentoml.asgi_app(chat_mount(RUNTIME), path="/")
-class InnerLLM:
+class InnerLLM(Shell):
     """The language model inside the MLLM: rewrites turns, reviews rewrites, tells likelihoods."""
 
-    @bentoml.on_deployment
-    @staticmethod
-    def check() -> None:
-        """Refuses to start on settings that do not allow it."""
-        RUNTIME.check_settings()
-
-    @bentoml.on_startup
-    async def start(self) -> None:
-        """Opens gRPC and begins to load the model."""
-        await RUNTIME.start()
-
-    @bentoml.on_shutdown
-    async def stop(self) -> None:
-        """Answers what was accepted, then stops."""
-        await RUNTIME.stop()
-
-    async def __is_ready__(self) -> bool:
-        return RUNTIME.is_ready
-
-    async def __is_alive__(self) -> bool:
-        return RUNTIME.is_alive
+    runtime = RUNTIME
 
     @bentoml.api(route="/v1/rewrite", output_spec=RewriteResponse)  # pyright: ignore[reportArgumentType]  (any pydantic model will do)
     async def rewrite(self, request: RewriteRequest, /) -> Response:
         """Returns one rewrite, unparsed completion or error for each item, in order."""
-        return await answer(lambda deadline: RUNTIME.core.rewrite(request, deadline=deadline))
+        return await answer(lambda deadline: self.runtime.core.rewrite(request, deadline=deadline))
 
     @bentoml.api(route="/v1/review", output_spec=ReviewResponse)  # pyright: ignore[reportArgumentType]  (any pydantic model will do)
     async def review(self, request: ReviewRequest, /) -> Response:
         """Returns one verdict, taken in both orders, or error for each item, in order."""
-        return await answer(lambda deadline: RUNTIME.core.review(request, deadline=deadline))
+        return await answer(lambda deadline: self.runtime.core.review(request, deadline=deadline))
 
     @bentoml.api(route="/v1/likelihood", output_spec=LikelihoodResponse)  # pyright: ignore[reportArgumentType]  (any pydantic model will do)
     async def likelihood(self, request: LikelihoodRequest, /) -> Response:
         """Returns a negative log-likelihood, in nats, or an error for each item, in order."""
-        return await answer(lambda deadline: RUNTIME.core.likelihood(request, deadline=deadline))
+        return await answer(
+            lambda deadline: self.runtime.core.likelihood(request, deadline=deadline)
+        )
 
 
 InnerLLM.add_asgi_middleware(RestSurface, runtime=RUNTIME)  # pyright: ignore[reportArgumentType]  (its protocol is of functions)

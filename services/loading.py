@@ -3,25 +3,26 @@
 import asyncio
 import importlib
 
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.services.core.aligning import AlignCore
 from align2llava.services.core.scoring import ScoreCore
-from align2llava.services.engines.api import LanguageEngine, RewardEngine, RewardKind
+from align2llava.services.engines.api import LanguageEngine, RewardEngine
 from align2llava.services.engines.fake import FakeLanguageEngine, FakeRewardEngine
-from align2llava.services.process.lifecycle import Loaded, Parts
+from align2llava.services.process.lifecycle import LoadedModel, Parts
 from align2llava.services.settings import Settings
 
 
-async def load_question_reward(parts: Parts) -> Loaded[ScoreCore]:
+async def load_question_reward(parts: Parts) -> LoadedModel[ScoreCore]:
     """Returns the core of question-reward."""
     return await _load_reward(parts, kind="question-reward")
 
 
-async def load_answer_reward(parts: Parts) -> Loaded[ScoreCore]:
+async def load_answer_reward(parts: Parts) -> LoadedModel[ScoreCore]:
     """Returns the core of answer-reward."""
     return await _load_reward(parts, kind="answer-reward")
 
 
-async def _load_reward(parts: Parts, *, kind: RewardKind) -> Loaded[ScoreCore]:
+async def _load_reward(parts: Parts, *, kind: RewardKind) -> LoadedModel[ScoreCore]:
     # On the device thread: torch is touched by no other.
     engine = await asyncio.get_running_loop().run_in_executor(
         parts.executor, _reward_engine, parts.settings, kind
@@ -34,7 +35,7 @@ async def _load_reward(parts: Parts, *, kind: RewardKind) -> Loaded[ScoreCore]:
         admission=parts.admission,
         metrics=parts.metrics,
     )
-    return Loaded(core=core)
+    return LoadedModel(core=core)
 
 
 def _reward_engine(settings: Settings, kind: RewardKind) -> RewardEngine:
@@ -81,11 +82,11 @@ def _vllm_reward_engine(settings: Settings, kind: RewardKind) -> RewardEngine:
     )
 
 
-async def load_inner_llm(parts: Parts) -> Loaded[AlignCore]:
+async def load_inner_llm(parts: Parts) -> LoadedModel[AlignCore]:
     """Returns the core of inner-llm, and vLLM's chat routes where vLLM is the engine."""
     settings = parts.settings
     if settings.engine == "fake":
-        return Loaded(core=_align_core(FakeLanguageEngine(), parts))
+        return LoadedModel(core=_align_core(FakeLanguageEngine(), parts))
     # vLLM takes seconds to import; probes are answered meanwhile.
     await asyncio.to_thread(importlib.import_module, "align2llava.services.surfaces.rest.chat")
     from align2llava.services.engines.vllm_engine.llm import LlmMemory, VllmEngine  # noqa: PLC0415  (imports vllm)
@@ -102,7 +103,7 @@ async def load_inner_llm(parts: Parts) -> Loaded[AlignCore]:
             gpu_memory_fraction=settings.gpu_memory_fraction,
         ),
     )
-    return Loaded(core=_align_core(engine, parts), app=chat_app(engine))
+    return LoadedModel(core=_align_core(engine, parts), app=chat_app(engine))
 
 
 def _align_core(engine: LanguageEngine, parts: Parts) -> AlignCore:

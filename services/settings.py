@@ -14,8 +14,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from align2llava.clients.wire.decoding import MAX_IMAGE_BYTES, MAX_PIXELS
+from align2llava.clients.wire.kinds import ServiceKind
 
-ServiceKind = Literal["question-reward", "answer-reward", "inner-llm"]
 EngineName = Literal["torch", "vllm", "fake"]
 
 PREFIX = "A2L_"

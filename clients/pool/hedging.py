@@ -2,7 +2,7 @@
 
 Source: J. Dean and L. A. Barroso, The Tail at Scale, CACM 2013: hedged requests after the 95th
 percentile, within a budget of 5 % more calls. The budget is of the whole run, not of a while: a second
-call takes only an idle place (see `clients.pool.pool`), so that those saved up cost nobody anything at its end.
+call takes only an idle slot (see `clients.pool.pool`), so that those saved up cost nobody anything at its end.
 """
 
 from collections import defaultdict, deque

@@ -1,4 +1,4 @@
-"""Several replicas of one service as one client: choice, places, retries, second calls, identity.
+"""Several replicas of one service as one client: choice, slots, retries, second calls, identity.
 
 The replicas' own clients make one attempt and do not retry; see docs/concurrency.md.
 """
@@ -17,7 +17,7 @@ from align2llava.clients.errors import (
 )
 from align2llava.clients.pool.hedging import Hedging
 from align2llava.clients.pool.limit import Shape
-from align2llava.clients.pool.places import Member, Place, Places
+from align2llava.clients.pool.slots import Member, Slot, Slots
 from align2llava.clients.retry import may_retry
 from align2llava.clients.wire.codes import TABLE, Retry
 from align2llava.clients.wire.schemas import ModelIdentity
@@ -59,7 +59,7 @@ class Pool(Generic[C]):
         """`hedging` None = one that knows no latency yet."""
         self.model = model
         self._members = tuple(members)
-        self._places = Places(self._members)
+        self._slots = Slots(self._members)
         self._hedging = Hedging() if hedging is None else hedging
         self._on_expelled = on_expelled
 
@@ -67,26 +67,26 @@ class Pool(Generic[C]):
         """Returns the answer of a replica, asking again as the code table allows.
 
         `timeout_s` bounds the time a call is in flight, all its attempts together; waiting for a
-        place does not count.
+        slot does not count.
 
         Raises:
-            ClientError: the last one; see also `Places.ask`.
+            ClientError: the last one; see also `Slots.ask`.
         """
         self._hedging.sent()
         left_s = timeout_s
-        trouble = _Trouble(self._places.num_answers)
+        trouble = _Trouble(self._slots.num_answers)
         failed: Member[C] | None = None
         while True:
-            place = await self._place(shape, timeout_s=timeout_s, avoid=failed)
-            failed = place.member
+            slot = await self._slot(shape, timeout_s=timeout_s, avoid=failed)
+            failed = slot.member
             started = asyncio.get_running_loop().time()
             try:
-                return await self._hedged(place, send, timeout_s=left_s)
+                return await self._hedged(slot, send, timeout_s=left_s)
             except _ForeignAnswerError:
                 continue
             except ClientError as error:
                 left_s -= asyncio.get_running_loop().time() - started
-                trouble.check(error, num_answers=self._places.num_answers)
+                trouble.check(error, num_answers=self._slots.num_answers)
                 if left_s <= 0:
                     raise DeadlineError(f"no answer within {timeout_s:g} s") from error
 
@@ -107,44 +107,44 @@ class Pool(Generic[C]):
 
     def close(self) -> None:
         """Ends what the pool itself has running; the clients are closed by who made them."""
-        self._places.close()
+        self._slots.close()
 
-    async def _place(self, shape: Shape, *, timeout_s: float, avoid: Member[C] | None) -> Place[C]:
-        asked = self._places.ask(shape, timeout_s=timeout_s, avoid=avoid)
+    async def _slot(self, shape: Shape, *, timeout_s: float, avoid: Member[C] | None) -> Slot[C]:
+        asked = self._slots.ask(shape, timeout_s=timeout_s, avoid=avoid)
         try:
             return await asked
         except asyncio.CancelledError:
-            self._places.withdraw(asked)
+            self._slots.withdraw(asked)
             raise
 
-    async def _hedged(self, place: Place[C], send: Send[C, A], *, timeout_s: float) -> A:
-        late_s = self._hedging.delay_s(place.permit.ticket.shape)
-        is_alone = len(self._members) == 1 and not place.member.is_many
+    async def _hedged(self, slot: Slot[C], send: Send[C, A], *, timeout_s: float) -> A:
+        late_s = self._hedging.delay_s(slot.permit.ticket.shape)
+        is_alone = len(self._members) == 1 and not slot.member.is_many
         if late_s is None or is_alone:
-            return await self._attempt(place, send, timeout_s=timeout_s)
-        first = asyncio.create_task(self._attempt(place, send, timeout_s=timeout_s))
+            return await self._attempt(slot, send, timeout_s=timeout_s)
+        first = asyncio.create_task(self._attempt(slot, send, timeout_s=timeout_s))
         try:
             done, _ = await asyncio.wait((first,), timeout=late_s)
             if done:
                 return await first
-            return await self._raced(first, place, send=send, timeout_s=timeout_s - late_s)
+            return await self._raced(first, slot, send=send, timeout_s=timeout_s - late_s)
         finally:
             await _ended(first)
 
     async def _raced(
-        self, first: asyncio.Task[A], place: Place[C], *, send: Send[C, A], timeout_s: float
+        self, first: asyncio.Task[A], slot: Slot[C], *, send: Send[C, A], timeout_s: float
     ) -> A:
         """Returns the answer of the call in flight, or of a second one where it comes sooner.
 
-        The second takes an idle place; where there is none for half of the time left, it queues for one.
+        The second takes an idle slot; where there is none for half of the time left, it queues for one.
         """
-        shape = place.permit.ticket.shape
-        asked = self._places.ask_idle(shape, avoid=place.member)
+        shape = slot.permit.ticket.shape
+        asked = self._slots.ask_idle(shape, avoid=slot.member)
         second: asyncio.Task[A] | None = None
         try:
             if not await _any_done(first, asked, timeout_s=timeout_s / 2):
-                self._places.withdraw(asked)
-                asked = self._places.ask(shape, timeout_s=timeout_s, avoid=place.member)
+                self._slots.withdraw(asked)
+                asked = self._slots.ask(shape, timeout_s=timeout_s, avoid=slot.member)
                 await _any_done(first, asked, timeout_s=None)
             is_hopeless = asked.done() and asked.exception() is not None
             if first.done() or is_hopeless or not self._hedging.spend():
@@ -153,27 +153,27 @@ class Pool(Generic[C]):
             return await _first_answer(first, second)
         finally:
             if second is None:
-                self._places.withdraw(asked)
+                self._slots.withdraw(asked)
             else:
                 await _ended(second)
 
-    async def _attempt(self, place: Place[C], send: Send[C, A], *, timeout_s: float) -> A:
+    async def _attempt(self, slot: Slot[C], send: Send[C, A], *, timeout_s: float) -> A:
         started = asyncio.get_running_loop().time()
         try:
-            answer = await send(place.member.client, timeout_s)
+            answer = await send(slot.member.client, timeout_s)
         except ClientError as error:
-            self._places.failed(place, error)
+            self._slots.failed(slot, error)
             raise
         # An image that cannot be loaded says nothing of the replica, and neither does a cancelled call.
         except (asyncio.CancelledError, Exception):
-            self._places.dropped(place)
+            self._slots.dropped(slot)
             raise
-        if not self.admit(place.member, answer.model):
-            self._places.dropped(place)
+        if not self.admit(slot.member, answer.model):
+            self._slots.dropped(slot)
             raise _ForeignAnswerError
         latency_s = asyncio.get_running_loop().time() - started
-        self._hedging.answered(place.permit.ticket.shape, latency_s)
-        self._places.answered(place)
+        self._hedging.answered(slot.permit.ticket.shape, latency_s)
+        self._slots.answered(slot)
         return answer
 
 

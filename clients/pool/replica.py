@@ -1,6 +1,6 @@
 """One replica as its pool sees it: whether it takes a call now, and what each outcome means for it. Pure.
 
-Back-off belongs to the replica, not to the call: no call holds a place while it waits, and any other
+Back-off belongs to the replica, not to the call: no call holds a slot while it waits, and any other
 replica may take it.
 """
 
@@ -20,7 +20,7 @@ FAULTS = frozenset({Code.UNAVAILABLE, Code.INTERNAL, Code.DEADLINE_EXCEEDED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permit:
-    """A place taken at a replica for one call; `is_trial` = it decides whether the circuit closes."""
+    """A slot taken at a replica for one call; `is_trial` = it decides whether the circuit closes."""
 
     ticket: Ticket
     is_trial: bool
@@ -60,18 +60,18 @@ class Replica:
         return max(self._breaker.opens_at(), self._paused_until)
 
     def take(self, shape: Shape, now: float) -> Permit:
-        """Takes a place for a call that goes out now."""
+        """Takes a slot for a call that goes out now."""
         self._last_sent = now
         return Permit(ticket=self._limit.sent(shape, now), is_trial=self._breaker.sent())
 
     def answered(self, permit: Permit, now: float) -> None:
-        """Gives the place back after an answer."""
+        """Gives the slot back after an answer."""
         self._limit.answered(permit.ticket, now)
         self._is_there()
         self._num_refusals = 0
 
     def failed(self, permit: Permit, error: ClientError, now: float, *, jitter: float) -> None:
-        """Gives the place back after an error; `jitter` in [0, 1)."""
+        """Gives the slot back after an error; `jitter` in [0, 1)."""
         if error.code in (Code.OVERLOADED, Code.DEADLINE_EXCEEDED):
             self._limit.refused(permit.ticket)
         else:
@@ -90,7 +90,7 @@ class Replica:
             self._num_refusals += 1
 
     def dropped(self, permit: Permit) -> None:
-        """Gives the place back after a call that was cancelled."""
+        """Gives the slot back after a call that was cancelled."""
         self._limit.gone(permit.ticket)
         self._breaker.abandoned(is_trial=permit.is_trial)
 

@@ -1,15 +1,14 @@
 """From an endpoint to a client: the URL's scheme decides the transport."""
 
-from typing import Literal
-
 from align2llava.clients.api import InnerLLMClient, RewardClient
 from align2llava.clients.endpoint import Endpoint
+from align2llava.clients.wire.kinds import RewardKind
 
 
 def connect_reward(
     endpoint: Endpoint,
     *,
-    kind: Literal["question-reward", "answer-reward"],
+    kind: RewardKind,
     retries: bool = True,
 ) -> RewardClient:
     """Returns a client of a reward service; nothing is sent yet. Needs a running event loop.

@@ -32,6 +32,7 @@ from align2llava.clients.transport.streaming import AskAloneError, NoStreamsErro
 from align2llava.clients.wire import align2llava_pb2 as pb
 from align2llava.clients.wire.codes import CODE_TRAILER, RETRY_AFTER_TRAILER, code_of_grpc
 from align2llava.clients.wire.convert import from_proto, to_proto
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.clients.wire.schemas import Message, ScoreRequest
 from align2llava.clients.wire.wording import first_fault, one_line
 
@@ -64,7 +65,7 @@ class GrpcRewardClient(ConnectedRewardClient):
         self,
         endpoint: Endpoint,
         *,
-        kind: Literal["question-reward", "answer-reward"],
+        kind: RewardKind,
         retries: bool = True,
     ) -> None:
         """Must be made inside a running event loop; `retries` False = a pool retries."""

@@ -5,7 +5,7 @@ A stream stays with the connection it was opened on, and so with one server. `cl
 server as soon as gRPC knows it, and streams would do neither.
 
 A stream carries at most 64 requests; when all are full another one is opened, since how many calls a service
-gets is decided above (`clients.pool.places`) and nothing may wait here unseen. After `MAX_AGE_S` a stream takes no
+gets is decided above (`clients.pool.slots`) and nothing may wait here unseen. After `MAX_AGE_S` a stream takes no
 more requests and ends with its last answer, so that streams follow a server's GOAWAY. A request that was
 given up is still answered by the service, as its deadline allows: the wire has no word to take it back.
 What answers no request of a stream, or is larger than any answer to one, ends it.

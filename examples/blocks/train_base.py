@@ -22,14 +22,8 @@ from torch import Tensor, nn, optim
 from torch.nn import functional
 
 from align2llava.pipeline.training.language import LlavaLanguageModel
+from align2llava.pipeline.training.loop import Training
 from align2llava.pipeline.training.schedule import learning_rate
-from align2llava.pipeline.training.snapshots import (
-    captured,
-    newest_snapshot,
-    restore,
-    write_snapshot,
-)
-from align2llava.pipeline.training.termination import CheckpointedError, noted_sigterm
 from align2llava.services.reward_model.llava.export import write_language_model
 from align2llava.services.reward_model.llava.model import image_geometry, special_ids
 from align2llava.services.reward_model.tokens.batches import padded_rows
@@ -60,7 +54,7 @@ ROWS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class TrainingPhase:
     """One language stage: the share of steps of each form, and the learning rate.
 
     The rate follows a cosine over `horizon` steps, of which the stage takes the first `steps`.
@@ -73,20 +67,20 @@ class Stage:
     rows: dict[Form, int] = field(default_factory=lambda: ROWS)
 
 
-DESCRIBING = Stage(
+DESCRIBING = TrainingPhase(
     shares={Form.SHORT: 0.5, Form.MIDDLE: 0.2, Form.LONG: 0.3},
     rows={Form.SHORT: 32, Form.MIDDLE: 32, Form.LONG: 32},
     steps=1100,
     horizon=1800,
     rate=1.5e-3,
 )
-ANSWERING = Stage(
+ANSWERING = TrainingPhase(
     shares={Form.SHORT: 0.5, Form.MIDDLE: 0.4, Form.LONG: 0.1},
     steps=1000,
     horizon=1000,
     rate=1.5e-3,
 )
-DOUBTING = Stage(
+DOUBTING = TrainingPhase(
     shares={
         Form.SHORT: 0.3,
         Form.MIDDLE: 0.25,
@@ -98,7 +92,7 @@ DOUBTING = Stage(
     horizon=1200,
     rate=1.2e-3,
 )
-CHECKING = Stage(
+CHECKING = TrainingPhase(
     shares={
         Form.SHORT: 0.2,
         Form.MIDDLE: 0.15,
@@ -113,7 +107,7 @@ CHECKING = Stage(
     horizon=1000,
     rate=1.2e-3,
 )
-JUDGING = Stage(
+JUDGING = TrainingPhase(
     shares={
         Form.SHORT: 0.15,
         Form.MIDDLE: 0.15,
@@ -129,7 +123,7 @@ JUDGING = Stage(
 )
 
 
-REFINING = Stage(
+REFINING = TrainingPhase(
     shares={
         Form.SHORT: 0.15,
         Form.MIDDLE: 0.2,
@@ -154,7 +148,14 @@ class Recipe:
     vision_steps: int = 300
     vision_images: int = 64  # per step
     vision_rate: float = 2e-3
-    stages: tuple[Stage, ...] = (DESCRIBING, ANSWERING, DOUBTING, CHECKING, JUDGING, REFINING)
+    stages: tuple[TrainingPhase, ...] = (
+        DESCRIBING,
+        ANSWERING,
+        DOUBTING,
+        CHECKING,
+        JUDGING,
+        REFINING,
+    )
 
     @property
     def num_steps(self) -> int:
@@ -233,7 +234,7 @@ class Trainer:
             logits_GPK, self._pictures.labels_GPK[places]
         )
 
-    def language_loss(self, stage: Stage, rng: Random) -> Tensor:
+    def language_loss(self, stage: TrainingPhase, rng: Random) -> Tensor:
         """Returns the loss of true answers to questions about pictures, in nats a token."""
         form = rng.choices(list(stage.shares), list(stage.shares.values()))[0]
         places = self._sample(stage.rows[form], rng)
@@ -283,27 +284,22 @@ def _word_id(tokenizer: Tokenizer, word: str) -> int:
 def train_base(recipe: Recipe, *, work: Path, out: Path, snapshot_every: int = 100) -> None:
     """Trains the middle model, from the newest snapshot in `work`, and writes it to `out`."""
     trainer = Trainer(recipe)
-    fingerprint = repr(recipe)
-    snapshot = newest_snapshot(work)
-    start = 0
-    if snapshot is not None and snapshot.fingerprint == fingerprint:
-        restore(snapshot, trainer.model, trainer.optimiser)
-        start = snapshot.step
-    num_steps = recipe.num_steps
+    training = Training(
+        model=trainer.model,
+        optimiser=trainer.optimiser,
+        work=work,
+        fingerprint=repr(recipe),
+        num_steps=recipe.num_steps,
+        snapshot_every=snapshot_every,
+    )
     started = time.monotonic()
-    with noted_sigterm() as termination:
-        for step in range(start, num_steps):
-            loss = _step(trainer, step)
-            done = step + 1
-            if done % 25 == 0:
-                print(f"step {done} loss {loss:.4f} after {time.monotonic() - started:.0f} s")
-            if termination.requested or done % snapshot_every == 0 or done == num_steps:
-                state = captured(
-                    trainer.model, trainer.optimiser, step=done, fingerprint=fingerprint
-                )
-                write_snapshot(work, state)
-            if termination.requested:
-                raise CheckpointedError(f"SIGTERM at step {done}; snapshot in {work}")
+
+    def take(step: int) -> None:
+        loss = _step(trainer, step)
+        if (step + 1) % 25 == 0:
+            print(f"step {step + 1} loss {loss:.4f} after {time.monotonic() - started:.0f} s")
+
+    training.run(take, start=training.resume())
     write_language_model(
         out, trainer.model, tokenizer=trainer.tokenizer, pixels=PIXELS, dtype="float16"
     )
@@ -323,7 +319,7 @@ def _step(trainer: Trainer, step: int) -> float:
     return loss.item()
 
 
-def _stage_of(recipe: Recipe, position: int) -> tuple[Stage, int]:
+def _stage_of(recipe: Recipe, position: int) -> tuple[TrainingPhase, int]:
     """Returns the stage of a language step and the step's place in it."""
     for stage in recipe.stages:
         if position < stage.steps:

@@ -20,6 +20,7 @@ from random import Random
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from align2llava.pipeline.training.loop import Training
 from align2llava.services.reward_model.card import write_card
 from examples.blocks.alignment_examples import (
     DESCRIPTION_SHARE,
@@ -58,33 +59,38 @@ class Recipe:
     num_layers: int = 4
 
 
-def train(
-    recipe: Recipe, *, out: Path, work: Path, num_threads: int, checkpoint_every: int
-) -> Path:
+def train(recipe: Recipe, *, out: Path, work: Path, num_threads: int, snapshot_every: int) -> Path:
     """Trains, or goes on from the snapshot in `work`; returns `out` with the finished checkpoint."""
     torch.set_num_threads(num_threads)
     torch.manual_seed(recipe.seed)
     tokenizer = build_tokenizer(max_length=MAX_LENGTH)
     student = Student(_config(recipe, vocab_size=len(tokenizer)))
-    optimizer = torch.optim.AdamW(
+    optimiser = torch.optim.AdamW(
         student.parameters(), betas=(0.9, 0.98), weight_decay=recipe.weight_decay
     )
-    state_path = work / f"{out.name}.training"
-    first = _resumed(state_path, student, optimizer)
+    training = Training(
+        model=student,
+        optimiser=optimiser,
+        work=work,
+        fingerprint=repr(recipe),
+        num_steps=recipe.steps,
+        snapshot_every=snapshot_every,
+    )
+    first = training.resume()
     logger.info("training from step %d of %d", first, recipe.steps)
     started_s = time.monotonic()
-    for step in range(first, recipe.steps):
+
+    def take(step: int) -> None:
         losses = _step(
-            step, recipe=recipe, student=student, optimizer=optimizer, tokenizer=tokenizer
+            step, recipe=recipe, student=student, optimiser=optimiser, tokenizer=tokenizer
         )
         if (step + 1) % 50 == 0:
             rate = (step + 1 - first) / (time.monotonic() - started_s)
             named = " ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
             logger.info("step %d %s %.2f steps/s", step + 1, named, rate)
-        if (step + 1) % checkpoint_every == 0:
-            _save_state(state_path, student=student, optimizer=optimizer, step=step + 1)
+
+    training.run(take, start=first)
     _export(student.llama, tokenizer, recipe=recipe, out=out)
-    state_path.unlink(missing_ok=True)
     return out
 
 
@@ -93,7 +99,7 @@ def _step(
     *,
     recipe: Recipe,
     student: Student,
-    optimizer: torch.optim.Optimizer,
+    optimiser: torch.optim.Optimizer,
     tokenizer: PreTrainedTokenizerFast,
 ) -> dict[str, float]:
     """Takes one optimiser step and returns the losses: nats a token, a letter, or a word."""
@@ -104,12 +110,12 @@ def _step(
         rewrite_example(rng, description_share=detailed) for _ in range(recipe.num_rewrites)
     ]
     reviews = [review_example(rng, description_share=share) for _ in range(recipe.num_reviews)]
-    optimizer.param_groups[0]["lr"] = _learning_rate(step, recipe)
-    optimizer.zero_grad(set_to_none=True)
+    optimiser.param_groups[0]["lr"] = _learning_rate(step, recipe)
+    optimiser.zero_grad(set_to_none=True)
     losses = _learn_rewrites(rewrites, student=student, tokenizer=tokenizer)
     losses |= _learn_reviews(reviews, recipe=recipe, student=student, tokenizer=tokenizer)
     torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-    optimizer.step()
+    optimiser.step()
     return losses
 
 
@@ -180,28 +186,6 @@ def _config(recipe: Recipe, *, vocab_size: int) -> LlamaConfig:
     )
 
 
-def _resumed(state_path: Path, student: Student, optimizer: torch.optim.Optimizer) -> int:
-    """Restores the last checkpoint, if there is one, and returns the step to go on from."""
-    if not state_path.exists():
-        return 0
-    state = torch.load(state_path, weights_only=True)
-    student.load_state_dict(state["student"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
-
-
-def _save_state(
-    state_path: Path, *, student: Student, optimizer: torch.optim.Optimizer, step: int
-) -> None:
-    partial = state_path.with_name(state_path.name + ".partial")
-    state_path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(
-        {"student": student.state_dict(), "optimizer": optimizer.state_dict(), "step": step},
-        partial,
-    )
-    partial.replace(state_path)
-
-
 def _export(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, recipe: Recipe, out: Path
 ) -> None:
@@ -222,7 +206,7 @@ def main() -> None:
     """Runs the recipe from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=MODEL_DIR)
-    parser.add_argument("--work", type=Path, default=Path("runs/models"))
+    parser.add_argument("--work", type=Path, default=Path("runs/models/inner-llm"))
     parser.add_argument("--seed", type=int, default=Recipe().seed)
     parser.add_argument("--steps", type=int, default=Recipe().steps)
     parser.add_argument("--threads", type=int, default=1)
@@ -234,7 +218,7 @@ def main() -> None:
         out=arguments.out,
         work=arguments.work,
         num_threads=arguments.threads,
-        checkpoint_every=250,
+        snapshot_every=250,
     )
 
 

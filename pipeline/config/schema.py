@@ -1,9 +1,7 @@
-"""The config of a curation: one YAML, environment and `--set` over it, resolved once.
+"""The config of a curation.
 
 Precedence: defaults < file < `A2L__SELECTION__QUESTION_KEEP=0.3` < `--set selection.question_keep=0.3`.
-Relative paths, wherever they were given, are relative to the file's folder. The bearer key is
-`A2L__API_KEY` and is never part of the config. Numbers with a point are read as decimals, never
-as binary floats.
+The bearer key is `A2L__API_KEY` and is never part of the config.
 """
 
 import os
@@ -13,23 +11,15 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from align2llava.clients.address import Address, address_of
 from align2llava.clients.key import checked_key
-from align2llava.pipeline.config.sources import Given
+from align2llava.pipeline.config.loader import ENV_PREFIX, read_config
 from align2llava.pipeline.errors import ConfigError
 from align2llava.pipeline.proxies import proxy_of
-from align2llava.pipeline.yaml_text import MAX_DIGITS, DecimalLoader, is_bounded, yaml_value
+from align2llava.pipeline.yaml_text import MAX_DIGITS, is_bounded
 
-ENV_PREFIX = "A2L__"
 API_KEY = "A2L__API_KEY"
 
 
@@ -206,21 +196,12 @@ def load_config(
     Raises:
         ConfigError: no such file, no YAML, an unknown key or `A2L__` name, or a value out of range.
     """
-    given = Given(_read_tree(path), {})
-    for name, value in sorted((os.environ if environ is None else environ).items()):
-        if name.startswith(ENV_PREFIX) and name != API_KEY:
-            keys = [key.lower() for key in name.removeprefix(ENV_PREFIX).split("__")]
-            given.put(keys, value, source=name)
-    for entry in sets:
-        dotted, equals, value = entry.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {entry}: write it as a.b=value")
-        given.put(dotted.split("."), value, source=f"--set {entry}")
-    try:
-        config = Config.model_validate(given.tree)
-    except ValidationError as error:
-        raise ConfigError(given.message(error, path)) from error
-    return _with_absolute_paths(config, path.resolve().parent)
+    variables = {
+        name: value
+        for name, value in (os.environ if environ is None else environ).items()
+        if name.startswith(ENV_PREFIX) and name != API_KEY
+    }
+    return read_config(path, Config, variables=variables, sets=sets)
 
 
 def api_key() -> str | None:
@@ -257,32 +238,6 @@ _Dumper.add_representer(
     Decimal,
     lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:float", f"{value:f}"),
 )
-
-
-def _read_tree(path: Path) -> dict[str, object]:
-    source = f"config {path}"
-    try:
-        tree = yaml_value(path.read_bytes(), source=source, loader=DecimalLoader)
-    except OSError as error:
-        raise ConfigError(f"{source}: {error.strerror}") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{source}: a mapping is needed, found {type(tree).__name__}")
-    return tree
-
-
-def _with_absolute_paths(config: Config, folder: Path) -> Config:
-    tree = _absolute(config.model_dump(), folder)
-    return Config.model_validate(tree)
-
-
-def _absolute(node: object, folder: Path) -> object:
-    if isinstance(node, Path):
-        return Path(os.path.normpath(folder / node))  # keeps links: they may be swapped on purpose
-    if isinstance(node, dict):
-        return {key: _absolute(value, folder) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_absolute(value, folder) for value in node]
-    return node
 
 
 def _plain(node: object) -> object:

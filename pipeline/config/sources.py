@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from align2llava.pipeline.yaml_text import DecimalLoader, yaml_value
+from align2llava.pipeline.yaml_text import yaml_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Given:
                 node[key] = below
                 self.sources[tuple(keys[:depth])] = source
             node = below
-        node[last] = yaml_value(text, source=source, loader=DecimalLoader)
+        node[last] = yaml_value(text, source=source)
         self.sources[tuple(keys)] = source
 
     def message(self, error: ValidationError, path: Path) -> str:

@@ -59,7 +59,7 @@ def _submit(
     from align2llava.pipeline.jobs import submitting  # noqa: PLC0415 - as it runs
     from align2llava.pipeline.jobs.template import job_text  # noqa: PLC0415 - as it runs
 
-    place = submitting.Place(kubeconfig=kubeconfig, namespace=namespace)
+    place = submitting.ClusterAddress(kubeconfig=kubeconfig, namespace=namespace)
     job = _ran(
         submitting.planned(template, place=place, sets=sets or (), run=run, manifests=manifests)
     )
@@ -94,7 +94,7 @@ def _wait(
     async def waited() -> "JobState":
         async with connected(kubeconfig=kubeconfig, namespace=namespace) as cluster:
             return await watching.wait(
-                cluster, name, timeout_s=timeout, pace=watching.Pace(), tell=told_state
+                cluster, name, timeout_s=timeout, pace=watching.PollInterval(), tell=told_state
             )
 
     state = _ran(waited())
@@ -115,12 +115,12 @@ def _logs(
     """Prints the log of the job's newest pod. Example: `a2l jobs logs -f curate-x7k2p`."""
     from align2llava.pipeline.jobs import logs  # noqa: PLC0415 - as it runs
     from align2llava.pipeline.jobs.cluster import connected  # noqa: PLC0415 - as it runs
-    from align2llava.pipeline.jobs.watching import Pace  # noqa: PLC0415 - as it runs
+    from align2llava.pipeline.jobs.watching import PollInterval  # noqa: PLC0415 - as it runs
 
     async def shown() -> None:
         async with connected(kubeconfig=kubeconfig, namespace=namespace) as cluster:
             if follow:
-                await logs.follow_log(cluster, name, pace=Pace(), write=say)
+                await logs.follow_log(cluster, name, pace=PollInterval(), write=say)
             else:
                 await logs.show_log(cluster, name, write=say)
 

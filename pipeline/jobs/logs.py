@@ -13,7 +13,7 @@ from lightkube.resources.core_v1 import Pod
 from align2llava.pipeline.jobs.cluster import Cluster, NotThereError
 from align2llava.pipeline.jobs.errors import JobFailedError, UnreachableError
 from align2llava.pipeline.jobs.states import Phase, has_ended, has_started, newest_pod
-from align2llava.pipeline.jobs.watching import Looks, Pace, look, raise_if_over
+from align2llava.pipeline.jobs.watching import Looks, PollInterval, look, raise_if_over
 
 _STAMP = re.compile(r"(?P<second>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.(?P<part>\d{1,9}))?\S* ?")
 
@@ -34,7 +34,7 @@ async def show_log(cluster: Cluster, name: str, *, write: Write) -> None:
     await copy.copy(follow=False)
 
 
-async def follow_log(cluster: Cluster, name: str, *, pace: Pace, write: Write) -> None:
+async def follow_log(cluster: Cluster, name: str, *, pace: PollInterval, write: Write) -> None:
     """Writes the log until the job is complete.
 
     Raises:

@@ -14,7 +14,7 @@ from align2llava.pipeline.jobs.template import cron_job_in, job_from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ClusterAddress:
     """Where jobs are: a kubeconfig and a namespace; None for the one in use."""
 
     kubeconfig: Path | None
@@ -32,7 +32,12 @@ class Listed:
 
 
 async def planned(
-    template: str, *, place: Place, sets: Sequence[str], run: str | None, manifests: Path | None
+    template: str,
+    *,
+    place: ClusterAddress,
+    sets: Sequence[str],
+    run: str | None,
+    manifests: Path | None,
 ) -> Job:
     """Returns the job that `submit` would create; with manifests no API server is asked.
 
@@ -49,7 +54,7 @@ async def planned(
         return job_from(await cluster.cron_job(template), sets=sets, run=run)
 
 
-async def create(job: Job, *, place: Place) -> Job:
+async def create(job: Job, *, place: ClusterAddress) -> Job:
     """Creates a planned job in its namespace, and returns it with name and uid.
 
     Raises:

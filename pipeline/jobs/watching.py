@@ -19,7 +19,7 @@ from align2llava.pipeline.jobs.states import JobState, Phase, state_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class PollInterval:
     """How often the API server is asked."""
 
     poll_s: float = 10.0
@@ -63,7 +63,7 @@ class Looks:
     The first look bears nothing: a wrong name or address is told at once.
     """
 
-    def __init__(self, cluster: Cluster, name: str, *, pace: Pace) -> None:
+    def __init__(self, cluster: Cluster, name: str, *, pace: PollInterval) -> None:
         self._cluster = cluster
         self._name = name
         self._pace = pace
@@ -117,7 +117,7 @@ async def wait(
     name: str,
     *,
     timeout_s: float | None,
-    pace: Pace,
+    pace: PollInterval,
     tell: Callable[[JobState], None],
 ) -> JobState:
     """Returns once the job is complete; `tell` is called at each change of its state.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from align2llava.services.reward_model.tokens.inputs import RewardKind
+from align2llava.clients.wire.kinds import RewardKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeGuard
 
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.pipeline.errors import InputError
 from align2llava.pipeline.preferences.groups import PreferenceGroup, ScoredCandidate
-from align2llava.services.reward_model.tokens.inputs import RewardKind
 
 Json = Mapping[str, object]
 

@@ -1,17 +1,18 @@
-"""The config of a reward training: one YAML. Relative paths are relative to its folder."""
+"""The config of a reward training: one YAML, `--set` over it."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticSerializationError
 
 from align2llava.clients.wire.decoding import MAX_IMAGE_BYTES, MAX_PIXELS
+from align2llava.clients.wire.kinds import RewardKind
+from align2llava.pipeline.config.loader import read_config
 from align2llava.pipeline.errors import ConfigError
-from align2llava.pipeline.yaml_text import yaml_value
 from align2llava.services.reward_model.card import Purpose
-from align2llava.services.reward_model.tokens.inputs import RewardKind
 from align2llava.services.reward_model.tokens.pixels import ImageMode
 
 Positive = Annotated[int, Field(gt=0)]
@@ -82,26 +83,18 @@ class RewardTrainingConfig(_Section):
     run: TrainingRun
 
 
-def load_training_config(path: Path) -> RewardTrainingConfig:
-    """Returns the checked config of a YAML file.
+def load_training_config(path: Path, *, sets: Sequence[str] = ()) -> RewardTrainingConfig:
+    """Returns the checked config of a YAML file with `--set a.b=v` over it.
 
     Raises:
         ConfigError: the file is missing, no YAML, or does not fit the schema.
     """
+    config = read_config(path, RewardTrainingConfig, sets=sets)
     try:
-        raw = yaml_value(path.read_bytes(), source=str(path))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        config = RewardTrainingConfig.model_validate(raw)
         config.model_dump_json()  # as the fingerprint and the checkpoint will have it
     except PydanticSerializationError as error:
         raise ConfigError(f"{path}: a text holds a lone surrogate, half a character") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {place or 'top level'}: {first['msg']}") from error
-    return _anchored(config, path.resolve().parent)
+    return config
 
 
 def fingerprint(config: RewardTrainingConfig, kind: RewardKind, files: list[Path]) -> str:
@@ -130,19 +123,3 @@ def fingerprint(config: RewardTrainingConfig, kind: RewardKind, files: list[Path
     for path in files:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def _anchored(config: RewardTrainingConfig, folder: Path) -> RewardTrainingConfig:
-    def data(part: PreferenceData) -> PreferenceData:
-        return PreferenceData(path=folder / part.path, images_root=folder / part.images_root)
-
-    return config.model_copy(
-        update={
-            "train": data(config.train),
-            "test": data(config.test),
-            "model": config.model.model_copy(update={"base": folder / config.model.base}),
-            "run": config.run.model_copy(
-                update={"work": folder / config.run.work, "out": folder / config.run.out}
-            ),
-        }
-    )

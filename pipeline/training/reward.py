@@ -9,22 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn, optim
 
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.pipeline.errors import ConfigError, InputError, RunError, StoreError
 from align2llava.pipeline.preferences.groups import PreferenceGroup
 from align2llava.pipeline.preferences.readers import read_groups
 from align2llava.pipeline.training.batches import BatchMaker, GroupBatch, groups_of_step
 from align2llava.pipeline.training.config import PreferenceData, RewardTrainingConfig, fingerprint
 from align2llava.pipeline.training.evaluate import accuracy_of_groups, rewards_of_batch
+from align2llava.pipeline.training.loop import Training
 from align2llava.pipeline.training.loss import pair_weights, pairwise_accuracy, preference_loss
 from align2llava.pipeline.training.metrics import MetricsFile
 from align2llava.pipeline.training.schedule import learning_rate
-from align2llava.pipeline.training.snapshots import (
-    captured,
-    newest_snapshot,
-    restore,
-    write_snapshot,
-)
-from align2llava.pipeline.training.termination import CheckpointedError, Termination, noted_sigterm
+from align2llava.pipeline.training.snapshots import newest_snapshot
 from align2llava.services.reward_model.card import write_card
 from align2llava.services.reward_model.folder import CheckpointError
 from align2llava.services.reward_model.llava.checkpoint import (
@@ -38,7 +34,7 @@ from align2llava.services.reward_model.llava.checkpoint import (
 )
 from align2llava.services.reward_model.llava.export import write_reward
 from align2llava.services.reward_model.llava.model import LlavaRewardModel
-from align2llava.services.reward_model.tokens.inputs import RewardKind, TextLimits
+from align2llava.services.reward_model.tokens.inputs import TextLimits
 from align2llava.services.reward_model.tokens.pixels import PixelSettings
 from align2llava.services.reward_model.weight_files import weight_files
 from align2llava.services.reward_model.weights import read_weights
@@ -94,9 +90,17 @@ def train_reward(kind: RewardKind, config: RewardTrainingConfig, *, resume: bool
         weight_decay=config.optimiser.weight_decay,
         betas=(0.9, 0.95),
     )
-    start = _resumed(materials, optimiser, resume=resume)
-    with noted_sigterm() as termination:
-        _run_steps(materials, optimiser, start=start, termination=termination)
+    training = Training(
+        model=materials.model,
+        optimiser=optimiser,
+        work=config.run.work,
+        fingerprint=materials.fingerprint,
+        num_steps=config.optimiser.steps,
+        snapshot_every=config.run.snapshot_every,
+    )
+    if not resume and newest_snapshot(config.run.work) is not None:
+        raise RunError(f"{config.run.work} holds snapshots; --resume auto goes on from them")
+    _run_steps(materials, training)
     return _exported(materials)
 
 
@@ -174,43 +178,20 @@ def _comparable(path: Path, kind: RewardKind) -> list[PreferenceGroup]:
     return groups
 
 
-def _resumed(materials: _Materials, optimiser: optim.Optimizer, *, resume: bool) -> int:
-    """Returns the step to go on from, and restores the state before it."""
-    work = materials.config.run.work
-    snapshot = newest_snapshot(work)
-    if snapshot is None:
-        return 0
-    if not resume:
-        raise RunError(f"{work} holds snapshots; --resume auto goes on from them")
-    if snapshot.fingerprint != materials.fingerprint:
-        raise RunError(f"{work} holds snapshots of another config, data or base; remove it")
-    restore(snapshot, materials.model, optimiser)
-    logger.info("resumed at step %d", snapshot.step)
-    return snapshot.step
-
-
-def _run_steps(
-    materials: _Materials, optimiser: optim.Optimizer, *, start: int, termination: Termination
-) -> None:
-    run, num_steps = materials.config.run, materials.config.optimiser.steps
+def _run_steps(materials: _Materials, training: Training) -> None:
+    run, num_steps = materials.config.run, training.num_steps
+    start = training.resume()
     metrics = MetricsFile(run.work / "metrics.jsonl", from_step=start)
-    for step in range(start, num_steps):
-        values = _step(materials, optimiser, step)
+
+    def take(step: int) -> None:
+        values = _step(materials, training.optimiser, step)
         done = step + 1
         if done % run.evaluate_every == 0 and done < num_steps:
-            accuracy, _ = _test_accuracy(materials)
-            values["test_accuracy"] = accuracy
+            values["test_accuracy"], _ = _test_accuracy(materials)
             logger.info("step %d of %d: %s", done, num_steps, values)
         metrics.append(step, values)
-        if termination.requested or done % run.snapshot_every == 0 or done == num_steps:
-            write_snapshot(
-                run.work,
-                captured(materials.model, optimiser, step=done, fingerprint=materials.fingerprint),
-            )
-        if termination.requested and done < num_steps:
-            raise CheckpointedError(
-                f"SIGTERM at step {done} of {num_steps}; snapshot in {run.work}"
-            )
+
+    training.run(take, start=start)
 
 
 def _step(materials: _Materials, optimiser: optim.Optimizer, step: int) -> dict[str, float]:

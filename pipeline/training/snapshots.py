@@ -35,7 +35,7 @@ def captured(
     module: nn.Module, optimiser: optim.Optimizer, *, step: int, fingerprint: str
 ) -> Snapshot:
     """Returns the state of a training, by reference."""
-    tensors = {_PARAMETER + name: tensor for name, tensor in module.state_dict().items()}
+    tensors = {_PARAMETER + name: tensor for name, tensor in _own_state(module).items()}
     for index, values in optimiser.state_dict()["state"].items():
         for key, tensor in values.items():
             tensors[f"{_OPTIMISER}{index}/{key}"] = tensor
@@ -52,8 +52,17 @@ def restore(snapshot: Snapshot, module: nn.Module, optimiser: optim.Optimizer) -
         else:
             index, key = name.removeprefix(_OPTIMISER).split("/")
             moments.setdefault(int(index), {})[key] = tensor
-    module.load_state_dict(parameters, strict=True)
+    assert parameters.keys() == _own_state(module).keys()
+    module.load_state_dict(parameters, strict=False)
     optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
+
+
+def _own_state(module: nn.Module) -> dict[str, Tensor]:
+    """Returns the module's tensors, one that has several names (tied embeddings) under the first."""
+    own: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        own.setdefault(id(tensor), (name, tensor))
+    return dict(own.values())
 
 
 def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:

@@ -12,6 +12,7 @@ from typing import assert_never
 
 from PIL import Image
 
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.clients.wire.schemas import (
     MAX_REWARD,
     Group,
@@ -34,7 +35,6 @@ from align2llava.services.engines.api import (
     GroupScore,
     RewardEngine,
     RewardGroup,
-    RewardKind,
     RowReward,
 )
 from align2llava.services.errors import (

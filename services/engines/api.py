@@ -15,8 +15,6 @@ from align2llava.services.errors import ServiceError
 from align2llava.services.reward_model.tokens.inputs import ImageInput, TokenRow
 from align2llava.services.reward_model.tree.tree import Ints, Tree
 
-RewardKind = Literal["question-reward", "answer-reward"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.clients.wire.schemas import ModelIdentity, Turn
 from align2llava.services.engines.api import (
     ChatMessage,
@@ -21,7 +22,6 @@ from align2llava.services.engines.api import (
     Likelihood,
     PreparedGroup,
     RewardGroup,
-    RewardKind,
     Rollout,
     RowReward,
 )

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.clients.wire.schemas import ModelIdentity
-from align2llava.services.engines.api import Candidate, RewardKind, RowReward
+from align2llava.services.engines.api import Candidate, RowReward
 from align2llava.services.errors import (
     InternalError,
     InvalidRequestError,

@@ -18,6 +18,7 @@ from typing import Generic, Protocol, TypeVar
 
 from starlette.types import ASGIApp
 
+from align2llava.clients.wire.kinds import ServiceKind
 from align2llava.clients.wire.schemas import ModelIdentity
 from align2llava.clients.wire.wording import one_line
 from align2llava.services.auth import KeyRing, load_keys, refuse_open
@@ -32,7 +33,6 @@ from align2llava.services.process.machine import refuse_machine
 from align2llava.services.process.readiness import Answering, Readiness
 from align2llava.services.process.surface import Surface
 from align2llava.services.settings import (
-    ServiceKind,
     Settings,
     SettingsError,
     is_set,
@@ -91,7 +91,7 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded(Generic[C]):
+class LoadedModel(Generic[C]):
     """A core, and the routes its engine brings along."""
 
     core: C
@@ -105,7 +105,7 @@ class Runtime(Generic[C]):
         self,
         kind: ServiceKind,
         *,
-        load: Callable[[Parts], Awaitable[Loaded[C]]],
+        load: Callable[[Parts], Awaitable[LoadedModel[C]]],
         surface: "Callable[[Runtime[C], Settings, KeyRing], Surface]",
     ) -> None:
         self.kind: ServiceKind = kind
@@ -113,7 +113,7 @@ class Runtime(Generic[C]):
         self._surface_of = surface
         self._phase = Phase.LOADING
         self._failure = ""  # why the model did not load
-        self._loaded: Loaded[C] | None = None
+        self._loaded: LoadedModel[C] | None = None
         self._readiness: Readiness | None = None  # of what is loaded
         self._started: Started | None = None
         self._load_task: asyncio.Task[None] | None = None
@@ -221,7 +221,7 @@ class Runtime(Generic[C]):
         self.core.refuse_early()
 
     @property
-    def loaded(self) -> Loaded[C]:
+    def loaded(self) -> LoadedModel[C]:
         """The core and its routes, where they may be asked now; raises as `core` does."""
         if self._loaded is None or self._phase is not Phase.READY:
             failure = f": {self._failure}" if self._failure else ""

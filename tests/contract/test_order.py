@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from align2llava.clients.api import LoadImage
 from align2llava.clients.endpoint import Endpoint
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.clients.wire.schemas import Group, GroupRewards, ItemReward, ScoreResponse
-from align2llava.pipeline.curation.endpoints.opening import RewardKind
 from tests.contract.scripted_answers import draw
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector, FakeReward, identity
 from tests.pipeline.curation.run_files import decisions

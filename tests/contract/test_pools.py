@@ -13,9 +13,9 @@ import pytest
 from align2llava.clients.api import RewardClient
 from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.errors import OtherModelError, UnavailableError
-from align2llava.clients.pool.places import Member
 from align2llava.clients.pool.pool import Pool
 from align2llava.clients.pool.pooled import PooledRewardClient
+from align2llava.clients.pool.slots import Member
 from align2llava.clients.transport.rest import RestRewardClient
 from align2llava.clients.transport.rpc import GrpcRewardClient
 from align2llava.clients.wire import align2llava_pb2 as pb

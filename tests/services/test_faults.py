@@ -5,7 +5,8 @@ import pytest
 from pydantic import ValidationError
 
 from align2llava.clients.wire.schemas import ScoreRequest
-from align2llava.services.faults import described
+from align2llava.services.errors import InternalError, TooLargeError
+from align2llava.services.faults import described, service_error
 
 
 def said_of(body: str) -> str:
@@ -37,3 +38,11 @@ def test_only_the_first_faults_are_told_and_the_others_counted():
 
 def test_place_that_the_caller_chose_is_cut_short():
     assert len(said_of(f'{{"groups": [], "{"x" * 10_000}": 1}}')) < 200
+
+
+def test_fault_of_ours_is_internal_and_names_no_details():
+    error = service_error(KeyError("secret path"))
+    assert isinstance(error, InternalError)
+    assert "secret" not in error.message
+    known = TooLargeError("x")
+    assert service_error(known) is known

@@ -2,11 +2,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from align2llava.clients.wire.kinds import ServiceKind
 from align2llava.services.core.admission import Admission
 from align2llava.services.core.metrics import metrics
 from align2llava.services.loading import load_answer_reward, load_inner_llm, load_question_reward
 from align2llava.services.process.lifecycle import Parts
-from align2llava.services.settings import ServiceKind, load_settings
+from align2llava.services.settings import load_settings
 
 
 @pytest.mark.parametrize(

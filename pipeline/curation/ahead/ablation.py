@@ -26,7 +26,7 @@ from align2llava.pipeline.curation.ahead.ablation_figures import (
 )
 from align2llava.pipeline.curation.deciding.curate import curate
 from align2llava.pipeline.curation.deciding.summary import Summary
-from align2llava.pipeline.curation.disk.files import publish
+from align2llava.pipeline.curation.disk.files import whole_file
 from align2llava.pipeline.curation.endpoints.metering import (
     CANARY_PREFIX,
     CallCost,
@@ -39,7 +39,6 @@ from align2llava.pipeline.curation.run.finished import open_run, rewrite_ledger,
 from align2llava.pipeline.curation.run.resume import Resume
 from align2llava.pipeline.curation.selection.baselines import Baseline, baseline_positions
 from align2llava.pipeline.curation.uids import with_numbers
-from align2llava.pipeline.errors import StoreError
 from align2llava.pipeline.process.progress import ProgressView
 
 FOLDER = "ablations"
@@ -147,13 +146,8 @@ def _ran(paths: RunPaths, summary: Summary, asked: Asked, *, name: str) -> _Ran:
 
 
 def _put_by(file: Path, path: Path) -> Path:
-    beside = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, beside)
-        publish(beside, path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+    with file.open("rb") as source, whole_file(path) as copy:
+        shutil.copyfileobj(source, copy)
     return path
 
 

@@ -1,7 +1,7 @@
 """A preview in lines for a terminal: each record with its rewards, original and rewrite side by side. Pure."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import zip_longest
 
 from align2llava.pipeline.curation.ahead.preview import Preview
@@ -44,16 +44,9 @@ def _record(one: Explanation, width: int) -> Iterator[str]:
             if of_turn[candidate] is not None:
                 yield f"  {'':<5} reward {reward(of_turn[candidate])}"
         if at in rewrites:
-            original = turn.answers[_chosen(of_turn)]
-            yield from _rewrite(rewrites[at], (turn.question, original), width)
+            yield from _rewrite(rewrites[at], width)
     if one.raw is not None:
         yield from textwrap.wrap(shown(one.raw), width)
-
-
-def _chosen(rewards: Sequence[float | None]) -> int:
-    """Returns the candidate that goes out: the best where all have rewards, else the first."""
-    known = [value for value in rewards if value is not None]
-    return known.index(max(known)) if len(known) == len(rewards) else 0
 
 
 def _told(mark: str, text: str, width: int) -> Iterator[str]:
@@ -62,7 +55,7 @@ def _told(mark: str, text: str, width: int) -> Iterator[str]:
     yield from (f"  {'':<5} {line}" for line in wrapped[1:])
 
 
-def _rewrite(one: ExplainedRewrite, original: tuple[str, str], width: int) -> Iterator[str]:
+def _rewrite(one: ExplainedRewrite, width: int) -> Iterator[str]:
     yield f"  rewrite: {_verdict(one)}"
     if one.rewrite_question is None or one.rewrite_answer is None:
         if one.unparsed is not None:
@@ -71,8 +64,8 @@ def _rewrite(one: ExplainedRewrite, original: tuple[str, str], width: int) -> It
     half = (width - 2 - len(_GAP)) // 2
     yield from _beside("as it was", "as rewritten", half)
     yield f"  {'-' * half}-+-{'-' * half}"
-    yield from _beside(f"Q {original[0]}", f"Q {one.rewrite_question}", half)
-    yield from _beside(f"A {original[1]}", f"A {one.rewrite_answer}", half)
+    yield from _beside(f"Q {one.original_question}", f"Q {one.rewrite_question}", half)
+    yield from _beside(f"A {one.original_answer}", f"A {one.rewrite_answer}", half)
 
 
 def _verdict(one: ExplainedRewrite) -> str:

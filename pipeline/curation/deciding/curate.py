@@ -124,7 +124,7 @@ def finish(work: Work, results: Results, *, started: float) -> Summary:
     """
     summary = summary_of(
         str(work.paths.root),
-        dataset=str(work.paths.train(work.corpus.dialect)),
+        dataset=str(work.paths.train(work.scan.corpus.dialect)),
         published=results.publisher.finish(results.written),
         gaps=results.gaps,
         warnings=results.warnings,
@@ -159,7 +159,7 @@ async def align_kept(work: Work, decided: Decided, services: Services) -> None:
         run=work.config.run,
         progress=work.progress,
     )
-    await aligner.run(work.corpus, work.rows(kept), decided.chosen)
+    await aligner.run(work.scan.load(kept), decided.chosen)
     work.progress.finish()
     _log_stage(work, "align", num_records=len(kept), started=started)
 
@@ -181,7 +181,7 @@ async def _ask(
             api_key=api_key,
             notify=work.events.write,
         )
-        await _score(work, services, RewardStage.QUESTION, positions=work.scorable())
+        await _score(work, services, RewardStage.QUESTION, positions=work.scan.scorable_positions())
         await _score(work, services, RewardStage.ANSWER, positions=work.survivors())
         # Anew: the question stage's ranks, held meanwhile, would be 20 bytes a record.
         decided = work.decide()
@@ -208,7 +208,7 @@ async def _score(
         config=work.config.run,
         progress=work.progress,
     )
-    await runner.run(work.corpus, work.rows(positions))
+    await runner.run(work.scan.load(positions))
     work.progress.finish()
     counts = runner.counts(num_images=work.scan.num_images(positions))
     work.asked[stage] = counts

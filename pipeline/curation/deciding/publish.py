@@ -11,10 +11,9 @@ from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.disk.files import write_durably
 from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.input.files import sha256_of
-from align2llava.pipeline.curation.input.rows import Loaded
+from align2llava.pipeline.curation.input.rows import LoadedRecord
 from align2llava.pipeline.curation.input.scan import Scan
 from align2llava.pipeline.curation.layout import (
-    AlignStatus,
     Decision,
     QuarantineLine,
     RunPaths,
@@ -26,10 +25,10 @@ from align2llava.pipeline.curation.report.write import write_report
 from align2llava.pipeline.curation.run.card import DatasetFile, dataset_card
 from align2llava.pipeline.curation.run.dataset import KeptRecord, write_dataset
 from align2llava.pipeline.curation.run.manifest import counts_of, manifest_of, write_manifest
+from align2llava.pipeline.curation.run.outgoing import outgoing
 from align2llava.pipeline.curation.selection.decisions import Decisions
-from align2llava.pipeline.curation.stages.alignment import original_turns
 from align2llava.pipeline.curation.store.decisions import NAMES, SLICE_ROWS, write_decisions
-from align2llava.pipeline.curation.store.ledger import Entry, Ledger, LedgerRow
+from align2llava.pipeline.curation.store.ledger import Ledger
 from align2llava.pipeline.curation.store.quarantine import QuarantineStore, line_of
 
 
@@ -71,7 +70,6 @@ class Publisher:
         self._paths = paths
         self._config = config
         self._scan = scan
-        self._corpus = scan.corpus
         self._ledger = ledger
         self._quarantine = quarantine
         self._models = models
@@ -142,10 +140,8 @@ class Publisher:
 
     def _lines(self, quarantined: pl.DataFrame) -> Iterator[QuarantineLine]:
         verdicts = quarantined.select("stage", "reason", "message").iter_rows()
-        rows = self._scan.table.rows(quarantined["position"])
-        for (stage, code, message), (row, raw) in zip(
-            verdicts, self._corpus.raws(rows), strict=True
-        ):
+        raws = self._scan.raws(quarantined["position"])
+        for (stage, code, message), (row, raw) in zip(verdicts, raws, strict=True):
             yield line_of(
                 position=row.position,
                 uid=row.uid,
@@ -162,43 +158,29 @@ class Publisher:
         return 0 if known is None else known.attempts
 
     def _write_dataset(self, kept: pl.Series, chosen: Mapping[int, Sequence[int]]) -> DatasetFile:
-        path = self._paths.train(self._corpus.dialect)
+        dialect = self._scan.corpus.dialect
+        path = self._paths.train(dialect)
         records = self._kept_records(kept, chosen)
-        dialect = self._corpus.dialect
         changed = write_dataset(path, records, dialect=dialect, style=self._scan.style)
         return DatasetFile(name=path.name, sha256=sha256_of(path), num_changed=changed)
 
     def _kept_records(
         self, kept: pl.Series, chosen: Mapping[int, Sequence[int]]
     ) -> Iterator[KeptRecord]:
-        rows = self._scan.table.rows(kept)
         if not self._config.alignment.rewrite:  # nobody needs the texts
-            for row, raw in self._corpus.raws(rows):
+            for row, raw in self._scan.raws(kept):
                 yield KeptRecord(raw=raw, chosen=chosen[row.position], rewrites={})
             return
-        for loaded in self._corpus.load(rows):
+        for loaded in self._scan.load(kept):
             candidates = chosen[loaded.row.position]
             rewrites = self._rewrites(loaded, candidates)
             yield KeptRecord(raw=loaded.raw, chosen=candidates, rewrites=rewrites)
 
-    def _lacks_review(self, entry: Entry) -> bool:
-        is_new = entry.status is AlignStatus.REWRITTEN and not entry.is_reviewed
-        return is_new and self._config.alignment.review
-
-    def _rewrites(self, loaded: Loaded, chosen: Sequence[int]) -> dict[int, Turn]:
-        rewrites: dict[int, Turn] = {}
-        for turn, original in enumerate(original_turns(loaded, chosen)):
-            entry = self._ledger.find(loaded.uid, turn)
-            if entry is None or entry.original != original or self._lacks_review(entry):
-                status = AlignStatus.NOT_ALIGNED
-                row = LedgerRow(uid=loaded.uid, turn=turn, original=original, status=status)
-                self._ledger.add(row)
-                self._num_not_aligned += 1
-            elif entry.status is AlignStatus.NOT_ALIGNED:
-                self._num_not_aligned += 1
-            elif entry.rewrite is not None and entry.goes_out(
-                is_review_on=self._config.alignment.review
-            ):
-                rewrites[turn] = entry.rewrite
-                self._num_rewritten += 1
-        return rewrites
+    def _rewrites(self, loaded: LoadedRecord, chosen: Sequence[int]) -> dict[int, Turn]:
+        is_review_on = self._config.alignment.review
+        found = outgoing(self._ledger, loaded, chosen, is_review_on=is_review_on)
+        for turn, original in found.not_aligned.items():
+            self._ledger.add_not_aligned(loaded.uid, turn, original)
+        self._num_rewritten += len(found.rewrites)
+        self._num_not_aligned += len(found.not_aligned)
+        return found.rewrites

@@ -1,6 +1,6 @@
 """A run in work: its rows, its stores, and what follows from them. Asks no service, publishes nothing."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
@@ -8,10 +8,9 @@ import polars as pl
 
 from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.disk.scratch import scratch_folder
-from align2llava.pipeline.curation.input.corpus import Corpus
-from align2llava.pipeline.curation.input.rows import Row
 from align2llava.pipeline.curation.input.scan import Scan
 from align2llava.pipeline.curation.layout import Decision, RewardStage, RunPaths
+from align2llava.pipeline.curation.run.outgoing import first_candidates
 from align2llava.pipeline.curation.selection.answer_rewards import best_candidates
 from align2llava.pipeline.curation.selection.contenders import contenders
 from align2llava.pipeline.curation.selection.decisions import Decisions, StageOutcome, decisions_of
@@ -91,15 +90,6 @@ class Work:
                 progress=progress,
             )
 
-    @property
-    def corpus(self) -> Corpus:
-        """Returns the run's input."""
-        return self.scan.corpus
-
-    def scorable(self) -> pl.Series:
-        """Returns the positions of the records that are scored, ascending."""
-        return self.scan.scorable_positions()
-
     def survivors(self) -> pl.Series:
         """Returns the positions of the records that pass the question stage, ascending."""
         self.progress.start("select", total=None)
@@ -112,10 +102,6 @@ class Work:
         slots = self.rewards[RewardStage.QUESTION].rewards()
         records = contenders(self.scan.table, self.config.selection)
         return question_outcome(records, self._scored(RewardStage.QUESTION, slots))
-
-    def rows(self, positions: pl.Series) -> Iterator[Row]:
-        """Yields the rows at positions, which ascend."""
-        return self.scan.table.rows(positions)
 
     def decide(self) -> Decided:
         """Returns what becomes of every record, from stored rewards alone."""
@@ -166,7 +152,9 @@ class Work:
         of_kept = slots.join(kept.select("uid"), on="uid", how="semi")
         best = best_candidates(of_kept) if self.config.selection.answer else {}
         columns = kept.select("position", "uid", "num_turns").iter_rows()
-        return {position: best.get(uid) or (0,) * turns for position, uid, turns in columns}
+        return {
+            position: best.get(uid) or first_candidates(turns) for position, uid, turns in columns
+        }
 
 
 def _gaps(question: StageOutcome, answer: StageOutcome) -> dict[str, Mapping[str, float]]:

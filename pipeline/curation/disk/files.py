@@ -2,33 +2,50 @@
 
 import hashlib
 import os
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from align2llava.pipeline.errors import StoreError
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Writes a file whole: beside it, flushed to disk, then renamed over `path`.
+@contextmanager
+def whole_file(path: Path) -> Generator[BinaryIO]:
+    """A new file, written beside `path`, flushed to disk and renamed over it at the end; its folder is made.
 
     Raises:
-        StoreError: the write failed; `path` is as it was.
+        StoreError: a write failed; `path` is as it was, and nothing lies beside it.
     """
     beside = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        publish(beside, path)
+        beside.replace(path)
+        _flush_folder(path.parent)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
-def publish(beside: Path, path: Path) -> None:
-    """Renames a flushed file to its name and flushes the folder that holds the name."""
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+def write_durably(path: Path, data: bytes) -> None:
+    """Writes a file whole.
+
+    Raises:
+        StoreError: the write failed; `path` is as it was.
+    """
+    with whole_file(path) as file:
+        file.write(data)
+
+
+def _flush_folder(path: Path) -> None:
+    """Flushes the folder that holds a name."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

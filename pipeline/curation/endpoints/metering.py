@@ -11,6 +11,7 @@ from typing import Literal, Protocol, TypeVar
 from align2llava.clients.api import InnerLLMClient, LoadImage, RewardClient
 from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.errors import ClientError
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.clients.wire.schemas import (
     Group,
     LikelihoodItem,
@@ -22,7 +23,7 @@ from align2llava.clients.wire.schemas import (
     RewriteResponse,
     ScoreResponse,
 )
-from align2llava.pipeline.curation.endpoints.opening import Connector, RewardKind
+from align2llava.pipeline.curation.endpoints.opening import Connector
 
 CANARY_PREFIX = "canary/"  # of item ids that are asked again, see `canaries`
 CallKind = Literal["question-reward", "answer-reward", "rewrite", "review", "likelihood"]

@@ -10,26 +10,27 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from align2llava.clients.address import address_of
 from align2llava.clients.api import Client, InnerLLMClient, RewardClient
 from align2llava.clients.endpoint import Endpoint, EndpointFileError
 from align2llava.clients.errors import ClientError
-from align2llava.clients.pool.places import Member
 from align2llava.clients.pool.pool import Pool
 from align2llava.clients.pool.pooled import PooledInnerLLMClient, PooledRewardClient
+from align2llava.clients.pool.slots import Member
 from align2llava.clients.retry import with_retries
 from align2llava.clients.transport.connect import connect_inner_llm, connect_reward
 from align2llava.clients.wire.codes import Code
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.clients.wire.schemas import ModelIdentity
 from align2llava.pipeline.config.schema import Config, EndpointConfig, RunConfig, proxy_for
 from align2llava.pipeline.curation.endpoints.canaries import CanaryClient
 from align2llava.pipeline.curation.endpoints.clear_text import warn_of_clear_text
 from align2llava.pipeline.curation.endpoints.pace import (
-    Pace,
     PacedInnerLLMClient,
     PacedRewardClient,
+    Throughput,
 )
 from align2llava.pipeline.curation.store.events import ANSWERED, CANARIES_COMPARED, Notify
 from align2llava.pipeline.errors import ConfigError, EndpointError
@@ -37,7 +38,6 @@ from align2llava.pipeline.errors import ConfigError, EndpointError
 logger = logging.getLogger(__name__)
 
 IDENTITY_TIMEOUT_S = 10.0
-RewardKind = Literal["question-reward", "answer-reward"]
 
 
 C = TypeVar("C", bound=Client)
@@ -111,7 +111,7 @@ async def reward_service(
     ]
     async with _pool(members, kind=kind, wait_s=config.timeout_s, notify=notify) as pool:
         canaries = CanaryClient(PooledRewardClient(pool), service=kind, config=run, notify=notify)
-        pace = Pace(kind, notify=notify)
+        pace = Throughput(kind, notify=notify)
         yield RewardService(
             name=kind,
             client=PacedRewardClient(canaries, pace),
@@ -133,7 +133,7 @@ async def inner_llm_service(
         for e in _endpoints(config, api_key)
     ]
     async with _pool(members, kind="inner-llm", wait_s=config.timeout_s, notify=notify) as pool:
-        pace = Pace("inner-llm", notify=notify)
+        pace = Throughput("inner-llm", notify=notify)
         yield InnerLLMService(
             name="inner-llm",
             client=PacedInnerLLMClient(PooledInnerLLMClient(pool), pace),

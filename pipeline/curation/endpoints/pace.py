@@ -32,7 +32,7 @@ class _Sums:
     device_ms: float = 0.0
 
 
-class Pace:
+class Throughput:
     """Counts what one service answered; each event tells what came since the one before it."""
 
     def __init__(
@@ -80,7 +80,7 @@ class Pace:
 class PacedRewardClient(RewardClient):
     """A `RewardClient` whose answers are counted."""
 
-    def __init__(self, inner: RewardClient, pace: Pace) -> None:
+    def __init__(self, inner: RewardClient, pace: Throughput) -> None:
         self._inner = inner
         self._pace = pace
 
@@ -108,7 +108,7 @@ class PacedRewardClient(RewardClient):
 class PacedInnerLLMClient(InnerLLMClient):
     """An `InnerLLMClient` whose answers are counted."""
 
-    def __init__(self, inner: InnerLLMClient, pace: Pace) -> None:
+    def __init__(self, inner: InnerLLMClient, pace: Throughput) -> None:
         self._inner = inner
         self._pace = pace
 

@@ -22,7 +22,7 @@ NUM_DECILES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TypeCounts:
+class TypeFigures:
     """What became of the records of one type; `quarantined` is by error code."""
 
     type: str
@@ -107,14 +107,14 @@ def passed_at(stage: RewardStage) -> pl.Expr:
     return pl.col(f"{stage}_rank") <= pl.col(f"{stage}_cut")
 
 
-def counts_by_type(decisions: pl.DataFrame) -> list[TypeCounts]:
+def counts_by_type(decisions: pl.DataFrame) -> list[TypeFigures]:
     """Returns one row per type, most records first."""
     # Memory: not the texts of a million records for each type.
     lean = decisions.drop("uid", "id", strict=False)
     return [_counts(name, lean.filter(pl.col("type") == name)) for name in types_of(lean)]
 
 
-def _counts(name: str, rows: pl.DataFrame) -> TypeCounts:
+def _counts(name: str, rows: pl.DataFrame) -> TypeFigures:
     reasons = dict(
         rows.filter(pl.col("decision") != Decision.QUARANTINED).group_by("reason").len().rows()
     )
@@ -124,7 +124,7 @@ def _counts(name: str, rows: pl.DataFrame) -> TypeCounts:
     passed = rows.select(passed_at(stage).sum().alias(stage) for stage in RewardStage).row(
         0, named=True
     )
-    return TypeCounts(
+    return TypeFigures(
         type=name,
         input=rows.height,
         kept=reasons.get(Reason.KEPT, 0),

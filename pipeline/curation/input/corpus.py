@@ -24,7 +24,7 @@ from align2llava.pipeline.curation.input.files import (
 from align2llava.pipeline.curation.input.records import Record, outcome_of
 from align2llava.pipeline.curation.input.row_reader import Chunk, ReadingRules
 from align2llava.pipeline.curation.input.row_workers import row_readers
-from align2llava.pipeline.curation.input.rows import Loaded, Place, RawElement, Row, RowBatch
+from align2llava.pipeline.curation.input.rows import LoadedRecord, RawElement, Row, RowBatch, Span
 from align2llava.pipeline.curation.layout import InputEntry
 from align2llava.pipeline.errors import ConfigError, InputError
 
@@ -116,7 +116,7 @@ class Corpus:
         told, read = tee(rows)
         yield from zip(told, self.texts(row.place for row in read), strict=True)
 
-    def texts(self, places: Iterable[Place]) -> Iterator[bytes]:
+    def texts(self, places: Iterable[Span]) -> Iterator[bytes]:
         """Yields the bytes at `places`, which are in order.
 
         Raises:
@@ -134,7 +134,7 @@ class Corpus:
                     yield raw
         self._check_unchanged()
 
-    def load(self, rows: Iterable[Row]) -> Iterator[Loaded]:
+    def load(self, rows: Iterable[Row]) -> Iterator[LoadedRecord]:
         """Yields the records of `rows`, which are in order; those with a fault are left out.
 
         Raises:
@@ -145,7 +145,7 @@ class Corpus:
             if not isinstance(outcome, Record) or row.uid is None:  # it was one in the scan
                 path = self._sources[row.place.file].file.path
                 raise InputError("the file changed during the run", path=path)
-            yield Loaded(row=row, uid=row.uid, record=outcome, raw=raw)
+            yield LoadedRecord(row=row, uid=row.uid, record=outcome, raw=raw)
 
     def outcome(self, raw: bytes) -> Record | Fault:
         """Returns what the bytes of a record say."""

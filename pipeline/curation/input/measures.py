@@ -27,8 +27,8 @@ def read_texts(scan: Scan, *, wanted: Collection[int]) -> TextPass:
     is_usable = pl.col("num_turns") > 0
     columns = (pl.when(is_usable).then(pl.col(name)).cast(pl.UInt32).alias(name) for name in names)
     lengths = scan.table.lazy().select(columns).collect(engine="streaming")
-    rows = scan.table.rows(pl.Series("position", sorted(wanted), dtype=pl.Int64))
-    outcomes = ((row, scan.corpus.outcome(raw)) for row, raw in scan.corpus.raws(rows))
+    positions = pl.Series("position", sorted(wanted), dtype=pl.Int64)
+    outcomes = ((row, scan.corpus.outcome(raw)) for row, raw in scan.raws(positions))
     return TextPass(
         lengths=lengths,
         records={row.position: one for row, one in outcomes if isinstance(one, Record)},

@@ -10,11 +10,11 @@ from typing import NamedTuple, NoReturn
 
 import orjson
 
+from align2llava.clients.wire.texts import IMAGE_TOKEN, without_image_tokens
 from align2llava.pipeline.curation.faults import DriverCode, Fault
 from align2llava.pipeline.curation.input.types import TypeRule, type_of
 from align2llava.pipeline.curation.layout import UNKNOWN_TYPE
 
-IMAGE_TOKEN = "<image>"  # noqa: S105 (LLaVA's placeholder, no secret)
 _MEDIA_TOKENS = ("<video>", "<audio>", "<speech>")
 # What other data sets call what this version does not read, and what they call an image.
 _MEDIA_KEYS = frozenset(
@@ -126,11 +126,6 @@ def uid_of(canonical: bytes, *, image_sha256: str) -> str:
     return hashlib.blake2b(
         canonical + b"\0" + image_sha256.encode("ascii"), digest_size=16
     ).hexdigest()
-
-
-def clean(text: str) -> str:
-    """Returns a text without `<image>`, stripped: as models and prompts see it."""
-    return text.replace(IMAGE_TOKEN, "").strip()
 
 
 def _no_json(raw: bytes, error: Exception) -> Fault:
@@ -282,7 +277,7 @@ def _wrong_role(message: dict[str, object], at: int, *, role: str) -> str:
 def _text(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise _invalid(f"{name} is no text, but a {type(value).__name__}")
-    text = clean(value)
+    text = without_image_tokens(value)
     if not text:
         raise _invalid(f"{name} is empty")
     return text
@@ -314,7 +309,7 @@ def _readable_questions(value: dict[str, object]) -> tuple[str, ...]:
         for message in conversations
         if isinstance(message, dict) and message.get("from") == "human"
     )
-    return tuple(clean(text) for text in texts if isinstance(text, str))
+    return tuple(without_image_tokens(text) for text in texts if isinstance(text, str))
 
 
 def _readable_image(value: dict[str, object]) -> str | None:

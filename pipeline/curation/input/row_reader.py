@@ -8,7 +8,7 @@ from typing import NamedTuple
 from align2llava.pipeline.curation.faults import DriverCode, Fault
 from align2llava.pipeline.curation.input.images import ImageLimits, find_image, look_at
 from align2llava.pipeline.curation.input.records import Reading, Record, read_record, uid_of
-from align2llava.pipeline.curation.input.rows import ImageRef, Place, RawElement, Row
+from align2llava.pipeline.curation.input.rows import ImageRef, RawElement, Row, Span
 from align2llava.pipeline.curation.layout import NO_IMAGE_SHA256
 
 MAX_LOOKS = 32_768  # images remembered; one that is met again later is read again
@@ -80,7 +80,7 @@ class RowReader:
             num_answers=sum(len(turn.answers) for turn in turns),
             question_words=sum(len(turn.question.split()) for turn in turns),
             answer_words=sum(len(turn.answers[0].split()) for turn in turns),
-            place=Place(file=chunk.file, offset=element.offset, num_bytes=len(element.raw)),
+            place=Span(file=chunk.file, offset=element.offset, num_bytes=len(element.raw)),
         )
 
     def _reading(self, element: RawElement, *, configured_type: str) -> Reading:

@@ -34,7 +34,7 @@ class ImageRef(NamedTuple):
     num_bytes: int
 
 
-class Place(NamedTuple):
+class Span(NamedTuple):
     """Where a record's bytes are: the input's number, and the bytes of it, decompressed."""
 
     file: int
@@ -58,7 +58,7 @@ class Row(NamedTuple):
     type: str
     image: ImageRef | None
     fault: Fault | None
-    place: Place
+    place: Span
     type_rule: TypeRule = TypeRule.NONE
     num_image_tokens: int = 0
     num_turns: int = 0
@@ -72,7 +72,7 @@ class Row(NamedTuple):
         return self.fault is None and self.image is None
 
 
-class Loaded(NamedTuple):
+class LoadedRecord(NamedTuple):
     """A usable row with its texts and its bytes, read again from the input."""
 
     row: Row

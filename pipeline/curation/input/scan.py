@@ -1,6 +1,6 @@
 """The scan: the input read once, before anything is spent, into a table of its rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from align2llava.pipeline.config.schema import Config
 from align2llava.pipeline.curation.disk.scratch import scratch_folder, scratch_name
 from align2llava.pipeline.curation.input.corpus import Corpus
 from align2llava.pipeline.curation.input.files import ArrayStyle
-from align2llava.pipeline.curation.input.rows import ROWS, RowBatch
+from align2llava.pipeline.curation.input.rows import ROWS, LoadedRecord, Row, RowBatch
 from align2llava.pipeline.curation.input.table import RecordTable, RecordTableWriter, can_be_scored
 from align2llava.pipeline.curation.input.types import TypeRule
 from align2llava.pipeline.curation.layout import InputEntry
@@ -34,6 +34,14 @@ class Scan:
     def inputs(self) -> Sequence[InputEntry]:
         """Returns the input files."""
         return self.table.inputs
+
+    def load(self, positions: pl.Series) -> Iterator[LoadedRecord]:
+        """Yields the records at positions, which ascend, but for those with a fault; `InputError` as `Corpus.load`."""
+        return self.corpus.load(self.table.rows(positions))
+
+    def raws(self, positions: pl.Series) -> Iterator[tuple[Row, bytes]]:
+        """Yields the rows at positions, which ascend, with their bytes; `InputError` as `Corpus.raws`."""
+        return self.corpus.raws(self.table.rows(positions))
 
     def scorable_positions(self) -> pl.Series:
         """Returns the positions of the records that are scored, ascending."""

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from align2llava.pipeline.curation.disk.scratch import prune
 from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.input.files import ArrayStyle
-from align2llava.pipeline.curation.input.rows import ROWS, ImageRef, Place, Row, RowBatch
+from align2llava.pipeline.curation.input.rows import ROWS, ImageRef, Row, RowBatch, Span
 from align2llava.pipeline.curation.input.types import TypeRule
 from align2llava.pipeline.curation.layout import InputEntry
 from align2llava.pipeline.errors import StoreError
@@ -203,5 +203,5 @@ def _rows_of(table: pl.DataFrame) -> Iterator[Row]:
             num_answers=answers,
             question_words=question_words,
             answer_words=answer_words,
-            place=Place(file=file, offset=offset, num_bytes=num_bytes),
+            place=Span(file=file, offset=offset, num_bytes=num_bytes),
         )

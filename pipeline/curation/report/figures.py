@@ -10,7 +10,7 @@ from align2llava.pipeline.curation.figures.decisions import (
     Correlation,
     KeptByLength,
     StageRewards,
-    TypeCounts,
+    TypeFigures,
     correlations,
     counts_by_type,
     kept_by_length,
@@ -80,7 +80,7 @@ class ReportFigures:
     kept: int
     dropped: int
     quarantined: int
-    counts: tuple[TypeCounts, ...]
+    counts: tuple[TypeFigures, ...]
     rewards: tuple[StageRewards, ...]
     smallest_margin: SmallestMargin | None
     noise: tuple[Noise, ...]

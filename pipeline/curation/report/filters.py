@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from align2llava.pipeline.curation.figures.decisions import LengthDecile, TypeCounts
+from align2llava.pipeline.curation.figures.decisions import LengthDecile, TypeFigures
 from align2llava.pipeline.curation.figures.spend import ServicePace
 from align2llava.pipeline.curation.wording import (
     count,
@@ -30,7 +30,7 @@ def fixed(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-def outcome(counts: TypeCounts, kind: str) -> int:
+def outcome(counts: TypeFigures, kind: str) -> int:
     """Returns how many records of a type came to an outcome of `OUTCOMES`."""
     numbers = {
         "kept": counts.kept,

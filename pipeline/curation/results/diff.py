@@ -5,7 +5,6 @@ from pathlib import Path
 
 import polars as pl
 
-from align2llava.pipeline.curation.layout import AlignStatus
 from align2llava.pipeline.curation.results.diff_figures import (
     Change,
     InputChange,
@@ -25,6 +24,7 @@ from align2llava.pipeline.curation.results.diff_figures import (
     type_diffs,
 )
 from align2llava.pipeline.curation.run.finished import FinishedRun, open_run, rewrite_ledger
+from align2llava.pipeline.curation.store.ledger import goes_out
 
 _LEDGER = {
     "uid": pl.String,
@@ -103,11 +103,9 @@ def _outgoing(run: FinishedRun) -> pl.DataFrame:
     ledger = rewrite_ledger(run.paths)
     if ledger is None or not run.config.alignment.rewrite:
         return pl.DataFrame(schema=_LEDGER)
-    is_new = (pl.col("status") == AlignStatus.REWRITTEN) & pl.col("verdict").is_not_null()
-    if not run.config.alignment.review:
-        is_new = pl.col("status").is_in([AlignStatus.REWRITTEN, AlignStatus.ORIGINAL])
+    is_rewrite = goes_out(is_review_on=run.config.alignment.review)
     texts = [
-        pl.when(is_new).then(f"rewrite_{text}").otherwise(f"original_{text}").alias(text)
+        pl.when(is_rewrite).then(f"rewrite_{text}").otherwise(f"original_{text}").alias(text)
         for text in ("question", "answer")
     ]
     last = ledger.collect().unique(["uid", "turn"], keep="last", maintain_order=True)

@@ -65,7 +65,7 @@ class KeptDiff:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Standing:
     """Where a record stood in one run; ranks count from 1, and pass up to the cut."""
 
     position: int
@@ -85,8 +85,8 @@ class RecordDiff:
     uid: str
     type: str
     kept_by: str
-    a: Place | None
-    b: Place | None
+    a: Standing | None
+    b: Standing | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,7 +294,7 @@ def _reasons(rows: pl.DataFrame, column: str) -> dict[str, int]:
     return {reason: number for reason, number in counts.rows() if number}
 
 
-def _place(row: Mapping[str, object], side: str) -> Place | None:
+def _place(row: Mapping[str, object], side: str) -> Standing | None:
     position = row[f"position_{side}"]
     if position is None:
         return None
@@ -307,7 +307,7 @@ def _place(row: Mapping[str, object], side: str) -> Place | None:
         value = row[f"{stage}_reward_{side}"]
         return float(str(value)) if value is not None else None
 
-    return Place(
+    return Standing(
         position=int(str(position)),
         reason=str(row[f"reason_{side}"]),
         question_reward=reward(RewardStage.QUESTION),

@@ -7,9 +7,9 @@ from align2llava.pipeline.curation.results.diff_figures import (
     Change,
     InputChange,
     KeptDiff,
-    Place,
     RecordDiff,
     RewardDiff,
+    Standing,
     TurnsDiff,
     TypeDiff,
 )
@@ -100,7 +100,7 @@ def _records(records: Sequence[RecordDiff]) -> Iterator[str]:
             yield f"    B {_place(one.b)}"
 
 
-def _place(place: Place | None) -> str:
+def _place(place: Standing | None) -> str:
     if place is None:
         return "not in the input"
     stages = (

@@ -100,8 +100,7 @@ def _fault(run: FinishedRun, position: int) -> ExplainedFault | None:
 
 def _text(run: FinishedRun, position: int) -> tuple[Record | None, str]:
     scan = run.scan()
-    rows = scan.table.rows(pl.Series("position", [position]))
-    ((_, raw),) = scan.corpus.raws(rows)
+    ((_, raw),) = scan.raws(pl.Series("position", [position]))
     outcome = scan.corpus.outcome(raw)
     shown = raw[: 4 * MAX_RAW_CHARS].decode(errors="replace")[:MAX_RAW_CHARS]
     return outcome if isinstance(outcome, Record) else None, shown
@@ -141,6 +140,8 @@ def _rewrites(run: FinishedRun, uid: str) -> Iterator[ExplainedRewrite]:
         yield ExplainedRewrite(
             turn=row["turn"],
             status=row["status"],
+            original_question=row["original_question"],
+            original_answer=row["original_answer"],
             rewrite_question=row["rewrite_question"],
             rewrite_answer=row["rewrite_answer"],
             unparsed=row["unparsed"],

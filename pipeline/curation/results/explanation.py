@@ -49,10 +49,15 @@ class ExplainedTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainedRewrite:
-    """One turn of the rewrite ledger; gates: true passed, false failed, null not tried."""
+    """One turn of the rewrite ledger; gates: true passed, false failed, null not tried.
+
+    The original is the question with the candidate answer that was chosen then.
+    """
 
     turn: int
     status: str
+    original_question: str
+    original_answer: str
     rewrite_question: str | None
     rewrite_answer: str | None
     unparsed: str | None

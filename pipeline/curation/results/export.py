@@ -8,15 +8,13 @@ from pathlib import Path
 
 import polars as pl
 
-from align2llava.clients.wire.schemas import ModelIdentity, Turn
-from align2llava.pipeline.config.schema import Config
+from align2llava.clients.wire.schemas import Turn
 from align2llava.pipeline.curation.disk.files import write_durably
 from align2llava.pipeline.curation.figures.sets import SetFigures, set_figures
 from align2llava.pipeline.curation.input.files import sha256_of
 from align2llava.pipeline.curation.input.measures import read_texts
-from align2llava.pipeline.curation.input.rows import Loaded
 from align2llava.pipeline.curation.input.scan import Scan
-from align2llava.pipeline.curation.layout import Decision, Manifest, RewardStage
+from align2llava.pipeline.curation.layout import Decision, RewardStage
 from align2llava.pipeline.curation.results.export_place import export_place
 from align2llava.pipeline.curation.run.card import DatasetFile, dataset_card
 from align2llava.pipeline.curation.run.dataset import KeptRecord, write_dataset
@@ -26,14 +24,14 @@ from align2llava.pipeline.curation.run.finished import (
     require_unchanged_inputs,
 )
 from align2llava.pipeline.curation.run.lease import held
-from align2llava.pipeline.curation.run.manifest import manifest_of, write_manifest
+from align2llava.pipeline.curation.run.manifest import manifest_of, models_of, write_manifest
+from align2llava.pipeline.curation.run.outgoing import first_candidates, outgoing
 from align2llava.pipeline.curation.selection.answer_rewards import best_candidates
 from align2llava.pipeline.curation.selection.baselines import (
     Baseline,
     baseline_positions,
     is_drawable,
 )
-from align2llava.pipeline.curation.stages.alignment import original_turns
 from align2llava.pipeline.curation.store.ledger import Ledger
 from align2llava.pipeline.curation.store.rewards import stored_rewards
 from align2llava.pipeline.curation.uids import as_number, with_numbers
@@ -118,7 +116,7 @@ def export_baseline(run_dir: Path, name: Baseline, *, out: Path | None = None) -
     if out is not None:
         path = export_place(out, name=name.value, dialect=dialect, run_dir=run_dir).file
     records = (
-        KeptRecord(raw=loaded.raw, chosen=_first_candidates(loaded), rewrites={})
+        KeptRecord(raw=loaded.raw, chosen=first_candidates(len(loaded.record.turns)), rewrites={})
         for loaded in scan.corpus.load(run.rows(scan, chosen))
     )
     with nullcontext() if out is not None else held(run.paths):
@@ -150,29 +148,12 @@ def _kept_records(
         slots = stored_rewards(run.paths.scores(RewardStage.ANSWER))
         best = best_candidates(slots.join(kept.select(as_number()), on="uid", how="semi"))
     for loaded in scan.corpus.load(run.rows(scan, kept)):
-        candidates = best.get(int(loaded.uid, 16)) or _first_candidates(loaded)
-        rewrites = (
-            {} if ledger is None else _taken(ledger, loaded, chosen=candidates, config=run.config)
-        )
-        yield KeptRecord(raw=loaded.raw, chosen=candidates, rewrites=rewrites)
-
-
-def _taken(
-    ledger: Ledger, loaded: Loaded, *, chosen: Sequence[int], config: Config
-) -> dict[int, Turn]:
-    """Returns the rewrites that go out: of this very original, and reviewed where review is on."""
-    found = {
-        turn: (original, ledger.find(loaded.uid, turn))
-        for turn, original in enumerate(original_turns(loaded, chosen))
-    }
-    return {
-        turn: entry.rewrite
-        for turn, (original, entry) in found.items()
-        if entry is not None
-        and entry.rewrite is not None
-        and entry.original == original
-        and entry.goes_out(is_review_on=config.alignment.review)
-    }
+        chosen = best.get(int(loaded.uid, 16)) or first_candidates(len(loaded.record.turns))
+        rewrites: dict[int, Turn] = {}
+        if ledger is not None:
+            is_review_on = run.config.alignment.review
+            rewrites = outgoing(ledger, loaded, chosen, is_review_on=is_review_on).rewrites
+        yield KeptRecord(raw=loaded.raw, chosen=chosen, rewrites=rewrites)
 
 
 def _write_card(run: FinishedRun, path: Path, *, exported: Exported, with_rewrites: bool) -> None:
@@ -181,7 +162,7 @@ def _write_card(run: FinishedRun, path: Path, *, exported: Exported, with_rewrit
         run.config.model_copy(update={"alignment": alignment}),
         inputs=run.manifest["inputs"],
         counts=run.manifest["counts"],
-        models=_models(run.manifest),
+        models=models_of(run.manifest),
         file=DatasetFile(
             name=exported.path.name,
             sha256=sha256_of(exported.path),
@@ -197,18 +178,9 @@ def _write_manifest(run: FinishedRun) -> None:
         seed=run.seed,
         inputs=run.manifest["inputs"],
         counts=run.manifest["counts"],
-        models=_models(run.manifest),
+        models=models_of(run.manifest),
     )
     write_manifest(run.paths, manifest)
-
-
-def _models(manifest: Manifest) -> dict[str, ModelIdentity]:
-    identities = manifest["identities"]
-    return {name: ModelIdentity.model_validate(model) for name, model in identities.items()}
-
-
-def _first_candidates(loaded: Loaded) -> tuple[int, ...]:
-    return (0,) * len(loaded.record.turns)
 
 
 def exported_text(exported: Exported | ExportedBaseline) -> str:

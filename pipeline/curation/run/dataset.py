@@ -1,7 +1,6 @@
 """The curated dataset: kept records in input order, untouched ones byte for byte. Decides nothing."""
 
 import json
-import os
 import re
 import secrets
 from collections.abc import Iterable, Sequence
@@ -12,10 +11,9 @@ from typing import BinaryIO
 import orjson
 
 from align2llava.clients.wire.schemas import Turn
-from align2llava.pipeline.curation.disk.files import publish
+from align2llava.clients.wire.texts import IMAGE_TOKEN
+from align2llava.pipeline.curation.disk.files import whole_file
 from align2llava.pipeline.curation.input.files import ArrayStyle, Dialect
-from align2llava.pipeline.curation.input.records import IMAGE_TOKEN
-from align2llava.pipeline.errors import StoreError
 
 _LEADING_TOKEN = re.compile(rf"\s*{IMAGE_TOKEN}\s*")
 _TRAILING_TOKEN = re.compile(rf"\s*{IMAGE_TOKEN}\s*$")
@@ -41,17 +39,8 @@ def write_dataset(
     Raises:
         StoreError: the write failed.
     """
-    beside = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            num_changed = _write(file, records, dialect=dialect, style=style)
-            file.flush()
-            os.fsync(file.fileno())
-        publish(beside, path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from error
-    return num_changed
+    with whole_file(path) as file:
+        return _write(file, records, dialect=dialect, style=style)
 
 
 def record_bytes(kept: KeptRecord) -> bytes:

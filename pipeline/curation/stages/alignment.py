@@ -18,13 +18,13 @@ from align2llava.clients.wire.schemas import (
 from align2llava.clients.wire.schemas import Sampling as WireSampling
 from align2llava.pipeline.config.schema import AlignmentConfig, RunConfig
 from align2llava.pipeline.curation.endpoints.opening import InnerLLMService
-from align2llava.pipeline.curation.input.corpus import Corpus
-from align2llava.pipeline.curation.input.rows import Loaded, Row
+from align2llava.pipeline.curation.input.rows import LoadedRecord
 from align2llava.pipeline.curation.layout import AlignStatus, Gate
+from align2llava.pipeline.curation.run.outgoing import original_turns
 from align2llava.pipeline.curation.stages.calls import Belief, call_bounded, stop_if_unusable
 from align2llava.pipeline.curation.stages.commits import GroupCommit
 from align2llava.pipeline.curation.stages.gates import gated, is_hard_format
-from align2llava.pipeline.curation.store.ledger import Entry, Ledger, LedgerRow, Sampling
+from align2llava.pipeline.curation.store.ledger import Entry, Ledger, LedgerRow, SamplingUsed
 from align2llava.pipeline.process.progress import ProgressView
 
 _SHOWN_CHARS = 1000  # of a text that does not go out, beside four times what the original has
@@ -42,14 +42,6 @@ class TurnAsk:
     def id(self) -> str:
         """Returns the id of the wire item."""
         return f"{self.uid}/{self.turn}"
-
-
-def original_turns(loaded: Loaded, chosen: Sequence[int]) -> tuple[Turn, ...]:
-    """Returns a record's turns with the chosen candidate answer of each."""
-    return tuple(
-        Turn(question=turn.question, answer=turn.answers[candidate])
-        for turn, candidate in zip(loaded.record.turns, chosen, strict=True)
-    )
 
 
 class Aligner:
@@ -71,7 +63,7 @@ class Aligner:
         self._config = config
         self._seed = run.seed
         self._progress = progress
-        self._sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+        self._sampling = SamplingUsed(temperature=config.temperature, max_tokens=config.max_tokens)
         self._commits = GroupCommit(
             ledger.commit,
             num_pending=lambda: ledger.num_pending,
@@ -79,16 +71,16 @@ class Aligner:
         )
 
     async def run(
-        self, corpus: Corpus, rows: Iterable[Row], chosen: Mapping[int, Sequence[int]]
+        self, records: Iterable[LoadedRecord], chosen: Mapping[int, Sequence[int]]
     ) -> None:
-        """Aligns every turn of `rows` that has no verdict; what came is stored whatever happens.
+        """Aligns every turn of `records` that has no verdict; what came is stored whatever happens.
 
         `chosen` gives the answer candidate of each turn, by position.
 
         Raises:
             EndpointError: the service cannot be used; what was answered before is stored.
         """
-        source = self._batches(self._asks(corpus, rows, chosen))
+        source = self._batches(self._asks(records, chosen))
         try:
             calls = call_bounded(source, self._call, max_calls=self._service.max_calls)
             await self._commits.during(calls)
@@ -96,10 +88,10 @@ class Aligner:
             self._ledger.commit()
 
     def _asks(
-        self, corpus: Corpus, rows: Iterable[Row], chosen: Mapping[int, Sequence[int]]
+        self, records: Iterable[LoadedRecord], chosen: Mapping[int, Sequence[int]]
     ) -> Iterator[TurnAsk]:
         asked: set[str] = set()  # equal records are asked for once
-        for loaded in corpus.load(rows):
+        for loaded in records:
             originals = original_turns(loaded, chosen[loaded.row.position])
             for turn, original in enumerate(originals if loaded.uid not in asked else ()):
                 ask = TurnAsk(uid=loaded.uid, turn=turn, original=original)
@@ -123,13 +115,10 @@ class Aligner:
             yield tuple(batch)
 
     def _has_verdict(self, entry: Entry | None, original: Turn) -> bool:
-        if entry is None or entry.original != original or entry.status is AlignStatus.NOT_ALIGNED:
+        if entry is None or not entry.is_verdict_on(original, is_review_on=self._config.review):
             return False
-        if entry.status is AlignStatus.HARD_FORMAT:
-            return True
         is_same_draw = entry.sampling == self._sampling and entry.seed == self._seed
-        needs_review = self._config.review and entry.status is AlignStatus.REWRITTEN
-        return is_same_draw and (entry.is_reviewed or not needs_review)
+        return is_same_draw or entry.status is AlignStatus.HARD_FORMAT
 
     async def _call(self, asks: tuple[TurnAsk, ...]) -> None:
         try:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from align2llava.clients.wire.schemas import Group, Image, Item, ItemReward, ScoreResponse
 from align2llava.pipeline.curation.faults import Fault
-from align2llava.pipeline.curation.input.rows import ImageRef, Loaded
+from align2llava.pipeline.curation.input.rows import ImageRef, LoadedRecord
 from align2llava.pipeline.curation.layout import QUESTION_TURN
 from align2llava.pipeline.curation.store.rewards import RewardRow
 
@@ -29,7 +29,7 @@ class Slot(NamedTuple):
 class Ask(NamedTuple):
     """The items of one record that have no reward yet."""
 
-    loaded: Loaded
+    loaded: LoadedRecord
     slots: tuple[Slot, ...]
     items: tuple[Item, ...]
     image: ImageRef
@@ -43,12 +43,12 @@ class Answered(NamedTuple):
     fault: Fault | None
 
 
-def question_slots(_loaded: Loaded) -> tuple[Slot, ...]:
+def question_slots(_loaded: LoadedRecord) -> tuple[Slot, ...]:
     """Returns the one slot of a record's question reward."""
     return (Slot(turn=QUESTION_TURN, candidate=0),)
 
 
-def answer_slots(loaded: Loaded) -> tuple[Slot, ...]:
+def answer_slots(loaded: LoadedRecord) -> tuple[Slot, ...]:
     """Returns the slots of all turns and candidates of a record."""
     return tuple(
         Slot(turn=turn, candidate=candidate)
@@ -57,7 +57,7 @@ def answer_slots(loaded: Loaded) -> tuple[Slot, ...]:
     )
 
 
-def item_of(loaded: Loaded, slot: Slot) -> Item:
+def item_of(loaded: LoadedRecord, slot: Slot) -> Item:
     """Returns the wire item of a slot."""
     name = f"{loaded.uid}/{slot.turn}/{slot.candidate}"
     if slot.turn == QUESTION_TURN:
@@ -185,4 +185,4 @@ def _answered(ask: Ask, outcomes: list[tuple[ItemReward, float]], identity: str)
     return Answered(ask=ask, rewards=tuple(rewards), fault=faults[0] if faults else None)
 
 
-Slots = Callable[[Loaded], tuple[Slot, ...]]
+Slots = Callable[[LoadedRecord], tuple[Slot, ...]]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from align2llava.clients.wire.schemas import RewriteResult, Turn
-from align2llava.pipeline.curation.input.records import IMAGE_TOKEN
+from align2llava.clients.wire.texts import IMAGE_TOKEN
 from align2llava.pipeline.curation.layout import Gate
 
 # Answers that the method leaves alone (arXiv 2503.18320: soft-format answers only).

@@ -12,8 +12,7 @@ from align2llava.clients.wire.decoding import ImageDataError
 from align2llava.pipeline.config.schema import RunConfig
 from align2llava.pipeline.curation.endpoints.opening import RewardService
 from align2llava.pipeline.curation.faults import Fault
-from align2llava.pipeline.curation.input.corpus import Corpus
-from align2llava.pipeline.curation.input.rows import ImageRef, Loaded, Row
+from align2llava.pipeline.curation.input.rows import ImageRef, LoadedRecord
 from align2llava.pipeline.curation.layout import RewardStage
 from align2llava.pipeline.curation.stages.batches import (
     Answered,
@@ -88,15 +87,13 @@ class RewardStageRunner:
             num_calls=self._num_calls,
         )
 
-    async def run(self, corpus: Corpus, rows: Iterable[Row]) -> None:
-        """Asks for every reward of `rows` that is not stored; what came is stored whatever happens.
-
-        `rows` are in order of position.
+    async def run(self, records: Iterable[LoadedRecord]) -> None:
+        """Asks for every reward of `records` that is not stored; what came is stored whatever happens.
 
         Raises:
             EndpointError: the service cannot be used; what was answered before is stored.
         """
-        asks = chain.from_iterable(self._window.grouped(self._asks(corpus, rows)))
+        asks = chain.from_iterable(self._window.grouped(self._asks(records)))
         source = batches(asks, max_items=self._service.config.batch_items)
         try:
             calls = call_bounded(source, self._call, max_calls=self._service.max_calls)
@@ -104,8 +101,8 @@ class RewardStageRunner:
         finally:
             self._commit()
 
-    def _asks(self, corpus: Corpus, rows: Iterable[Row]) -> Iterator[Ask]:
-        for loaded in corpus.load(rows):
+    def _asks(self, records: Iterable[LoadedRecord]) -> Iterator[Ask]:
+        for loaded in records:
             # Equal records are asked for once: the later one finds the answer, or the question out.
             ask = None if loaded.uid in self._out else self._ask(loaded)
             if ask is None:
@@ -115,7 +112,7 @@ class RewardStageRunner:
                 self._num_asked += 1
                 yield ask
 
-    def _ask(self, loaded: Loaded) -> Ask | None:
+    def _ask(self, loaded: LoadedRecord) -> Ask | None:
         slots = tuple(
             slot
             for slot in self._slots(loaded)

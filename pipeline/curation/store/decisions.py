@@ -1,16 +1,15 @@
 """`decisions.parquet`: written slice by slice, so that no whole table of texts is ever in memory."""
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
 
-from align2llava.pipeline.curation.disk.files import publish
+from align2llava.pipeline.curation.disk.files import whole_file
 from align2llava.pipeline.curation.disk.tables import TableKind, scan_tables
 from align2llava.pipeline.curation.layout import DECISIONS
-from align2llava.pipeline.errors import RunError, StoreError
+from align2llava.pipeline.errors import RunError
 
 NAMES = ("position", "uid", "id")
 SLICE_ROWS = 65_536
@@ -25,17 +24,12 @@ def write_decisions(path: Path, decisions: pl.DataFrame, *, names: Iterable[pl.D
     Raises:
         StoreError: the write failed; `path` is as it was.
     """
-    beside = path.with_name(f".{path.name}.tmp")
-    try:
-        with beside.open("wb") as file:
-            with pq.ParquetWriter(file, DECISIONS, compression="zstd") as writer:
-                for part in _slices(decisions, names):
-                    writer.write_table(part.to_arrow().cast(DECISIONS))
-            file.flush()
-            os.fsync(file.fileno())
-        publish(beside, path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+    with (
+        whole_file(path) as file,
+        pq.ParquetWriter(file, DECISIONS, compression="zstd") as writer,
+    ):
+        for part in _slices(decisions, names):
+            writer.write_table(part.to_arrow().cast(DECISIONS))
 
 
 def read_decisions(path: Path) -> pl.DataFrame:

@@ -1,7 +1,6 @@
 """The rewrite ledger on disk: what became of every turn that was to be aligned. Decides nothing."""
 
-import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -9,13 +8,14 @@ import polars as pl
 import pyarrow as pa
 
 from align2llava.clients.wire.schemas import Turn
+from align2llava.pipeline.curation.disk.pending import Pending
 from align2llava.pipeline.curation.disk.tables import TableKind, read_table, write_part
 from align2llava.pipeline.curation.layout import REWRITES, AlignStatus, Gate, parts
-from align2llava.pipeline.errors import EndpointError
+from align2llava.pipeline.curation.store.one_model import require_one_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
+class SamplingUsed:
     """How rewrites were drawn; `max_tokens` 0 = bounded by the prompt's length."""
 
     temperature: float
@@ -38,7 +38,7 @@ class LedgerRow:
     verdict: str | None = None
     prompt_version: str | None = None
     identity: str | None = None
-    sampling: Sampling | None = None
+    sampling: SamplingUsed | None = None
     seed: int | None = None
     status: AlignStatus
     error_code: str | None = None
@@ -75,9 +75,15 @@ class Entry:
     rewrite: Turn | None
     is_reviewed: bool
     identity: str | None
-    sampling: Sampling | None
+    sampling: SamplingUsed | None
     seed: int | None
     status: AlignStatus
+
+    def is_verdict_on(self, original: Turn, *, is_review_on: bool) -> bool:
+        """Returns whether it says what becomes of this original: a rewrite waits for its review where that is on."""
+        waits = self.status is AlignStatus.REWRITTEN and is_review_on and not self.is_reviewed
+        is_aligned = self.status is not AlignStatus.NOT_ALIGNED
+        return self.original == original and is_aligned and not waits
 
     def goes_out(self, *, is_review_on: bool) -> bool:
         """Returns whether the rewrite takes the original's place: it passed the gates, and the review where on."""
@@ -86,6 +92,13 @@ class Entry:
         if is_review_on:
             return self.status is AlignStatus.REWRITTEN and self.is_reviewed
         return self.status in (AlignStatus.REWRITTEN, AlignStatus.ORIGINAL)
+
+
+def goes_out(*, is_review_on: bool) -> pl.Expr:
+    """Returns of which rows of REWRITES the rewrite goes out, as `Entry.goes_out` says."""
+    if is_review_on:
+        return (pl.col("status") == AlignStatus.REWRITTEN) & pl.col("verdict").is_not_null()
+    return pl.col("status").is_in([AlignStatus.REWRITTEN, AlignStatus.ORIGINAL])
 
 
 class Ledger:
@@ -98,10 +111,9 @@ class Ledger:
             RunError: a part has another schema.
         """
         self._folder = folder
-        self._committing = threading.Lock()
         self._entries: dict[tuple[str, int], Entry] = {}
         self._identities: set[str] = set()
-        self._pending: list[LedgerRow] = []
+        self._pending = Pending[LedgerRow](self._write)
         for path in parts(folder, "parquet"):
             table = read_table(path, TableKind.REWRITES)
             self._identities.update(table["identity"].drop_nulls().unique())
@@ -114,12 +126,7 @@ class Ledger:
         Raises:
             EndpointError: rewrites of another model are stored.
         """
-        others = sorted(self._identities - {identity})
-        if others:
-            raise EndpointError(
-                f"the run holds rewrites of {others[0]}; the endpoint answers as {identity}; "
-                f"take a new --run-dir"
-            )
+        require_one_model(self._identities, identity, what="rewrites")
 
     def find(self, uid: str, turn: int) -> Entry | None:
         """Returns what is known of a turn, None where nothing is."""
@@ -138,7 +145,14 @@ class Ledger:
         )
         if row.identity is not None:
             self._identities.add(row.identity)
-        self._pending.append(row)
+        self._pending.add(row)
+
+    def add_not_aligned(self, uid: str, turn: int, original: Turn) -> None:
+        """Takes that a turn goes out without a verdict, unless the ledger says so already."""
+        status = AlignStatus.NOT_ALIGNED
+        known = self.find(uid, turn)
+        if known is None or known.original != original or known.status is not status:
+            self.add(LedgerRow(uid=uid, turn=turn, original=original, status=status))
 
     @property
     def num_pending(self) -> int:
@@ -149,16 +163,15 @@ class Ledger:
         """Writes what is held back as one part.
 
         Raises:
-            StoreError: the write failed.
+            StoreError: the write failed; what is held back stays so.
         """
-        # A cancelled call may still commit in its thread while the last commit begins.
-        with self._committing:
-            pending, self._pending = self._pending, []
-            if pending:
-                rows = [row.as_table_row() for row in pending]
-                table = pl.from_arrow(pa.Table.from_pylist(rows, schema=REWRITES))
-                assert isinstance(table, pl.DataFrame)
-                write_part(self._folder, TableKind.REWRITES, table)
+        self._pending.commit()
+
+    def _write(self, rows: Sequence[LedgerRow]) -> None:
+        cells = [row.as_table_row() for row in rows]
+        table = pl.from_arrow(pa.Table.from_pylist(cells, schema=REWRITES))
+        assert isinstance(table, pl.DataFrame)
+        write_part(self._folder, TableKind.REWRITES, table)
 
 
 def _entry(row: dict[str, object]) -> Entry:
@@ -170,7 +183,7 @@ def _entry(row: dict[str, object]) -> Entry:
         else Turn(question=str(rewrite_question), answer=str(row["rewrite_answer"])),
         is_reviewed=row["verdict"] is not None,
         identity=None if row["identity"] is None else str(row["identity"]),
-        sampling=Sampling(**sampling) if isinstance(sampling, dict) else None,
+        sampling=SamplingUsed(**sampling) if isinstance(sampling, dict) else None,
         seed=seed if isinstance(seed, int) else None,
         status=AlignStatus(str(row["status"])),
     )

@@ -5,7 +5,6 @@ quarantined record takes their place.
 """
 
 import base64
-import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import polars as pl
 
 from align2llava.clients.wire.codes import Code
 from align2llava.pipeline.curation.disk.files import write_next_part
+from align2llava.pipeline.curation.disk.pending import Pending
 from align2llava.pipeline.curation.faults import Fault
 from align2llava.pipeline.curation.layout import QuarantineLine, parts
 from align2llava.pipeline.errors import RunError
@@ -47,9 +47,10 @@ class QuarantineStore:
             RunError: a part cannot be read.
         """
         self._folder = folder
-        self._committing = threading.Lock()
         self._faults: dict[tuple[str, str], ServiceFault] = {}
-        self._pending: list[QuarantineLine] = []
+        self._pending = Pending[QuarantineLine](
+            lambda lines: write_next_part(folder, "jsonl", lines_bytes(lines))
+        )
         for line in read_lines(folder):
             if line["attempts"] and line["uid"] is not None:
                 fault = Fault(code=line["code"], message=line["message"])
@@ -76,7 +77,7 @@ class QuarantineStore:
         before = self._faults.get((uid, stage))
         attempts = 1 + (0 if before is None else before.attempts)
         self._faults[uid, stage] = ServiceFault(fault=fault, stage=stage, attempts=attempts)
-        self._pending.append(
+        self._pending.add(
             line_of(
                 position=position, uid=uid, raw=raw, stage=stage, fault=fault, attempts=attempts
             )
@@ -86,13 +87,9 @@ class QuarantineStore:
         """Writes what is held back as one part.
 
         Raises:
-            StoreError: the write failed.
+            StoreError: the write failed; what is held back stays so.
         """
-        # A cancelled call may still commit in its thread while the last commit begins.
-        with self._committing:
-            pending, self._pending = self._pending, []
-            if pending:
-                write_next_part(self._folder, "jsonl", lines_bytes(pending))
+        self._pending.commit()
 
     def replace(self, lines: Iterable[QuarantineLine]) -> None:
         """Writes the run's final quarantine in one part and removes the parts before it.

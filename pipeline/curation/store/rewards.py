@@ -4,8 +4,7 @@ A reward is found by its content: uid, turn, candidate. A run holds rewards of o
 stage; stored rewards win over new ones.
 """
 
-import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from operator import attrgetter
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from align2llava.pipeline.curation.disk.pending import Pending
 from align2llava.pipeline.curation.disk.scratch import prune, scratch_name
 from align2llava.pipeline.curation.disk.tables import (
     TableKind,
@@ -22,9 +22,10 @@ from align2llava.pipeline.curation.disk.tables import (
     write_part,
 )
 from align2llava.pipeline.curation.layout import SCORES, parts
+from align2llava.pipeline.curation.store.one_model import require_one_model
 from align2llava.pipeline.curation.store.reward_index import Key, StoredKeys
 from align2llava.pipeline.curation.uids import as_number
-from align2llava.pipeline.errors import EndpointError, RunError
+from align2llava.pipeline.errors import RunError
 
 
 class RewardRow(NamedTuple):
@@ -50,9 +51,9 @@ class RewardStore:
             RunError: a part has another schema.
         """
         self._folder = folder
-        self._committing = threading.Lock()
         self._closing = ExitStack()
-        self._held: dict[Key, RewardRow] = {}  # not on disk yet
+        self._pending = Pending[RewardRow](self._write)
+        self._pending_keys: set[Key] = set()
         stored = list(parts(folder, "parquet"))
         self._index = scratch / f"keys-{scratch_name(str(folder.resolve()))}.sqlite"
         self._identities = _identities_of(stored)
@@ -71,12 +72,7 @@ class RewardStore:
         Raises:
             EndpointError: rewards of another model are stored.
         """
-        others = sorted(self._identities - {identity})
-        if others:
-            raise EndpointError(
-                f"the run holds {self._folder.name} rewards of {others[0]}; "
-                f"the endpoint answers as {identity}; take a new --run-dir"
-            )
+        require_one_model(self._identities, identity, what=f"{self._folder.name} rewards")
 
     def holds(self, key: Key) -> bool:
         """Returns whether a key has its reward.
@@ -84,20 +80,21 @@ class RewardStore:
         Raises:
             StoreError: the scratch folder cannot be used.
         """
-        return key in self._held or self._keys.holds(key)
+        return key in self._pending_keys or self._keys.holds(key)
 
     def add(self, rows: Iterable[RewardRow]) -> None:
         """Takes new rewards; one that is stored already is left as it is."""
         for row in rows:
-            key = (row.uid, row.turn, row.candidate)
+            key = _key_of(row)
             if not self.holds(key):
-                self._held[key] = row
+                self._pending.add(row)
+                self._pending_keys.add(key)
                 self._identities.add(row.identity)
 
     @property
     def num_pending(self) -> int:
         """Returns how many rows are not on disk yet."""
-        return len(self._held)
+        return len(self._pending)
 
     def commit(self) -> None:
         """Writes what is held back as one part.
@@ -105,17 +102,15 @@ class RewardStore:
         Raises:
             StoreError: the write failed; what is held back stays so.
         """
-        # A cancelled call may still commit in its thread while the last commit begins.
-        with self._committing:
-            held = list(self._held.items())
-            if not held:
-                return
-            columns = zip(*(_cells(row) for _, row in held), strict=True)
-            table = pl.DataFrame(dict(zip(SCORES.names, columns, strict=True)))
-            part = write_part(self._folder, TableKind.SCORES, table)
-            self._keys.add(part.name, (key for key, _ in held))
-            for key, _ in held:
-                del self._held[key]
+        self._pending.commit()
+
+    def _write(self, rows: Sequence[RewardRow]) -> None:
+        columns = zip(*map(_cells, rows), strict=True)
+        table = pl.DataFrame(dict(zip(SCORES.names, columns, strict=True)))
+        part = write_part(self._folder, TableKind.SCORES, table)
+        keys = [_key_of(row) for row in rows]
+        self._keys.add(part.name, keys)
+        self._pending_keys.difference_update(keys)
 
     def close(self) -> None:
         """Closes the index; what is held back is lost, and parts may still be read."""
@@ -146,6 +141,7 @@ def stored_rewards(folder: Path) -> pl.DataFrame:
 
 
 _cells = attrgetter(*SCORES.names)
+_key_of = attrgetter("uid", "turn", "candidate")
 
 
 def _keys_of(path: Path) -> list[Key]:

@@ -13,14 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.clients.wire.schemas import ModelIdentity
-from align2llava.services.engines.api import (
-    GroupScore,
-    PlacedTree,
-    PreparedGroup,
-    RewardGroup,
-    RewardKind,
-)
+from align2llava.services.engines.api import GroupScore, PlacedTree, PreparedGroup, RewardGroup
 from align2llava.services.engines.reward_rows import (
     LongText,
     identity_on,

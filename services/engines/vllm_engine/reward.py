@@ -11,8 +11,9 @@ from pathlib import Path
 
 import vllm
 
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.clients.wire.schemas import ModelIdentity
-from align2llava.services.engines.api import GroupScore, PreparedGroup, RewardGroup, RewardKind
+from align2llava.services.engines.api import GroupScore, PreparedGroup, RewardGroup
 from align2llava.services.engines.reward_rows import (
     LongText,
     identity_on,

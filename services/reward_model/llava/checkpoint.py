@@ -23,18 +23,14 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import LlavaConfig
 
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.services.reward_model.folder import CheckpointError, faults_named, read_json
 from align2llava.services.reward_model.llava.model import (
     LlavaRewardModel,
     image_geometry,
     special_ids,
 )
-from align2llava.services.reward_model.tokens.inputs import (
-    PROMPT_VERSION,
-    RewardKind,
-    RowEncoder,
-    TextLimits,
-)
+from align2llava.services.reward_model.tokens.inputs import PROMPT_VERSION, RowEncoder, TextLimits
 from align2llava.services.reward_model.tokens.pixels import ImageMode, PixelSettings
 from align2llava.services.reward_model.weight_files import is_quantised, weight_files
 from align2llava.services.reward_model.weights import (

@@ -7,6 +7,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers import LlavaConfig
 
+from align2llava.clients.wire.texts import IMAGE_TOKEN
 from align2llava.services.reward_model.llava.checkpoint import DTYPES, TOKENIZER_FILE, RewardFile
 from align2llava.services.reward_model.llava.model import (
     LlavaBackbone,
@@ -15,7 +16,6 @@ from align2llava.services.reward_model.llava.model import (
     text_config,
     vision_config,
 )
-from align2llava.services.reward_model.tokens.inputs import IMAGE_TOKEN
 from align2llava.services.reward_model.tokens.pixels import PixelSettings
 from align2llava.services.reward_model.weight_files import WEIGHTS_FILE
 from align2llava.services.reward_model.weights import write_weights

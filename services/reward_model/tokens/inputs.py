@@ -10,16 +10,15 @@ Source of the texts: the released scoring code of arXiv 2409.18541.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-PROMPT_VERSION = "align2llava-1"
-IMAGE_TOKEN = "<image>"  # noqa: S105 - a placeholder of the prompt, no password
+from align2llava.clients.wire.kinds import RewardKind
+from align2llava.clients.wire.texts import without_image_tokens
 
-RewardKind = Literal["question-reward", "answer-reward"]
+PROMPT_VERSION = "align2llava-1"
 
 
 class InputTextError(ValueError):
@@ -67,16 +66,6 @@ class TokenRow:
     truncated: bool
 
 
-def clean(text: str) -> str:
-    """Returns the text without any `<image>`, stripped.
-
-    Removal repeats until none is left, so that no text can smuggle a placeholder in.
-    """
-    while IMAGE_TOKEN in text:
-        text = text.replace(IMAGE_TOKEN, "")
-    return text.strip()
-
-
 def question_prompt(questions: Sequence[str]) -> str:
     """Returns what the question-reward model reads after the image: all human turns, one a line.
 
@@ -85,7 +74,7 @@ def question_prompt(questions: Sequence[str]) -> str:
     """
     if not questions:
         raise EmptyTextError("a question candidate needs at least one question; found 0")
-    cleaned = [clean(question) for question in questions]
+    cleaned = [without_image_tokens(question) for question in questions]
     for number, text in enumerate(cleaned, start=1):
         if not text:
             raise EmptyTextError(f"question {number} of {len(cleaned)} is empty")
@@ -98,7 +87,10 @@ def answer_prompt(question: str, answer: str) -> str:
     Raises:
         EmptyTextError: question or answer is empty.
     """
-    cleaned_question, cleaned_answer = clean(question), clean(answer)
+    cleaned_question, cleaned_answer = (
+        without_image_tokens(question),
+        without_image_tokens(answer),
+    )
     if not cleaned_question:
         raise EmptyTextError("the question is empty")
     if not cleaned_answer:

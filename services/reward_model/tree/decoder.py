@@ -29,15 +29,15 @@ Places = Tensor | slice
 EVERYWHERE = slice(None)
 
 
-class Turn(NamedTuple):
+class Rotation(NamedTuple):
     """By how much queries and keys are turned for their positions, [T, 1, D]."""
 
     cos: Tensor
     sin: Tensor
 
-    def at(self, places: Places) -> "Turn":
+    def at(self, places: Places) -> "Rotation":
         """Returns that of some places."""
-        return Turn(self.cos[places], self.sin[places])
+        return Rotation(self.cos[places], self.sin[places])
 
     def of(self, states_THD: Tensor) -> Tensor:
         """Returns the states turned, as Llama turns them: each half by the other."""
@@ -74,12 +74,14 @@ class Layer:
     up: Projection
     down: Projection
 
-    def __call__(self, hidden_TD: Tensor, turn: Turn, attend: Attend, *, places: Places) -> Tensor:
+    def __call__(
+        self, hidden_TD: Tensor, rotation: Rotation, attend: Attend, *, places: Places
+    ) -> Tensor:
         """Returns the layer's output at these places, [Q, D]."""
         normed_TD = self.attention_norm(hidden_TD)
-        query_QHD = turn.at(places).of(self._heads(self.query(normed_TD[places])))
+        query_QHD = rotation.at(places).of(self._heads(self.query(normed_TD[places])))
         key_TKD, value_TKD = self._heads(self.key_value(normed_TD)).chunk(2, dim=1)
-        out_QHD = attend(Heads(query_QHD, turn.of(key_TKD), value_TKD))
+        out_QHD = attend(Heads(query_QHD, rotation.of(key_TKD), value_TKD))
         hidden_QD = self.output.plus(out_QHD.flatten(1), hidden_TD[places])
         normed_QD = self.mlp_norm(hidden_QD)
         inner = self.up.times(normed_QD, self.gate.silu(normed_QD))
@@ -112,12 +114,12 @@ class Decoder:
         """
         plan = self._attention.plan(tree, device=embeds_TD.device)
         cos_1TD, sin_1TD = self._rotary(embeds_TD.unsqueeze(0), position_ids)
-        turn = Turn(cos_1TD[0].unsqueeze(1), sin_1TD[0].unsqueeze(1))
+        rotation = Rotation(cos_1TD[0].unsqueeze(1), sin_1TD[0].unsqueeze(1))
         hidden_TD = embeds_TD
         for layer in self._layers[:-1]:
-            hidden_TD = layer(hidden_TD, turn, plan.everywhere, places=EVERYWHERE)
+            hidden_TD = layer(hidden_TD, rotation, plan.everywhere, places=EVERYWHERE)
         last = self._layers[-1]
-        return self._norm(last(hidden_TD, turn, plan.at_lasts, places=plan.lasts_R))
+        return self._norm(last(hidden_TD, rotation, plan.at_lasts, places=plan.lasts_R))
 
 
 def packed(layer: nn.Module) -> Layer:

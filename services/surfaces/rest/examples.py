@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from align2llava.clients.wire.kinds import ServiceKind
 from align2llava.clients.wire.schemas import (
     LikelihoodRequest,
     LikelihoodResponse,
@@ -22,7 +23,6 @@ from align2llava.clients.wire.schemas import (
     ScoreResponse,
 )
 from align2llava.services.engines.chat_requests import ChatRequest
-from align2llava.services.settings import ServiceKind
 
 Json = Mapping[str, object]
 

@@ -11,6 +11,7 @@ from typing import cast
 from pydantic.json_schema import models_json_schema
 
 from align2llava.clients.wire.codes import DEADLINE_HEADER, MAX_DEADLINE_MS, TABLE, Code
+from align2llava.clients.wire.kinds import ServiceKind
 from align2llava.services.errors import (
     DeadlineError,
     ImageInvalidError,
@@ -24,7 +25,6 @@ from align2llava.services.errors import (
     UnavailableError,
     error_body,
 )
-from align2llava.services.settings import ServiceKind
 from align2llava.services.surfaces.rest.bodies import JSON, MSGPACK
 from align2llava.services.surfaces.rest.examples import EXAMPLES, Example
 

@@ -25,13 +25,13 @@ from align2llava.services.core.admission import MAX_WAIT_S
 from align2llava.services.core.metrics import metrics
 from align2llava.services.engines import chat_requests
 from align2llava.services.errors import (
-    InternalError,
     InvalidRequestError,
     ServiceError,
     TooLargeError,
     UnauthenticatedError,
     UnavailableError,
 )
+from align2llava.services.faults import service_error
 from align2llava.services.process.hosting import REQUEST
 from align2llava.services.process.lifecycle import Core, Runtime
 from align2llava.services.surfaces.counting import max_values
@@ -99,13 +99,9 @@ async def answer(ask: Callable[[float], Awaitable[schemas.Message]]) -> Response
     call = current_call()
     try:
         return body_response(await ask(call.deadline), wants_msgpack=call.wants_msgpack)
-    except ServiceError as error:
-        return error_response(error, wants_msgpack=call.wants_msgpack)
     # A fault of ours is worded by the table and logged once, not by BentoML.
-    except Exception as error:
-        logger.exception("a request failed")
-        fault = InternalError(f"the service failed: {type(error).__name__}")
-        return error_response(fault, wants_msgpack=call.wants_msgpack)
+    except Exception as raised:  # noqa: BLE001  (logged by `service_error`)
+        return error_response(service_error(raised), wants_msgpack=call.wants_msgpack)
 
 
 def body_response(message: schemas.Message, *, wants_msgpack: bool) -> Response:
@@ -175,14 +171,12 @@ class RestSurface(Generic[C]):
             inner_headers = json_headers(headers, num_bytes=len(asked.body))
             inner = {**scope, "headers": inner_headers, REQUEST: asked.request}
             await exchange.run(self._app, inner, body=asked.body, receive=receive)
-        except ServiceError as error:
+        # What a library lets through is worded by the table too.
+        except Exception as raised:  # noqa: BLE001  (logged by `service_error`)
+            error = service_error(raised)
             if isinstance(error, InvalidRequestError | TooLargeError):
                 logger.info("%s: refused a request: %s", self._runtime.kind, error.code)
             await exchange.fail(error)
-        # What a library lets through is worded by the table too.
-        except Exception as error:
-            logger.exception("a request failed outside its handler")
-            await exchange.fail(InternalError(f"the service failed: {type(error).__name__}"))
         finally:
             if scope["path"] in COUNTED_PATHS:
                 metrics().count_request(

@@ -2,9 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import TypeVar
+
+import grpc.aio
 
 from align2llava.clients.wire import align2llava_pb2 as pb
 from align2llava.clients.wire import align2llava_pb2_grpc as pb_grpc
@@ -19,6 +21,7 @@ from align2llava.services.errors import (
     UnavailableError,
     error_body,
 )
+from align2llava.services.faults import service_error
 from align2llava.services.process.lifecycle import Runtime
 from align2llava.services.surfaces.rpc.surface import (
     Context,
@@ -28,7 +31,6 @@ from align2llava.services.surfaces.rpc.surface import (
     deadline_of,
     model_answered,
     parsed,
-    service_error,
 )
 
 MAX_STREAM_REQUESTS = 64
@@ -192,19 +194,22 @@ def _failed(request_id: str, error: ServiceError) -> pb.ScoreStreamResponse:
 
 def question_servicers(runtime: Runtime[ScoreCore]) -> Servicers:
     """Returns the gRPC side of question-reward."""
-    servicer = RewardServicer(runtime)
-    return Servicers(
-        names=(pb.DESCRIPTOR.services_by_name["QuestionReward"].full_name,),
-        register=lambda server: pb_grpc.add_QuestionRewardServicer_to_server(servicer, server),
-        begin_drain=servicer.begin_drain,
-    )
+    return _servicers(runtime, "QuestionReward", pb_grpc.add_QuestionRewardServicer_to_server)
 
 
 def answer_servicers(runtime: Runtime[ScoreCore]) -> Servicers:
     """Returns the gRPC side of answer-reward."""
+    return _servicers(runtime, "AnswerReward", pb_grpc.add_AnswerRewardServicer_to_server)
+
+
+def _servicers(
+    runtime: Runtime[ScoreCore],
+    name: str,
+    register: Callable[[RewardServicer, grpc.aio.Server], None],
+) -> Servicers:
     servicer = RewardServicer(runtime)
     return Servicers(
-        names=(pb.DESCRIPTOR.services_by_name["AnswerReward"].full_name,),
-        register=lambda server: pb_grpc.add_AnswerRewardServicer_to_server(servicer, server),
+        names=(pb.DESCRIPTOR.services_by_name[name].full_name,),
+        register=lambda server: register(servicer, server),
         begin_drain=servicer.begin_drain,
     )

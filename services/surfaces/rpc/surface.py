@@ -27,12 +27,11 @@ from align2llava.services.auth import KeyRing
 from align2llava.services.core.admission import MAX_WAIT_S
 from align2llava.services.core.metrics import CANCELLED, OK, metrics
 from align2llava.services.errors import (
-    InternalError,
     InvalidRequestError,
     ServiceError,
     error_body,
 )
-from align2llava.services.faults import described
+from align2llava.services.faults import described, service_error
 from align2llava.services.settings import Settings, SettingsError, is_set
 from align2llava.services.surfaces.counting import refuse_long
 from align2llava.services.surfaces.rpc.decoding import Context, Decoding, Handler
@@ -218,14 +217,6 @@ async def model_answered(
     except ServiceError as error:
         await aborted(context, error)
         raise
-
-
-def service_error(error: Exception) -> ServiceError:
-    """Returns the error itself, or what the caller is told of a fault of ours; logs the latter."""
-    if isinstance(error, ServiceError):
-        return error
-    logger.error("a call failed", exc_info=error)
-    return InternalError(f"the service failed: {type(error).__name__}")
 
 
 async def parsed(request: ProtoMessage, schema: type[S], *, max_items: int) -> S:

@@ -18,8 +18,8 @@ from align2llava.clients.errors import (
     UnavailableError,
 )
 from align2llava.clients.pool.hedging import Hedging
-from align2llava.clients.pool.places import Member
 from align2llava.clients.pool.pool import MAX_LOST, Pool
+from align2llava.clients.pool.slots import Member
 from align2llava.clients.wire.schemas import ModelIdentity
 
 SHAPE = ("score", 6)

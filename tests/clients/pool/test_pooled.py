@@ -8,9 +8,9 @@ from align2llava.clients.errors import (
     InvalidRequestError,
     UnavailableError,
 )
-from align2llava.clients.pool.places import Member
 from align2llava.clients.pool.pool import Pool
 from align2llava.clients.pool.pooled import PooledRewardClient
+from align2llava.clients.pool.slots import Member
 from align2llava.clients.wire.codes import Code
 from align2llava.clients.wire.schemas import (
     ErrorBody,

@@ -12,8 +12,8 @@ from examples.blocks.scene import draw_scenes
 from examples.blocks.train_base import (
     ROWS,
     Recipe,
-    Stage,
     Trainer,
+    TrainingPhase,
     draw_pictures,
     train_base,
     words_of,
@@ -27,7 +27,7 @@ TINY = Recipe(
     vision_steps=6,
     vision_images=16,
     stages=(
-        Stage(
+        TrainingPhase(
             shares={Form.SHORT: 1.0},
             rows={Form.SHORT: 8},
             steps=4,

@@ -29,12 +29,12 @@ def weights_hash(path: Path) -> str:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("whole")
-    return train(SHORT, out=work / "inner-llm", work=work, num_threads=1, checkpoint_every=3)
+    return train(SHORT, out=work / "inner-llm", work=work / "work", num_threads=1, snapshot_every=3)
 
 
 def test_same_recipe_gives_the_same_weights(whole: Path, tmp_path: Path):
     again = train(
-        SHORT, out=tmp_path / "inner-llm", work=tmp_path, num_threads=1, checkpoint_every=100
+        SHORT, out=tmp_path / "inner-llm", work=tmp_path / "work", num_threads=1, snapshot_every=100
     )
     assert weights_hash(again) == weights_hash(whole)
 
@@ -55,9 +55,9 @@ def test_interrupted_training_resumes_to_the_same_weights(
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     with pytest.raises(InterruptedRunError):
-        train(SHORT, out=out, work=tmp_path, num_threads=1, checkpoint_every=3)
+        train(SHORT, out=out, work=tmp_path / "work", num_threads=1, snapshot_every=3)
     assert not out.exists()
-    train(SHORT, out=out, work=tmp_path, num_threads=1, checkpoint_every=3)
+    train(SHORT, out=out, work=tmp_path / "work", num_threads=1, snapshot_every=3)
     assert steps < 6 + SHORT.steps
     assert weights_hash(out) == weights_hash(whole)
 
@@ -69,7 +69,11 @@ def test_reduced_recipe_learns_to_rewrite(tmp_path: Path):
 
     recipe = Recipe(steps=300, simple_steps=300, num_reviews=4, warmup_steps=20, hidden_size=64)
     out = train(
-        recipe, out=tmp_path / "inner-llm", work=tmp_path, num_threads=1, checkpoint_every=1000
+        recipe,
+        out=tmp_path / "inner-llm",
+        work=tmp_path / "work",
+        num_threads=1,
+        snapshot_every=1000,
     )
     model = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
     figures = rewrite_figures(

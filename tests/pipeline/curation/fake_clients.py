@@ -17,6 +17,7 @@ from pathlib import Path
 from align2llava.clients.api import LoadImage
 from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.errors import ClientError, ServerFaultError
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.clients.wire.schemas import (
     ErrorBody,
     Group,
@@ -38,7 +39,6 @@ from align2llava.clients.wire.schemas import (
     Usage,
     Verdict,
 )
-from align2llava.pipeline.curation.endpoints.opening import RewardKind
 
 _ITEM_FAULT = re.compile(r"\[\[item (\w+)\]\]")
 

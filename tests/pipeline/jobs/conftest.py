@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from align2llava.pipeline.jobs.watching import Pace
+from align2llava.pipeline.jobs.watching import PollInterval
 from tests.pipeline.jobs.fake_api import FakeApi, Server
 from tests.pipeline.jobs.real_api import TOKEN, real_server
 from tests.pipeline.jobs.world import World, write_kubeconfig
 
-PACE = Pace(poll_s=2.0, retry_s=0.01, max_failures=3)
+PACE = PollInterval(poll_s=2.0, retry_s=0.01, max_failures=3)
 
 
 @pytest.fixture
-def pace() -> Pace:
+def pace() -> PollInterval:
     return PACE
 
 

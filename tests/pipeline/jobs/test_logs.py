@@ -6,10 +6,10 @@ from align2llava.pipeline.errors import EndpointError
 from align2llava.pipeline.jobs.cluster import connected
 from align2llava.pipeline.jobs.errors import JobFailedError
 from align2llava.pipeline.jobs.logs import follow_log, show_log
-from align2llava.pipeline.jobs.watching import Pace
+from align2llava.pipeline.jobs.watching import PollInterval
 from tests.pipeline.jobs.world import NAME, World
 
-QUICK = Pace(poll_s=0.05, retry_s=0.01, max_failures=3)
+QUICK = PollInterval(poll_s=0.05, retry_s=0.01, max_failures=3)
 
 
 class Script:

@@ -5,12 +5,12 @@ import pytest
 from align2llava.pipeline.errors import ConfigError, EndpointError
 from align2llava.pipeline.jobs.cluster import NotThereError, connected
 from align2llava.pipeline.jobs.states import Phase
-from align2llava.pipeline.jobs.submitting import Place, create, listed, planned
+from align2llava.pipeline.jobs.submitting import ClusterAddress, create, listed, planned
 from tests.pipeline.jobs.world import NAME, TEMPLATE, World
 
 
-def place(world: World) -> Place:
-    return Place(kubeconfig=world.kubeconfig, namespace=None)
+def place(world: World) -> ClusterAddress:
+    return ClusterAddress(kubeconfig=world.kubeconfig, namespace=None)
 
 
 async def test_job_is_what_kubectl_makes_from_the_cronjob(world: World):

@@ -8,7 +8,7 @@ from align2llava.pipeline.errors import EndpointError
 from align2llava.pipeline.jobs.cluster import NotThereError, connected
 from align2llava.pipeline.jobs.errors import JobFailedError, JobTimeoutError, UnreachableError
 from align2llava.pipeline.jobs.states import JobState, Phase
-from align2llava.pipeline.jobs.watching import Pace, wait
+from align2llava.pipeline.jobs.watching import PollInterval, wait
 from tests.pipeline.jobs.world import NAME, World
 
 
@@ -31,13 +31,13 @@ class Story:
 
 
 async def waited(
-    world: World, story: Story, *, pace: Pace, timeout_s: float | None = 8
+    world: World, story: Story, *, pace: PollInterval, timeout_s: float | None = 8
 ) -> JobState:
     async with connected(kubeconfig=world.kubeconfig, namespace=None) as cluster:
         return await wait(cluster, "monday", timeout_s=timeout_s, pace=pace, tell=story)
 
 
-async def test_success_criteria_met_is_not_the_end(world: World, pace: Pace):
+async def test_success_criteria_met_is_not_the_end(world: World, pace: PollInterval):
     world.start_job(NAME, run="monday")
     story = Story(
         lambda: world.condition("monday", "SuccessCriteriaMet", reason="CompletionsReached"),
@@ -48,7 +48,9 @@ async def test_success_criteria_met_is_not_the_end(world: World, pace: Pace):
     assert story.phases == [Phase.WAITING, Phase.ENDING, Phase.COMPLETE]
 
 
-async def test_failure_target_is_not_the_end_and_the_reason_is_told(world: World, pace: Pace):
+async def test_failure_target_is_not_the_end_and_the_reason_is_told(
+    world: World, pace: PollInterval
+):
     world.start_job(NAME, run="monday")
     why = {"reason": "PodFailurePolicy", "message": "Container job failed with exit code 2"}
 
@@ -69,7 +71,7 @@ async def test_failure_target_is_not_the_end_and_the_reason_is_told(world: World
 
 
 async def test_image_that_cannot_be_pulled_ends_the_wait_and_leaves_the_job(
-    world: World, pace: Pace
+    world: World, pace: PollInterval
 ):
     world.start_job(NAME, run="monday")
     message = 'Back-off pulling image "align2llava-jobs"'
@@ -78,7 +80,7 @@ async def test_image_that_cannot_be_pulled_ends_the_wait_and_leaves_the_job(
         world.add_pod("monday", "monday-a")
         world.stall_pod("monday-a", reason="ImagePullBackOff", message=message)
 
-    quick = Pace(poll_s=0.05, retry_s=0.01)
+    quick = PollInterval(poll_s=0.05, retry_s=0.01)
     with pytest.raises(JobFailedError, match=r"pod monday-a: .* ImagePullBackOff \(Back-off"):
         await waited(world, Story(stalling), pace=quick)
     assert len(world.jobs()) == 1
@@ -100,7 +102,7 @@ async def test_evicted_pod_is_named_and_its_replacement_waited_for(world: World)
     story = Story(
         evicted, replaced, lambda: world.condition("monday", "SuccessCriteriaMet", "Complete")
     )
-    await waited(world, story, pace=Pace(poll_s=0.05, retry_s=0.01))
+    await waited(world, story, pace=PollInterval(poll_s=0.05, retry_s=0.01))
     assert story.told[1].why == "pod monday-a: Evicted: The node was low on memory."
     assert story.phases[1:] == [Phase.WAITING, Phase.RUNNING, Phase.COMPLETE]
 
@@ -112,20 +114,20 @@ async def test_time_out_says_what_it_waited_for(world: World):
     )
     world.refuse_pods("monday", quota)
     with pytest.raises(JobTimeoutError) as caught:
-        await waited(world, Story(), pace=Pace(poll_s=0.05), timeout_s=1)
+        await waited(world, Story(), pace=PollInterval(poll_s=0.05), timeout_s=1)
     assert str(caught.value) == f"job monday: not ended within 1 s; waiting: {quota}"
     assert caught.value.exit_code == 124
     assert len(world.jobs()) == 1
 
 
-async def test_unknown_job_is_refused_with_those_there_are(world: World, pace: Pace):
+async def test_unknown_job_is_refused_with_those_there_are(world: World, pace: PollInterval):
     world.start_job(NAME, run="monday")
     async with connected(kubeconfig=world.kubeconfig, namespace=None) as cluster:
         with pytest.raises(NotThereError, match=r"job sunday: none in namespace default.*monday"):
             await wait(cluster, "sunday", timeout_s=None, pace=pace, tell=Story())
 
 
-async def test_deleted_job_ends_the_wait(world: World, pace: Pace):
+async def test_deleted_job_ends_the_wait(world: World, pace: PollInterval):
     world.start_job(NAME, run="monday")
 
     def delete() -> None:
@@ -141,7 +143,7 @@ async def test_watch_that_breaks_is_survived(fake_world: World, fault: str):
     fake_world.start_job(NAME, run="monday")
     setattr(fake_world.server.faults, fault, 3)
     fake_world.condition("monday", "SuccessCriteriaMet")
-    slow = Pace(poll_s=5, retry_s=0.01)
+    slow = PollInterval(poll_s=5, retry_s=0.01)
     story = Story(lambda: fake_world.condition("monday", "Complete"))
     assert (await waited(fake_world, story, pace=slow)).phase is Phase.COMPLETE
     assert getattr(fake_world.server.faults, fault) < 3
@@ -151,19 +153,19 @@ async def test_silent_watch_is_survived_by_looking(fake_world: World):
     fake_world.start_job(NAME, run="monday")
     fake_world.server.faults.silent_watches = 100
     story = Story(lambda: fake_world.condition("monday", "SuccessCriteriaMet", "Complete"))
-    await waited(fake_world, story, pace=Pace(poll_s=0.05, retry_s=0.01))
+    await waited(fake_world, story, pace=PollInterval(poll_s=0.05, retry_s=0.01))
     assert fake_world.server.faults.silent_watches < 100
 
 
 async def test_quiet_job_is_watched_and_not_asked_for_again_and_again(fake_world: World):
     fake_world.start_job(NAME, run="monday")
     with pytest.raises(JobTimeoutError):
-        await waited(fake_world, Story(), pace=Pace(poll_s=5), timeout_s=1)
+        await waited(fake_world, Story(), pace=PollInterval(poll_s=5), timeout_s=1)
     assert fake_world.server.asked.count("get jobs") == 1
 
 
 async def test_server_away_for_a_while_is_survived_and_for_good_is_not(
-    fake_world: World, pace: Pace
+    fake_world: World, pace: PollInterval
 ):
     fake_world.start_job(NAME, run="monday")
     faults = fake_world.server.faults
@@ -178,7 +180,7 @@ async def test_server_away_for_a_while_is_survived_and_for_good_is_not(
         await waited(fake_world, Story(), pace=pace)
 
 
-async def test_forbidden_is_told_at_once(fake_world: World, pace: Pace):
+async def test_forbidden_is_told_at_once(fake_world: World, pace: PollInterval):
     fake_world.start_job(NAME, run="monday")
     said = 'jobs.batch "monday" is forbidden: User "eve" cannot get resource "jobs"'
     fake_world.server.faults.refuse["get", "jobs"] = (403, "Forbidden", said)
@@ -193,4 +195,4 @@ async def test_who_may_not_watch_can_wait(fake_world: World):
     for what in (("watch", "jobs"), ("list", "events")):
         fake_world.server.faults.refuse[what] = (403, "Forbidden", "not you")
     story = Story(lambda: fake_world.condition("monday", "Complete"))
-    await waited(fake_world, story, pace=Pace(poll_s=5, retry_s=0.01))
+    await waited(fake_world, story, pace=PollInterval(poll_s=5, retry_s=0.01))

@@ -24,11 +24,18 @@ def test_relative_paths_are_relative_to_the_file(path, tmp_path):
     assert config.train.path == tmp_path / "train.json"
     assert config.test.images_root == tmp_path / "images"
     assert config.model.base == tmp_path / "base"
-    assert config.run.out == tmp_path / ".." / "out"
+    assert config.run.out == tmp_path.parent / "out"
 
 
 def test_an_unset_loss_is_the_papers(path):
     assert load_training_config(path).optimiser.cross_image == 0
+
+
+def test_a_set_stands_over_the_file(path):
+    config = load_training_config(path, sets=["optimiser.steps=7", "optimiser.learning_rate=2e-3"])
+    assert (config.optimiser.steps, config.optimiser.learning_rate) == (7, 0.002)
+    with pytest.raises(ConfigError, match=r"--set optimiser\.stepps=7: .*unknown key"):
+        load_training_config(path, sets=["optimiser.stepps=7"])
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from align2llava.clients.wire import schemas
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.clients.wire.schemas import Group, Item, ScoreRequest, ScoreResponse
 from align2llava.services.core.admission import Admission
 from align2llava.services.core.metrics import metrics
 from align2llava.services.core.scoring import ScoreCore, float32, item_reward
-from align2llava.services.engines.api import PreparedGroup, RewardKind, RowReward
+from align2llava.services.engines.api import PreparedGroup, RowReward
 from align2llava.services.engines.fake import FakeRewardEngine
 from align2llava.services.errors import (
     DeadlineError,

@@ -5,7 +5,8 @@ import json
 from itertools import islice
 from pathlib import Path
 
-from align2llava.services.engines.api import Candidate, RewardGroup, RewardKind, RowReward
+from align2llava.clients.wire.kinds import RewardKind
+from align2llava.services.engines.api import Candidate, RewardGroup, RowReward
 from align2llava.services.engines.torch_engine.reward import EngineLimits, TorchRewardEngine
 from examples.blocks.render import render
 from examples.blocks.scene import draw_scenes

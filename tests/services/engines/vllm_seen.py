@@ -13,13 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from align2llava.services.engines.api import (
-    Candidate,
-    PreparedGroup,
-    RewardGroup,
-    RewardKind,
-    RowReward,
-)
+from align2llava.clients.wire.kinds import RewardKind
+from align2llava.services.engines.api import Candidate, PreparedGroup, RewardGroup, RowReward
 from align2llava.services.engines.vllm_engine.torchvision_operators import declare_operators
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from align2llava.services.core.scoring import ScoreCore
 from align2llava.services.errors import InternalError, UnavailableError
 from align2llava.services.loading import load_question_reward
 from align2llava.services.process import supervisor
-from align2llava.services.process.lifecycle import Loaded, Runtime
+from align2llava.services.process.lifecycle import LoadedModel, Runtime
 from align2llava.services.settings import SettingsError
 from align2llava.services.surfaces.rpc.reward import question_servicers
 from align2llava.services.surfaces.rpc.surface import grpc_surface
@@ -66,7 +66,7 @@ async def test_service_is_ready_only_after_the_model_answered():
 
 
 async def test_core_is_closed_where_the_service_stops_before_it_has_answered():
-    loaded: list[Loaded[ScoreCore]] = []
+    loaded: list[LoadedModel[ScoreCore]] = []
 
     async def load(parts):
         loaded.append(await load_question_reward(parts))

@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from align2llava.pipeline.curation.input.files import read_elements, sha256_of
-from align2llava.pipeline.curation.input.rows import Place
+from align2llava.pipeline.curation.input.rows import Span
 from align2llava.pipeline.curation.input.scan import Scan
 from align2llava.pipeline.curation.layout import Decision, QuarantineLine, RewardStage
 from align2llava.pipeline.curation.report.browsing.record import ShownRecord, bounded, shown_record
@@ -157,9 +157,9 @@ class _Texts:
         return self._fault["message"]
 
 
-def _places(scan: Scan) -> Iterator[Place]:
+def _places(scan: Scan) -> Iterator[Span]:
     for some in scan.table.slices("file", "offset", "num_bytes", num_rows=INDEX_RECORDS):
-        yield from map(Place._make, some.iter_rows())
+        yield from map(Span._make, some.iter_rows())
 
 
 def _dataset(run: FinishedRun, path: Path) -> Iterator[bytes]:

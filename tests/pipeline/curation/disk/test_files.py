@@ -3,7 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from align2llava.pipeline.curation.disk.files import write_durably, write_next_part
+from align2llava.pipeline.curation.disk.files import (
+    whole_file,
+    write_durably,
+    write_next_part,
+)
 from align2llava.pipeline.errors import StoreError
 
 
@@ -22,6 +26,20 @@ def test_failed_write_is_an_error_and_leaves_the_file_as_it_was(tmp_path: Path):
     with pytest.raises(StoreError, match="cannot write"):
         write_durably(path, b"two")
     assert path.read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError])
+def test_file_whose_writer_fails_or_is_stopped_is_not_there(
+    tmp_path: Path, error: type[BaseException]
+):
+    def write() -> None:
+        with whole_file(tmp_path / "a") as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(StoreError if error is OSError else error):
+        write()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_parts_are_numbered_on_and_named_by_their_content(tmp_path: Path):

@@ -3,9 +3,9 @@ import pytest
 from align2llava.clients.wire.schemas import Group, Image, Item, RewriteItem
 from align2llava.pipeline.curation.endpoints.pace import (
     GAP_SHARE,
-    Pace,
     PacedInnerLLMClient,
     PacedRewardClient,
+    Throughput,
 )
 from tests.pipeline.curation.fake_clients import Calls, FakeInnerLLM, FakeReward, identity
 
@@ -22,8 +22,8 @@ class Clock:
         self.events.append({"event": event, **fields})
 
 
-def paced(clock: Clock) -> Pace:
-    return Pace("question-reward", notify=clock.notify, clock=clock)
+def paced(clock: Clock) -> Throughput:
+    return Throughput("question-reward", notify=clock.notify, clock=clock)
 
 
 def test_each_event_tells_what_came_since_the_one_before_it():
@@ -68,7 +68,7 @@ async def test_answers_of_both_kinds_of_clients_are_counted_and_unchanged():
     pace = paced(clock)
     answer = await PacedRewardClient(reward, pace).score([group], timeout_s=1)
     assert answer == await reward.score([group], timeout_s=1)
-    llm_pace = Pace("inner-llm", notify=clock.notify, clock=clock)
+    llm_pace = Throughput("inner-llm", notify=clock.notify, clock=clock)
     llm = FakeInnerLLM(identity("inner-llm"), Calls())
     items = [RewriteItem(id="a", question="What?", answer="That.")]
     assert await PacedInnerLLMClient(llm, llm_pace).rewrite(

@@ -3,7 +3,7 @@ import io
 import pyarrow as pa
 
 from align2llava.pipeline.curation.faults import Fault
-from align2llava.pipeline.curation.input.rows import ROWS, Place, Row, batch_of
+from align2llava.pipeline.curation.input.rows import ROWS, Row, Span, batch_of
 
 
 def test_batch_holds_a_row_of_each_record_and_what_it_lacks_as_null():
@@ -14,7 +14,7 @@ def test_batch_holds_a_row_of_each_record_and_what_it_lacks_as_null():
         type="unknown",
         image=None,
         fault=Fault(code="invalid_json", message="no JSON"),
-        place=Place(file=1, offset=7, num_bytes=9),
+        place=Span(file=1, offset=7, num_bytes=9),
     )
     batch = batch_of([row, row._replace(position=4)])
     table = pa.ipc.open_stream(io.BytesIO(batch.data)).read_all()

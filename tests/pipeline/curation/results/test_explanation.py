@@ -71,6 +71,8 @@ def test_text_holds_all_parts():
             ExplainedRewrite(
                 turn=0,
                 status="gated",
+                original_question="What?",
+                original_answer="Red.",
                 rewrite_question="Which?",
                 rewrite_answer="That one.",
                 unparsed=None,

@@ -18,8 +18,8 @@ from align2llava.clients.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.clients.wire.schemas import Group, ScoreResponse
-from align2llava.pipeline.curation.endpoints.opening import RewardKind
 from align2llava.pipeline.curation.run.resume import Resume
 from align2llava.pipeline.errors import EndpointError, RunError
 from tests.pipeline.curation.fake_clients import Calls, FakeConnector, FakeReward, identity

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from align2llava.clients.wire.schemas import Item
 from align2llava.pipeline.curation.input.records import Record, RecordTurn
-from align2llava.pipeline.curation.input.rows import ImageRef, Loaded, Place, Row
+from align2llava.pipeline.curation.input.rows import ImageRef, LoadedRecord, Row, Span
 from align2llava.pipeline.curation.stages.batches import Ask, Slot, Window, batches, groups_of
 
 
@@ -18,10 +18,10 @@ def ask(number: int, *, image: int = 0, num_items: int = 1, num_bytes: int = 10)
         type="detail",
         image=found,
         fault=None,
-        place=Place(file=0, offset=0, num_bytes=10),
+        place=Span(file=0, offset=0, num_bytes=10),
     )
     turns = (RecordTurn(question="q", answers=("a",)),)
-    loaded = Loaded(
+    loaded = LoadedRecord(
         row=row, uid=f"{number:032x}", record=Record(image="a", turns=turns), raw=b"x" * 10
     )
     return Ask(

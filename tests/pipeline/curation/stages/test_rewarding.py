@@ -1,6 +1,7 @@
 """Faults of records, items, calls and services: what each costs."""
 
 import base64
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -12,11 +13,21 @@ from align2llava.clients.errors import (
     BadAnswerError,
     DeadlineError,
 )
+from align2llava.pipeline.config.schema import EndpointConfig, RunConfig
+from align2llava.pipeline.curation.endpoints.opening import RewardService
+from align2llava.pipeline.curation.input.records import Record, outcome_of
+from align2llava.pipeline.curation.input.rows import ImageRef, LoadedRecord, Row, Span
+from align2llava.pipeline.curation.layout import RewardStage
+from align2llava.pipeline.curation.stages.batches import answer_slots
+from align2llava.pipeline.curation.stages.rewarding import RewardStageRunner
+from align2llava.pipeline.curation.store.quarantine import QuarantineStore
+from align2llava.pipeline.curation.store.rewards import RewardStore
 from align2llava.pipeline.errors import EndpointError
+from align2llava.pipeline.process.progress import LineProgress
 from tests.dirty import write_dirty
-from tests.pipeline.curation.fake_clients import Calls, FakeConnector
+from tests.pipeline.curation.fake_clients import Calls, FakeConnector, FakeReward, identity
 from tests.pipeline.curation.run_files import decisions, quarantine, stored_keys
-from tests.pipeline.curation.small_world import record, records, run, write_world
+from tests.pipeline.curation.small_world import record, records, run, write_images, write_world
 
 ALL = ("selection.question_keep=1", "selection.answer_keep=1")
 
@@ -127,3 +138,48 @@ def test_records_of_one_image_are_asked_for_together_and_the_window_changes_no_b
     assert asked["near"].num_image_groups == 60
     for name in ("dataset/train.json", "decisions.parquet"):
         assert (tmp_path / "near" / name).read_bytes() == (tmp_path / "far" / name).read_bytes()
+
+
+def loaded(number: int, images: Path) -> LoadedRecord:
+    raw = json.dumps(record(number, turns=2)).encode()
+    found = outcome_of(raw, max_text_chars=1000)
+    assert isinstance(found, Record)
+    image = images / f"{number}.png"
+    data = image.read_bytes()
+    uid = hashlib.md5(raw, usedforsecurity=False).hexdigest()
+    row = Row(
+        position=number,
+        uid=uid,
+        id_json=str(number),
+        type="detail",
+        image=ImageRef(path=image, sha256=hashlib.sha256(data).hexdigest(), num_bytes=len(data)),
+        fault=None,
+        place=Span(file=0, offset=0, num_bytes=len(raw)),
+    )
+    return LoadedRecord(row=row, uid=uid, record=found, raw=raw)
+
+
+async def test_three_records_are_scored_without_an_input(tmp_path: Path):
+    write_images(tmp_path / "images")
+    calls = Calls()
+    model = identity("answer-reward")
+    store = RewardStore(tmp_path / "scores", scratch=tmp_path)
+    runner = RewardStageRunner(
+        RewardStage.ANSWER,
+        service=RewardService(
+            name="answer_reward",
+            client=FakeReward(model, calls),
+            model=model,
+            config=EndpointConfig(url="grpc://nowhere:1"),
+            max_calls=2,
+        ),
+        store=store,
+        quarantine=QuarantineStore(tmp_path / "quarantine"),
+        slots=answer_slots,
+        config=RunConfig(),
+        progress=LineProgress(),
+    )
+    await runner.run(loaded(number, tmp_path / "images") for number in range(3))
+    assert store.rewards().height == 6
+    assert len(calls.asked) == 6
+    store.close()

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from align2llava.pipeline.curation.input.files import ArrayStyle
-from align2llava.pipeline.curation.input.rows import Place, Row, batch_of
+from align2llava.pipeline.curation.input.rows import Row, Span, batch_of
 from align2llava.pipeline.curation.input.table import RecordTable, RecordTableWriter
 from align2llava.pipeline.curation.layout import DECISIONS
 from align2llava.pipeline.curation.store.decisions import NAMES, write_decisions
@@ -23,7 +23,7 @@ def table_of(path: Path, num_records: int) -> RecordTable:
             type="detail",
             image=None,
             fault=None,
-            place=Place(file=0, offset=0, num_bytes=1),
+            place=Span(file=0, offset=0, num_bytes=1),
         )
         for position in range(num_records)
     ]
@@ -65,6 +65,7 @@ def test_decisions_that_are_not_those_of_the_records_are_never_written(tmp_path:
 
 
 def test_failed_write_says_so(tmp_path: Path):
+    (tmp_path / "nowhere").write_bytes(b"a file")
     path = tmp_path / "nowhere" / "decisions.parquet"
     with pytest.raises(StoreError, match="cannot write"):
         write_decisions(path, decisions(1), names=names_of(tmp_path / "names", 1))

@@ -6,13 +6,13 @@ import jsonschema
 import pytest
 
 from align2llava.clients.wire.codes import TABLE, Code
+from align2llava.clients.wire.kinds import ServiceKind
 from align2llava.services import answer_reward, inner_llm, question_reward
 from align2llava.services.answer_reward import AnswerReward
 from align2llava.services.engines.chat_requests import chat_request
 from align2llava.services.errors import InvalidRequestError
 from align2llava.services.inner_llm import InnerLLM
 from align2llava.services.question_reward import QuestionReward
-from align2llava.services.settings import ServiceKind
 from align2llava.services.surfaces.rest.examples import EXAMPLES, Example
 from align2llava.services.surfaces.rest.openapi import document
 from tests.services.in_process import in_process

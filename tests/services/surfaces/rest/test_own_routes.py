@@ -6,7 +6,7 @@ from starlette.types import Receive, Scope, Send
 
 from align2llava.services import inner_llm
 from align2llava.services.inner_llm import InnerLLM
-from align2llava.services.process.lifecycle import Loaded
+from align2llava.services.process.lifecycle import LoadedModel
 from tests.services.in_process import InProcess, in_process
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
@@ -45,7 +45,7 @@ async def test_chat_is_bounded_before_an_engine_sees_it(
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
         raise AssertionError("the engine was asked")
 
-    running.runtime._loaded = Loaded(core=running.runtime.core, app=app)
+    running.runtime._loaded = LoadedModel(core=running.runtime.core, app=app)
     response = await running.http.post("/v1/chat/completions", json={**HELLO, **asked})
     assert response.status_code == status
     assert message in response.json()["error"]["message"]
@@ -58,7 +58,7 @@ async def test_engine_routes_hold_their_place_at_the_door(running: InProcess):
         seen.append(running.runtime.started.parts.admission.num_items)
         await PlainTextResponse("of the engine")(scope, receive, send)
 
-    running.runtime._loaded = Loaded(core=running.runtime.core, app=app)
+    running.runtime._loaded = LoadedModel(core=running.runtime.core, app=app)
     asked = {**HELLO, "n": 3}
     assert (await running.http.post("/v1/chat/completions", json=asked)).text == "of the engine"
     assert (await running.http.get("/v1/models")).text == "of the engine"
@@ -71,7 +71,7 @@ async def test_error_of_an_engine_route_is_worded_by_the_table(running: InProces
         error = {"message": "no such model", "type": "NotFoundError", "param": None, "code": 404}
         await JSONResponse({"error": error}, status_code=404)(scope, receive, send)
 
-    running.runtime._loaded = Loaded(core=running.runtime.core, app=app)
+    running.runtime._loaded = LoadedModel(core=running.runtime.core, app=app)
     response = await running.http.post("/v1/chat/completions", json=HELLO)
     assert response.status_code == 404
     assert response.json() == {"error": {"code": "invalid_request", "message": "no such model"}}

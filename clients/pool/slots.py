@@ -1,4 +1,4 @@
-"""The places at the replicas of a pool: who gets one, who waits for one, and when waiting is of no use.
+"""The slots at the replicas of a pool: who gets one, who waits for one, and when waiting is of no use.
 
 Waiting is no failure and has no time limit of its own. It ends where nothing was answered for as long
 as a call may take while replicas failed or refused, or where no replica is left.
@@ -32,8 +32,8 @@ class Member(Replica, Generic[C]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place(Generic[C]):
-    """A place taken for one attempt; it is given back by what became of the attempt."""
+class Slot(Generic[C]):
+    """A slot taken for one attempt; it is given back by what became of the attempt."""
 
     member: Member[C]
     permit: Permit
@@ -41,14 +41,14 @@ class Place(Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class _Waiter(Generic[C]):
-    future: "asyncio.Future[Place[C]]"
+    future: "asyncio.Future[Slot[C]]"
     shape: Shape
     timeout_s: float
     avoid: Member[C] | None  # the last that failed this call; taken only where there is no other
 
 
-class Places(Generic[C]):
-    """Hands out places in the order they were asked for."""
+class Slots(Generic[C]):
+    """Hands out slots in the order they were asked for."""
 
     def __init__(self, members: Sequence[Member[C]]) -> None:
         self.num_answers = 0
@@ -61,19 +61,19 @@ class Places(Generic[C]):
 
     def ask(
         self, shape: Shape, *, timeout_s: float, avoid: Member[C] | None
-    ) -> "asyncio.Future[Place[C]]":
-        """Returns a place to come; withdraw it, once asked for, where it is not used.
+    ) -> "asyncio.Future[Slot[C]]":
+        """Returns a slot to come; withdraw it, once asked for, where it is not used.
 
         UnavailableError comes instead where nothing was answered for `timeout_s` while replicas failed
         or refused, OtherModelError where every replica was put out of the pool.
         """
         return self._ask(self._waiting, _Waiter(_future(), shape, timeout_s, avoid))
 
-    def ask_idle(self, shape: Shape, *, avoid: Member[C]) -> "asyncio.Future[Place[C]]":
-        """Returns a place to come at another server, once there is one that no call waits for."""
+    def ask_idle(self, shape: Shape, *, avoid: Member[C]) -> "asyncio.Future[Slot[C]]":
+        """Returns a slot to come at another server, once there is one that no call waits for."""
         return self._ask(self._idle_wanted, _Waiter(_future(), shape, math.inf, avoid))
 
-    def withdraw(self, future: "asyncio.Future[Place[C]]") -> None:
+    def withdraw(self, future: "asyncio.Future[Slot[C]]") -> None:
         """Takes back what was asked for."""
         for queue in (self._waiting, self._idle_wanted):
             for waiter in [one for one in queue if one.future is future]:
@@ -81,16 +81,16 @@ class Places(Generic[C]):
         if future.done() and not future.cancelled() and future.exception() is None:
             self.dropped(future.result())
 
-    def answered(self, place: Place[C]) -> None:
-        """Gives a place back after an answer."""
-        place.member.answered(place.permit, _now())
+    def answered(self, slot: Slot[C]) -> None:
+        """Gives a slot back after an answer."""
+        slot.member.answered(slot.permit, _now())
         self._works()
         self._hand_out()
 
-    def failed(self, place: Place[C], error: ClientError) -> None:
-        """Gives a place back after an error."""
+    def failed(self, slot: Slot[C], error: ClientError) -> None:
+        """Gives a slot back after an error."""
         jitter = random.random()  # noqa: S311 - spreads load, guards nothing
-        place.member.failed(place.permit, error, _now(), jitter=jitter)
+        slot.member.failed(slot.permit, error, _now(), jitter=jitter)
         if error.code in _TROUBLE:
             self._failing_since = min(self._failing_since, _now())
             self._last_error = error
@@ -98,9 +98,9 @@ class Places(Generic[C]):
             self._works()
         self._hand_out()
 
-    def dropped(self, place: Place[C]) -> None:
-        """Gives a place back after an attempt that was cancelled."""
-        place.member.dropped(place.permit)
+    def dropped(self, slot: Slot[C]) -> None:
+        """Gives a slot back after an attempt that was cancelled."""
+        slot.member.dropped(slot.permit)
         self._hand_out()
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ class Places(Generic[C]):
         self.num_answers += 1
         self._failing_since = math.inf
 
-    def _ask(self, queue: deque[_Waiter[C]], waiter: _Waiter[C]) -> "asyncio.Future[Place[C]]":
+    def _ask(self, queue: deque[_Waiter[C]], waiter: _Waiter[C]) -> "asyncio.Future[Slot[C]]":
         queue.append(waiter)
         self._hand_out()
         return waiter.future
@@ -140,7 +140,7 @@ class Places(Generic[C]):
         if waiter.future.done():  # cancelled, and not withdrawn yet
             return True
         permit = member.take(waiter.shape, now)
-        waiter.future.set_result(Place(member=member, permit=permit))
+        waiter.future.set_result(Slot(member=member, permit=permit))
         return True
 
     def _end_hopeless(self, now: float) -> None:
@@ -175,7 +175,7 @@ class Places(Generic[C]):
             )
 
 
-def _future() -> "asyncio.Future[Place[C]]":
+def _future() -> "asyncio.Future[Slot[C]]":
     return asyncio.get_running_loop().create_future()
 
 
