@@ -87,3 +87,26 @@ def test_links_between_pages_lead_somewhere():
     for name in ("README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))):
         for link in re.findall(r"\]\((?!http)([^)#]+)", page(name)):
             assert (ROOT / name).parent.joinpath(link).exists(), f"{name}: {link}"
+
+
+def long_lines(text: str) -> list[str]:
+    """Lines of prose that do not fit on a screen; code and tables are what they are."""
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return [line for line in prose.splitlines() if len(line) > 120 and not line.startswith("|")]
+
+
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for folder in (".", "docs", "k8s", "examples/blocks")
+    for path in (ROOT / folder).glob("*.md")
+)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_prose_fits_on_a_screen(name: str):
+    assert long_lines(page(name)) == []
+
+
+def test_a_long_line_is_found_outside_of_code_alone():
+    long = "word " * 30
+    assert long_lines(f"short\n{long}\n| {long}\n```\n{long}\n```\n") == [long]

@@ -4,10 +4,13 @@ import ast
 import importlib
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from inspect import isclass
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("clients", "services", "pipeline")
@@ -118,3 +121,38 @@ def test_what_is_printed_goes_through_the_screen():
         if path.name != "screen.py" and pattern.search(path.read_text())
     ]
     assert not found
+
+
+def names_read(sources: Iterable[str]) -> set[str]:
+    """The attributes that some code reads."""
+    trees = (ast.parse(source) for source in sources)
+    return {
+        node.attr
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "align2llava.services.settings",
+        "align2llava.pipeline.config.schema",
+        "align2llava.pipeline.training.config",
+    ],
+)
+def test_every_setting_is_read(module: str):
+    read = names_read(path.read_text() for name in PACKAGES for path in python_files(name))
+    sections = [
+        one
+        for one in vars(import_module(module)).values()
+        if isclass(one) and issubclass(one, BaseModel) and one.__module__ == module
+    ]
+    fields = {f"{one.__name__}.{field}" for one in sections for field in one.model_fields}
+    assert fields
+    assert [field for field in sorted(fields) if field.partition(".")[2] not in read] == []
+
+
+def test_a_setting_that_is_only_set_is_not_read():
+    assert names_read(["config.seed = 1", "print(config.limit)"]) == {"limit"}

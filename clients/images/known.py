@@ -19,8 +19,8 @@ MAX_SKIPPED = 64
 
 @dataclass(slots=True)
 class _Held:
-    num_lost: int = 0  # times the service did not hold it after all
-    num_owed: int = 0  # how often it still goes with its data
+    num_lost: int = 0  # times that we believed the service to hold it, and it did not
+    num_owed: int = 0  # further sends that must include the bytes
 
 
 class Guessing:
@@ -37,7 +37,7 @@ class Guessing:
         self._num_skipped = 0
 
     def guess(self) -> bool:
-        """Returns whether a call should guess; it then tells what became of it, or withdraws."""
+        """Returns whether a call should guess; if so, it must call `judge` or `withdraw` afterwards."""
         if self._is_right:
             return True
         self._num_skipped += 1

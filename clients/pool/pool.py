@@ -186,7 +186,7 @@ class _Trouble:
         self._num_answers = num_answers
 
     def check(self, error: ClientError, *, num_answers: int) -> None:
-        """Returns where the call may be sent again, else raises the error.
+        """Raises the error unless the call may be sent again.
 
         A call under which replicas go away, or whose items they refuse, again and again, while others
         are answered, is itself the cause: that is a fault of the call, not of the service.

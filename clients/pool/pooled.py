@@ -1,4 +1,4 @@
-"""The two clients over a pool of replicas: what they send, and which calls should take equally long."""
+"""The two clients over a pool of replicas: how a call is sent to one replica, and which calls hedging may compare."""
 
 from collections.abc import Sequence
 

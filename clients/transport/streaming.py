@@ -37,7 +37,7 @@ ErrorOf = Callable[[grpc.aio.AioRpcError], ClientError]
 
 
 class AskAloneError(Exception):
-    """The stream ended, and which request is at fault, or why, is not told; each is to be asked alone.
+    """The stream broke without naming the request at fault; send each request on its own.
 
     A write to a stream that the server has just ended hides the server's status, too (gRPC 1.8x).
     """

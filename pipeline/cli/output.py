@@ -1,4 +1,4 @@
-"""What verbs of `a2l` print: one JSON object, or a run's summary, which ends ill above the quarantine limit."""
+"""What verbs of `a2l` print: one JSON object, or a run's summary; `QuarantineError` above the quarantine limit."""
 
 import orjson
 from pydantic import BaseModel

@@ -14,13 +14,13 @@ def as_number(column: str = "uid") -> pl.Expr:
 
 
 def with_numbers(rows: pl.DataFrame) -> pl.DataFrame:
-    """Returns the rows with their uids as numbers, turned chunk by chunk: what that takes is small."""
+    """Returns the rows with their uids as UInt128, converted chunk by chunk, so that the peak is one chunk."""
     chunks = [chunk.to_frame().select(as_number()) for chunk in rows["uid"].get_chunks()]
     return rows.with_columns(pl.concat(chunks, rechunk=False).to_series())
 
 
 def in_parts(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Yields the rows in parts, the same uids in the same part: an index over one part is small."""
+    """Yields the rows in `NUM_PARTS` parts. Equal uids share a part, so that each part can be indexed alone."""
     number = pl.col("uid") % pl.lit(NUM_PARTS, pl.UInt128)
     for part in range(NUM_PARTS):
         yield rows.filter(number == part)

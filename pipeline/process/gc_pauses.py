@@ -8,8 +8,8 @@ import gc
 from collections.abc import Generator
 from contextlib import contextmanager
 
-YOUNG_OBJECTS = 50_000  # new ones before a look at them; 700 by default
-YOUNG_LOOKS = 50  # before a look at those that outlived one; 10 by default
+YOUNG_OBJECTS = 50_000  # allocated between two collections of generation 0; 700 by default
+YOUNG_COLLECTIONS = 50  # of generation 0 between two of generation 1; 10 by default
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def rare_collections() -> Generator[None]:
     """Leaves alone what is there already, and looks at new objects less often."""
     before = gc.get_threshold()
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, YOUNG_LOOKS, before[2])
+    gc.set_threshold(YOUNG_OBJECTS, YOUNG_COLLECTIONS, before[2])
     try:
         yield
     finally:

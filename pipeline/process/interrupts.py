@@ -29,7 +29,7 @@ def sigterm_raises() -> Generator[None]:
 
 def run_async(work: Coroutine[object, object, T]) -> T:
     """Runs a coroutine to its end; SIGTERM cancels it, lets it clean up, and is a `TerminatedError`."""
-    # In a list, for asyncio formats the result of its main task into a string at the end.
+    # A list, because asyncio would format a large result when the main task ends.
     results: list[T] = []
     if threading.current_thread() is not threading.main_thread():
         asyncio.run(_into(results, work))

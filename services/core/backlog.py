@@ -1,9 +1,8 @@
 """The line of work before the device, in tokens: who may still join it.
 
-A line longer than the next batch gives the device nothing more to do, it only makes everybody late,
-so a request that would stand too far behind is refused at once. Who joins early in a batch waits for
-all of it and then for a batch of his own, that is twice; so what runs counts double, and the line
-fills up while the batch comes to its end. How many tokens an item has is known once it is prepared;
+Queueing more than one batch adds delay and no throughput, so a request that would stand too far behind is
+refused at once. A request that arrives early in a batch waits for the rest of it and then for its own, so the
+running batch counts twice, and the line fills up while the batch comes to its end. How many tokens an item has is known once it is prepared;
 before that the last batches tell. Knows no clock, no transport and no engine.
 """
 

@@ -1,7 +1,7 @@
 """What one would plot: requests by code, what waits, batches, device time, tokens.
 
-Served by BentoML at `/metrics`. Made at start and not at import: BentoML tells
-`prometheus_client` its directory only after it has imported the services.
+Served by BentoML at `/metrics`. Made at start and not at import, because BentoML imports the services before it
+tells `prometheus_client` its directory.
 
 `prometheus_client` keeps a file for each type of instrument and each way to sum gauges, and a reader
 of `/metrics` that finds one still empty fails. So all that BentoML's own instruments use have one of ours,

@@ -1,7 +1,7 @@
 """What a good caller notices of each attack, and what the attack costs: `python -m tests.attacks.beside`.
 
-A good caller asks at a steady rate; his answers in a quiet while are held against those beside an attack that
-another process keeps up, one round after the other. Attackers run at low priority, as if on machines of their own.
+A good caller asks at a steady rate; his answers beside an attack that another process keeps up, one round after the
+other, are held against those in the quiet whiles before each. Attackers run at low priority, as if on machines of their own.
 """
 
 import argparse
@@ -30,14 +30,14 @@ class Noticed:
     name: str
     finding: str
     answered: Counter[str]
-    quiet: Heard
+    usual: Heard
     beside: Heard
     added_mib: float
     descriptors: int
 
     @property
     def ratio(self) -> float:
-        return percentile(self.beside.seconds, 0.95) / percentile(self.quiet.seconds, 0.95)
+        return percentile(self.beside.seconds, 0.95) / percentile(self.usual.seconds, 0.95)
 
     @property
     def num_faults(self) -> int:
@@ -51,7 +51,7 @@ class Noticed:
             "finding": self.finding,
             "service": self.service,
             "answered": ", ".join(f"{num} x {code}" for code, num in self.answered.items()),
-            "quiet_p95_ms": percentile(self.quiet.seconds, 0.95) * 1e3,
+            "usual_p95_ms": percentile(self.usual.seconds, 0.95) * 1e3,
             "beside_p95_ms": percentile(self.beside.seconds, 0.95) * 1e3,
             "ratio": self.ratio,
             "slowest_ms": max(self.beside.seconds) * 1e3,
@@ -64,13 +64,14 @@ class Noticed:
 
 
 async def measured(one: Attacked, names: Sequence[str], *, seconds: float) -> list[Noticed]:
-    """Returns what was noticed of each attack on a service."""
+    """Returns what was noticed of each attack on a service; what is usual was heard in all quiet whiles between."""
     noticed: list[Noticed] = []
+    usual = Heard()
     site = one.site
     async with calling(site, rate=RATES[site.kind]) as caller:
         await asyncio.sleep(2)
         for name in names:
-            quiet = await _heard(caller, asyncio.sleep(seconds))
+            usual.seconds += (await _heard(caller, asyncio.sleep(seconds))).seconds
             async with peak_of(one) as peak:
                 told: list[Counter[str]] = []
 
@@ -84,7 +85,7 @@ async def measured(one: Attacked, names: Sequence[str], *, seconds: float) -> li
                     name=name,
                     finding=ONSLAUGHTS[name].finding,
                     answered=told[0],
-                    quiet=quiet,
+                    usual=usual,
                     beside=beside,
                     added_mib=peak.added_mib,
                     descriptors=peak.most_descriptors,

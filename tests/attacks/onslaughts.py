@@ -26,6 +26,7 @@ from tests.attacks import bodies
 from tests.attacks.bodies import JSON, MIB, MSGPACK
 
 PATIENCE_S = 90.0
+_RAW_S = 30.0
 MAX_ROUNDS_A_S = 10
 REWARD_KINDS = ("question-reward", "answer-reward")
 _MESSAGE_LIMIT = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
@@ -212,7 +213,11 @@ async def _raw(
     except OSError:
         return "refused"
     try:
-        return await talk(reader, writer)
+        async with asyncio.timeout(_RAW_S):
+            return await talk(reader, writer)
+    except TimeoutError:
+        writer.transport.abort()
+        return "hangs"
     except OSError:
         return "cut"
     finally:

@@ -98,7 +98,7 @@ def estimates(
         sample=pooled,
         point=point,
         draws=_draws(sampled, of_strata, strata=strata, seed=seed % 2**32) or [point],
-        doubt=math.sqrt(1 - min(1.0, pooled["n"] / max(1, num_records))),
+        finite_population_factor=math.sqrt(1 - min(1.0, pooled["n"] / max(1, num_records))),
     )
     return [
         StageEstimate(
@@ -130,13 +130,13 @@ def share_of_image(num_of_image: int, keep: float) -> float:
 class _Figures:
     """Totals of the sample, of the whole input, and of each bootstrap draw.
 
-    `doubt` narrows the intervals: 0 for a sample of everything (the correction for a finite population).
+    `finite_population_factor` narrows the intervals: sqrt(1 - n/N), 0 where everything was sampled.
     """
 
     sample: Mapping[str, float]
     point: Mapping[str, float]
     draws: Sequence[Mapping[str, float]]
-    doubt: float
+    finite_population_factor: float
 
     def of(self, stage: PlanStage, name: str, *, per_call: int | None = None) -> Estimate:
         """Returns one figure; with `per_call`, how many calls so many items make."""
@@ -150,8 +150,8 @@ class _Figures:
         return Estimate(
             sample=shown(self.sample[_REACHES[stage] if name == "records" else key]),
             value=shown(value),
-            low=shown(value + self.doubt * (_quantile(drawn, _LOW) - value)),
-            high=shown(value + self.doubt * (_quantile(drawn, _HIGH) - value)),
+            low=shown(value + self.finite_population_factor * (_quantile(drawn, _LOW) - value)),
+            high=shown(value + self.finite_population_factor * (_quantile(drawn, _HIGH) - value)),
         )
 
 

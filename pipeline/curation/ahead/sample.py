@@ -135,7 +135,7 @@ def write_sample(sample: Sample, folder: Path, *, config: Config) -> Config:
 
 
 def _records(config: Config, *, dialect: Dialect) -> Iterator[Sampled]:
-    # The limit is no excuse: a syntax error behind it is found too, as by a run.
+    # Reads past the limit without keeping records, so that a syntax error there is reported, as by a run.
     position = 0
     for at, file in enumerate(config.input.files()):
         for element in read_elements(file.path, dialect):

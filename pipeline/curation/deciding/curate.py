@@ -89,7 +89,7 @@ def _reselected(paths: RunPaths, config: Config) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """What of a run's end is written, and what is left to do."""
+    """Dataset and decisions as they were written, and what the report and the summary still need."""
 
     publisher: Publisher
     written: Written
@@ -98,7 +98,7 @@ class Results:
 
 
 def write_results(work: Work, decided: Decided, *, models: Mapping[str, ModelIdentity]) -> Results:
-    """Writes all but report and manifest; `decided` may be forgotten then, which is much memory.
+    """Writes all but report and manifest. Drop `decided` afterwards: it holds most of the driver's memory.
 
     Raises:
         StoreError: a write failed; the run has no manifest then.

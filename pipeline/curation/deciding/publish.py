@@ -34,7 +34,7 @@ from align2llava.pipeline.curation.store.quarantine import QuarantineStore, line
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What was written of the decisions, which may be forgotten then.
+    """Counts and faults of the decisions that were written, small enough to keep.
 
     `faults`: position, reason and message of the quarantined.
     """

@@ -33,7 +33,7 @@ def scratch_folder(configured: Path | None) -> Path:
 
 
 def prune(folder: Path, pattern: str) -> None:
-    """Removes old files of a kind, but for the latest."""
+    """Removes files that match, except the newest `MAX_FILES` and those younger than `MIN_AGE_SECONDS`."""
     found: list[tuple[float, Path]] = []
     for path in folder.glob(pattern):
         with suppress(FileNotFoundError):  # another driver prunes too

@@ -1,7 +1,7 @@
 """The services of a run: connected, asked who they are, closed at the end. Decides nothing else.
 
-Several replicas of one service are one client here. The model of most of them is the service's; another
-one is put out of the pool, at the start as later.
+Several replicas of one service are one client here. If they serve different models, the model of most of them
+counts, and the others are taken out of the pool, at the start and later.
 """
 
 import asyncio

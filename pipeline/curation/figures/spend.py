@@ -144,7 +144,7 @@ class _Trace:
 def coarser(steps: Sequence[PaceStep]) -> list[PaceStep]:
     """Returns neighbours joined, so that no more than `MAX_STEPS` are left and none is an instant.
 
-    What came in an instant, as after a start's last event, would look like a rate that never was.
+    A step of zero length, such as the last event of a start, would show as an infinite rate.
     """
     total_s = steps[-1].end_s - steps[0].start_s if steps else 0.0
     shortest_s = max(MIN_STEP_S, total_s / MAX_STEPS)

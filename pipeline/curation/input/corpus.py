@@ -161,7 +161,7 @@ class Corpus:
             on_style = self._take_style if number == 0 else _no_style
             elements = read_elements(source.file.path, self.dialect, on_style=on_style)
             for few in _few(elements):
-                # The limit is no excuse: a syntax error behind it is found too.
+                # Reads past the limit without keeping records, so that a syntax error there is reported.
                 wanted = few[: max(0, self._limit - position)] if self._limit else few
                 if wanted:
                     yield Chunk(

@@ -3,8 +3,8 @@
     python -m align2llava.pipeline.curation.input.row_workers RULES    # one worker; RULES in JSON; speaks on its pipes
 
 A worker gets chunks of records one at a time and answers each with its rows. It ends when its input ends,
-so that none outlives a driver that was killed. A small input is read in the driver itself, and of a large
-one what comes before the workers have started.
+so that none outlives a driver that was killed. The driver itself reads small inputs, and the beginning of
+large ones until the workers are up.
 """
 
 import json
@@ -27,7 +27,7 @@ from align2llava.pipeline.curation.input.rows import RawElement, RowBatch, batch
 from align2llava.pipeline.errors import WorkerError
 from align2llava.pipeline.process.children import child_environ, module_command
 
-MIN_INPUT_BYTES = 2**24  # of less the start of the workers takes longer than it saves
+MIN_INPUT_BYTES = 2**24  # below this, starting workers costs more time than it saves
 MAX_WORKERS = 4  # then the driver, which splits the files into records, has no time left
 MAX_BYTES_OUT = 2**26  # of records that are with the workers
 _LENGTH_BYTES = 8

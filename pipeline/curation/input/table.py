@@ -94,11 +94,11 @@ class RecordTable:
             at, first = past, end
 
     def _opened(self) -> pq.ParquetFile:
-        return pq.ParquetFile(pa.PythonFile(_OwnPlace(self._file.fileno()), "r"), pre_buffer=False)
+        return pq.ParquetFile(pa.PythonFile(_PreadFile(self._file.fileno()), "r"), pre_buffer=False)
 
 
-class _OwnPlace:
-    """An open file read from a place of its own, so that several threads may read it at once."""
+class _PreadFile:
+    """A file object with an offset of its own (`os.pread`), so that threads can share one descriptor."""
 
     closed = False
 

@@ -70,7 +70,7 @@ def record_bytes(kept: KeptRecord) -> bytes:
 
 
 def _marked(number: str) -> str:
-    """Returns a number as a text that is written as it was spelled: `-0` is no integer of Python, `1e400` no float."""
+    """Marks a number so that it is written as it was spelled: Python would turn `-0` into `0`, `1e400` into `inf`."""
     return _MARK + number
 
 

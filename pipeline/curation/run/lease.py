@@ -89,8 +89,8 @@ def _acquired(path: Path) -> Lease:
 def _follows(path: Path, beside: Path) -> bool:
     """Returns whether the lease there was left behind, and the one beside it is now in its place.
 
-    Who saw it left may look away while a faster one follows and works: so only the holder of a
-    second lease, that of following, replaces the first, and only the very bytes that were seen.
+    Two processes may see the same lease left behind. Only who holds the second lease, that of taking over,
+    replaces the first, and only if its bytes are still the ones that were seen.
 
     Raises:
         RunError: its holder lives, or another process follows it now.
