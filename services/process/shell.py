@@ -26,12 +26,15 @@ class Shell:
     """The base of a service's class, which speaks for the `runtime` of its process."""
 
     runtime: ClassVar[Runtime[Any]]
+    check: ClassVar[Callable[[], None]]
 
-    @classmethod
-    @bentoml.on_deployment
-    def check(cls) -> None:
-        """Refuses to start on settings that do not allow it."""
-        cls.runtime.check_settings()
+    def __init_subclass__(cls) -> None:
+        """Has BentoML refuse to start on settings that do not allow it; its hook is called without a class."""
+
+        def check() -> None:
+            cls.runtime.check_settings()
+
+        cls.check = bentoml.on_deployment(check)
 
     @bentoml.on_startup
     async def start(self) -> None:

@@ -18,7 +18,7 @@ from tests.attacks.onslaughts import ONSLAUGHTS, attacked, is_fault
 from tests.attacks.steady import Caller, Heard, calling
 from tests.attacks.world import KINDS, Attacked, Engine, peak_of, services
 
-RATES = {"question-reward": 20.0, "answer-reward": 20.0, "inner-llm": 2.0}
+RATES = {"question-reward": 20.0, "answer-reward": 20.0, "inner-llm": 4.0}
 MAX_RATIO, MAX_ADDED_MIB, MAX_ADDED_WITHOUT_KEY_MIB = 2.0, 64.0, 50.0
 
 
@@ -145,7 +145,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What a good caller notices of attacks.")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each while")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each while")
     parser.add_argument("--engine", choices=Engine.__args__, default="real")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--only", default="", help="attacks whose name holds this")

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,12 +35,12 @@ def of_inner_llm(tree: Checkout, folder: Path) -> Figures:
     """What inner-llm shows, on vLLM; a service whose core hangs is killed."""
     figures: Figures = {}
     for name, measure in (("S3", _grammar), ("S4", _killed)):
-        home = folder / name
-        with services(home, kinds=("inner-llm",), engine="real", tree=tree) as (one,):
+        with services(folder / name, kinds=("inner-llm",), engine="real", tree=tree) as (one,):
+            everyone = one.processes()  # before some of them have no parent any more
             try:
                 figures |= measure(one)
             finally:
-                _kill_all(home / "inner-llm")
+                _kill({**everyone, **one.processes()})
     return figures
 
 
@@ -181,9 +181,7 @@ async def _num_faults(one: Attacked) -> Figures:
     return figures
 
 
-def _kill_all(tmp: Path) -> None:
-    """Kills whoever has this folder for his TMPDIR."""
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if process.environ().get("TMPDIR") == str(tmp):
-                process.kill()
+def _kill(processes: Mapping[int, psutil.Process]) -> None:
+    for process in processes.values():
+        with suppress(psutil.NoSuchProcess):
+            process.kill()

@@ -8,6 +8,7 @@ Without `--before` this tree alone is attacked. What each figure means stands in
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -80,12 +81,15 @@ FIGURES = {
 }
 
 
-def measured(tree: Checkout, folder: Path) -> dict[str, float]:
+def measured(tree: Checkout) -> dict[str, float]:
     """Returns all figures of a tree."""
     figures: dict[str, float] = {}
     for name, part in PARTS.items():
         say(f"{tree.folder.name}: {name}")
-        figures |= part(tree, folder / name)
+        with tempfile.TemporaryDirectory(prefix="a2l-f", ignore_cleanup_errors=True) as folder:
+            found = part(tree, Path(folder) / name)
+        say(json.dumps(found))
+        figures |= found
     assert figures.keys() == FIGURES.keys()
     return figures
 
@@ -112,18 +116,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--before", type=Path, help="folder of the older tree")
+    parser.add_argument("--before", type=Path, help="folder of the older tree, or its figures")
+    parser.add_argument("--figures", type=Path, help="only writes the figures of the older tree")
     parser.add_argument("--out", type=Path, default=RESULTS / "attacks_findings.json")
     options = parser.parse_args()
-    trees = [Checkout(folder=options.before.resolve())] if options.before else []
-    found: list[dict[str, float]] = []
-    for place, tree in enumerate([*trees, HERE]):
-        with tempfile.TemporaryDirectory(prefix="a2l-f", ignore_cleanup_errors=True) as folder:
-            found.append(measured(tree, Path(folder) / str(place)))
-    before = found[0] if trees else {}
-    table = report(before, found[-1])
-    table.finish(options.out)
-    sys.exit(0 if all(found[-1][name] <= one.most for name, one in FIGURES.items()) else 1)
+    before: dict[str, float] = {}
+    if options.before is not None and options.before.is_file():
+        before = json.loads(options.before.read_bytes())
+    elif options.before is not None:
+        before = measured(Checkout(folder=options.before.resolve()))
+    if options.figures is not None:
+        options.figures.write_text(json.dumps(before, indent=2) + "\n")
+        return
+    after = measured(HERE)
+    report(before, after).finish(options.out)
+    sys.exit(0 if all(after[name] <= one.most for name, one in FIGURES.items()) else 1)
 
 
 if __name__ == "__main__":
