@@ -34,7 +34,7 @@ class Shell:
         def check() -> None:
             cls.runtime.check_settings()
 
-        cls.check = bentoml.on_deployment(check)
+        cls.check = bentoml.on_deployment(check)  # pyright: ignore[reportAttributeAccessIssue]  (a staticmethod)
 
     @bentoml.on_startup
     async def start(self) -> None:
