@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from align2llava.clients.api import LoadImage
+from align2llava.clients.api import InnerLLMClient, LoadImage, RewardClient
 from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.errors import ClientError, ServerFaultError
 from align2llava.clients.wire.kinds import RewardKind
@@ -95,7 +95,7 @@ def reward_of(image_sha256: str, item: Item) -> float:
     return int.from_bytes(digest[:3], "big") / 2**23 - 1
 
 
-class FakeReward:
+class FakeReward(RewardClient):
     def __init__(self, model: ModelIdentity, calls: Calls) -> None:
         self._model = model
         self._calls = calls
@@ -146,7 +146,7 @@ class FakeReward:
         return
 
 
-class FakeInnerLLM:
+class FakeInnerLLM(InnerLLMClient):
     def __init__(self, model: ModelIdentity, calls: Calls) -> None:
         self._model = model
         self._calls = calls
