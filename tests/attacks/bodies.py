@@ -76,6 +76,15 @@ def broken_exif() -> bytes:
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
 
 
+def unwritable_exif() -> bytes:
+    """Returns a good JPEG to be turned whose date is a fraction: who turns it by writing its EXIF anew cannot."""
+    entries = struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHII", 0x0132, 5, 1, 38)
+    exif = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x02\x00" + entries + bytes(4)
+    exif += struct.pack("<II", 1, 2)
+    data = encoded(Image.new("RGB", (32, 32), "red"), "JPEG")
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+
+
 def endless_metadata(num_entries: int = 65_000) -> bytes:
     """Returns a PNG whose EXIF has as many entries as it can state."""
     entries = struct.pack("<HHII", 0x9000, 7, 4, 1) * num_entries

@@ -50,8 +50,8 @@ async def _asked(one: Attacked) -> Figures:
         **await _log_lines(one),
         **await _num_faults(one),
         **await _half_heads(one.site),
-        **await _added(one, "S5 key", "60 calls of 30 MiB without a key"),
         **await _added(one, "S5 head", "64 MiB of headers"),
+        **await _added(one, "S5 key", "60 calls of 30 MiB without a key"),
         **await _scans(one.site),
         **await _bombs(one),
     }
@@ -173,7 +173,7 @@ async def _log_lines(one: Attacked) -> Figures:
 async def _num_faults(one: Attacked) -> Figures:
     figures: Figures = {}
     for figure, names in {
-        "S9": ("broken EXIF",),
+        "S9": ("broken EXIF", "unwritable EXIF"),
         "S12": ("deadlines of 400 digits", "unreadable messages"),
     }.items():
         told = [await ONSLAUGHTS[name].one_round(one.site) for name in names]

@@ -64,7 +64,7 @@ FIGURES = {
     ),
     "S8 shown": Figure(finding="S8", what="times that a key with a line end is printed", most=0),
     "S8 tracebacks": Figure(finding="S8", what="tracebacks for a key with a line end", most=0),
-    "S9": Figure(finding="S9", what="5xx for two requests with an image of broken EXIF", most=0),
+    "S9": Figure(finding="S9", what="5xx for four requests with images of broken EXIF", most=0),
     "S10": Figure(
         finding="S10", what="MiB that an answer of gzip in gzip in gzip adds to a driver", most=64
     ),

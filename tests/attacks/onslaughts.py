@@ -287,6 +287,9 @@ ONSLAUGHTS: dict[str, Onslaught] = {
     "broken EXIF": Onslaught(
         finding="S9", one_round=_images(bodies.broken_exif), kinds=REWARD_KINDS
     ),
+    "unwritable EXIF": Onslaught(
+        finding="S9", one_round=_images(bodies.unwritable_exif), kinds=REWARD_KINDS
+    ),
     "endless EXIF": Onslaught(
         finding="S9", one_round=_images(bodies.endless_metadata), kinds=REWARD_KINDS
     ),
