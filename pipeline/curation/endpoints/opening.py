@@ -159,7 +159,7 @@ def _endpoint(url: str, config: EndpointConfig, api_key: str | None) -> Endpoint
         proxy=proxy_for(address_of(url)),
     )
     try:
-        endpoint.ssl_context()
+        endpoint.check_files()
     except EndpointFileError as error:
         raise ConfigError(f"endpoint {url}: {error}") from error
     return endpoint

@@ -6,6 +6,7 @@ scripts and every request, so that hostile text stays text.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 
 import jinja2
@@ -76,8 +77,12 @@ def render_page(
     )
 
 
+@cache
 def page_environment() -> jinja2.Environment:
-    """Returns the environment of the report's templates: what they print is escaped, and visible."""
+    """Returns the environment of the report's templates: what they print is escaped, and visible.
+
+    One for all reports of a process, because it holds the templates that it has compiled.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("align2llava.pipeline.curation.report"),
         autoescape=True,
