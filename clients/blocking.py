@@ -3,7 +3,8 @@
     with blocking_reward(Endpoint(url="http://127.0.0.1:3001"), kind="question-reward") as client:
         response = client.score([Group(image=Image(data=data), items=items)], timeout_s=30)
 
-The calls run on an event loop in a thread of its own, one after the other; they raise what the async ones raise.
+The calls run on an event loop in a thread of its own and raise what the async ones raise; several threads may share a
+client.
 """
 
 from collections.abc import Generator, Sequence
