@@ -193,7 +193,7 @@ def _environ(more: Mapping[str, str]) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("A2L_", "BENTOML_")) and not name.lower().endswith("_proxy")
     }
-    return kept | more
+    return {**kept, **more}
 
 
 @contextmanager

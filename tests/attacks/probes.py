@@ -24,10 +24,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
+from align2llava.clients.wire.kinds import ServiceKind
 from align2llava.services.surfaces.rest.examples import EXAMPLES
 from tests.attacks.rows import Row
 from tests.contract.servers import ROOT, Server, server
@@ -146,7 +147,7 @@ def row(kind: str, findings: Findings, *, seconds: float) -> Row:
 
 
 def _of_service(kind: str, folder: Path, *, seed: int, num_examples: int) -> Row:
-    with server(kind, folder) as running:
+    with server(cast("ServiceKind", kind), folder) as running:
         before = _model(running)
         began = time.monotonic()
         findings = probed(running.url("rest"), folder, seed=seed, num_examples=num_examples)

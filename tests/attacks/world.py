@@ -9,13 +9,14 @@ from typing import Literal
 
 import psutil
 
+from align2llava.clients.wire.kinds import ServiceKind
 from tests.attacks.checkout import HERE, Checkout
 from tests.attacks.onslaughts import Site
 from tests.contract.servers import ROOT, Server, server
 
 KEY = "secret-key"
 MIB = 2**20
-KINDS = ("question-reward", "answer-reward", "inner-llm")
+KINDS: tuple[ServiceKind, ...] = ("question-reward", "answer-reward", "inner-llm")
 Engine = Literal["fake", "real"]
 _FAULTS = (b"Traceback", b"[ERROR]", b"[CRITICAL]")
 
@@ -57,7 +58,7 @@ class Attacked:
 
 @contextmanager
 def services(
-    folder: Path, *, kinds: Sequence[str] = KINDS, engine: Engine, tree: Checkout = HERE
+    folder: Path, *, kinds: Sequence[ServiceKind] = KINDS, engine: Engine, tree: Checkout = HERE
 ) -> Generator[list[Attacked]]:
     """Services that are ready; `real` are the small checkpoints on torch and vLLM."""
     with ExitStack() as running:

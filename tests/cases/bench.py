@@ -14,13 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from align2llava.clients.wire.kinds import ServiceKind
 from tests.cases.case import Ran
 from tests.contract.servers import ROOT, Server, server
 
 SHARED = ROOT.parent / "shared" / "cases"
 MODELS = ROOT / "examples" / "blocks" / "models"
 A2L = Path(sys.executable).with_name("a2l")
-_KEYS = {
+_KEYS: dict[str, ServiceKind] = {
     "question_reward": "question-reward",
     "answer_reward": "answer-reward",
     "inner_llm": "inner-llm",
@@ -65,7 +66,7 @@ class Bench:
         return self._fakes
 
     @contextmanager
-    def model(self, kind: str, folder: Path, **environ: str) -> Iterator[Server]:
+    def model(self, kind: ServiceKind, folder: Path, **environ: str) -> Iterator[Server]:
         """A service of a checkpoint; it may have ended instead of getting ready."""
         settings = {"A2L_ENGINE": "vllm" if kind == "inner-llm" else "torch", **environ}
         settings["A2L_MODEL_DIR"] = str(folder)

@@ -59,7 +59,7 @@ def _call(running: Server, data: bytes) -> tuple[str, dict[str, str], str]:
         try:
             channel.unary_unary("/align2llava.v1.QuestionReward/Score")(data, timeout=10)
         except grpc.RpcError as error:
-            trailers = {str(key): str(value) for key, value in error.trailing_metadata() or ()}
+            trailers = {str(one.key): str(one.value) for one in error.trailing_metadata() or ()}
             return error.code().name, trailers, str(error.details())[:90]
     return "OK", {}, ""
 

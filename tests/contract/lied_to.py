@@ -7,10 +7,13 @@ import resource
 import sys
 import time
 from contextlib import suppress
+from typing import cast
 
+from align2llava.clients.api import InnerLLMClient, RewardClient
 from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.errors import ClientError
 from align2llava.clients.transport.connect import connect_inner_llm, connect_reward
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.clients.wire.schemas import (
     Group,
     Image,
@@ -35,19 +38,20 @@ def groups() -> list[Group]:
 async def ask(kind: str, method: str, url: str) -> Message:
     endpoint = Endpoint(url=url)
     if kind != "inner-llm":
-        client = connect_reward(endpoint, kind=kind, retries=False)
+        client = connect_reward(endpoint, kind=cast("RewardKind", kind), retries=False)
     else:
         client = connect_inner_llm(endpoint, retries=False)
     try:
         if method == "GetModel":
             return await client.model(timeout_s=TIMEOUT_S)
         if method == "Score":
-            return await client.score(groups(), timeout_s=TIMEOUT_S)
+            return await cast("RewardClient", client).score(groups(), timeout_s=TIMEOUT_S)
+        llm = cast("InnerLLMClient", client)
         if method == "Rewrite":
             items = [RewriteItem(id=str(n), **TURN.model_dump()) for n in range(8)]
-            return await client.rewrite(items, timeout_s=TIMEOUT_S)
+            return await llm.rewrite(items, timeout_s=TIMEOUT_S)
         items = [ReviewItem(id=str(number), original=TURN, rewrite=TURN) for number in range(8)]
-        return await client.review(items, timeout_s=TIMEOUT_S)
+        return await llm.review(items, timeout_s=TIMEOUT_S)
     finally:
         await client.aclose()
 

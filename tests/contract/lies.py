@@ -2,8 +2,9 @@
 
 import gzip
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgpack
 
@@ -56,7 +57,7 @@ def packed(answer: object) -> bytes:
     return msgpack.packb(answer) or b""
 
 
-def rest(change: Callable[[dict[str, object]], object]) -> Callable[[Answer], Http]:
+def rest(change: Callable[[dict[str, Any]], object]) -> Callable[[Answer], Http]:
     """Returns the body that a change makes of a good one."""
 
     def told(answer: Answer) -> Http:
@@ -67,9 +68,18 @@ def rest(change: Callable[[dict[str, object]], object]) -> Callable[[Answer], Ht
     return told
 
 
+def _groups(answer: Answer) -> Sequence[pb.GroupRewards]:
+    assert isinstance(answer, pb.ScoreResponse)
+    return answer.groups
+
+
+def _model(answer: Answer) -> pb.ModelIdentity:
+    return answer if isinstance(answer, pb.ModelIdentity) else answer.model
+
+
 def each(change: Callable[[pb.ItemReward], None]) -> Callable[[Answer], None]:
     def spoil(answer: Answer) -> None:
-        for group in answer.groups:
+        for group in _groups(answer):
             for item in group.items:
                 change(item)
 
@@ -78,6 +88,7 @@ def each(change: Callable[[pb.ItemReward], None]) -> Callable[[Answer], None]:
 
 def each_turn(change: Callable[[pb.RewriteResult], None]) -> Callable[[Answer], None]:
     def spoil(answer: Answer) -> None:
+        assert isinstance(answer, pb.RewriteResponse)
         for item in answer.items:
             change(item)
 
@@ -98,22 +109,21 @@ def failed(code: str, message: str = "no", retry_after_ms: int = 0) -> Callable[
 
 def of_model(name: str, value: str) -> Callable[[Answer], None]:
     def spoil(answer: Answer) -> None:
-        model = answer if isinstance(answer, pb.ModelIdentity) else answer.model
-        setattr(model, name, value)
+        setattr(_model(answer), name, value)
 
     return spoil
 
 
 def usage(name: str, value: float) -> Callable[[Answer], None]:
     def spoil(answer: Answer) -> None:
-        for group in answer.groups:
+        for group in _groups(answer):
             setattr(group.usage, name, value)
 
     return spoil
 
 
 def in_rest_items(name: str, value: object) -> Callable[[Answer], Http]:
-    def change(body: dict) -> None:
+    def change(body: dict[str, Any]) -> None:
         for group in body["groups"]:
             for item in group["items"]:
                 item[name] = value
@@ -122,7 +132,7 @@ def in_rest_items(name: str, value: object) -> Callable[[Answer], Http]:
 
 
 def repeated_items(answer: Answer) -> None:
-    for group in answer.groups:
+    for group in _groups(answer):
         group.items.extend([group.items[0]] * 100_000)
 
 
@@ -136,7 +146,7 @@ def many_groups(body: bytes) -> Callable[[Answer], Http]:
 
 
 def _raw_groups(group: bytes) -> Callable[[Answer], bytes]:
-    return lambda answer: answer.model.SerializeToString() + (b"\x12" + group) * MILLION
+    return lambda answer: _model(answer).SerializeToString() + (b"\x12" + group) * MILLION
 
 
 def bomb(answer: Answer) -> Http:
@@ -158,7 +168,7 @@ def announced(_answer: Answer) -> Http:
     return Http(body=b"\xdd\xff\xff\xff\xff" * 200)
 
 
-def unknown_keys(body: dict) -> None:
+def unknown_keys(body: dict[str, Any]) -> None:
     body |= {f"k{number}": number for number in range(MILLION // 4)}
 
 
@@ -248,7 +258,7 @@ LIES: dict[str, Lie] = {
     "another kind": Lie(is_taken=True, exit_code=4, method=MODEL, spoil=of_model("kind", "oracle")),
     "verdict of no name": Lie(
         method=REVIEW,
-        rpc=lambda answer: answer.model.SerializeToString() + b"\x12\x06\x0a\x00\x12\x02\x08\x63",
+        rpc=lambda answer: _model(answer).SerializeToString() + b"\x12\x06\x0a\x00\x12\x02\x08\x63",
         rest=rest(lambda body: [item["reviewed"].update(verdict="x") for item in body["items"]]),
     ),
     # transport

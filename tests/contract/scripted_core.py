@@ -158,6 +158,7 @@ class Core:
         after = self.faults.script.drifts_after
         if after is not None and self._num_scores[replica] > after:
             for item in _items(response):
+                assert isinstance(item, pb.ItemReward)
                 item.reward += 3.0
 
     def _lies(self, replica: Replica) -> bool:
@@ -213,7 +214,7 @@ def _falsify(response: Response) -> None:
 def _spoil(response: Response, fault: Kind) -> None:
     items = response.groups[-1].items if isinstance(response, pb.ScoreResponse) else response.items
     if fault is Kind.NAN and isinstance(response, pb.ScoreResponse):
-        items[-1].reward = math.nan
+        response.groups[-1].items[-1].reward = math.nan
     elif fault is Kind.WRONG_COUNT:
         del items[-1]
     elif fault is Kind.ITEM_INTERNAL:

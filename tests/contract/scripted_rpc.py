@@ -27,7 +27,7 @@ UNARY = {"Score": pb.ScoreRequest, "Rewrite": pb.RewriteRequest, "Review": pb.Re
 MAX_IN_STREAM = 64
 RETRY_AFTER_MS = int(RETRY_AFTER_S * 1000)
 Context = grpc.aio.ServicerContext[Any, Any]
-_STATUS = {
+_STATUS: dict[Kind | None, tuple[grpc.StatusCode, str]] = {
     Kind.OVERLOADED: (grpc.StatusCode.RESOURCE_EXHAUSTED, "overloaded"),
     Kind.UNAVAILABLE: (grpc.StatusCode.UNAVAILABLE, "unavailable"),
     Kind.HANG: (grpc.StatusCode.DEADLINE_EXCEEDED, "deadline_exceeded"),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from math import floor
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow.parquet as pq
@@ -64,14 +65,14 @@ class Stub:
         self.log = self.folder / f"answered-{self.num_scripts}.log"
         self.tell(do="script", log=str(self.log), **script)
 
-    def tell(self, **command: object) -> dict[str, dict[str, int]]:
+    def tell(self, **command: object) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(command) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def state(self) -> dict[str, dict[str, int]]:
+    def state(self) -> dict[str, Any]:
         return self.tell(do="state")
 
     def answered(self) -> list[str]:
@@ -178,7 +179,7 @@ def a2l(words: Sequence[str], *, timeout_s: float = 120) -> subprocess.Completed
 
 def curated(
     config: Path, run: Path, sets: Sequence[str], *, resume: str = "never"
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Returns the summary of a run that ended well; its driver notes what comes."""
     driver = (*NOTING_DRIVER, str(notes_of(run)))
     done = a2l([*command(config, run, resume=resume, driver=driver), *sets])
@@ -209,8 +210,8 @@ class Finished:
     """What a run left behind, for comparison."""
 
     dataset: bytes
-    decisions: list[dict[str, object]]
-    rewrites: dict[tuple[str, int], dict[str, object]]
+    decisions: list[dict[str, Any]]
+    rewrites: dict[tuple[str, int], dict[str, Any]]
     quarantined: dict[int, str] = field(default_factory=dict)
 
 
@@ -229,13 +230,13 @@ def finished(run: Path) -> Finished:
     )
 
 
-def rewrites(run: Path) -> dict[tuple[str, int], dict[str, object]]:
+def rewrites(run: Path) -> dict[tuple[str, int], dict[str, Any]]:
     """Returns the last row of each turn in the ledger."""
     rows = [row for path in sorted(run.glob("rewrites/part-*")) for row in _rows(path)]
     return {(row["uid"], row["turn"]): row for row in rows}
 
 
-def check_sums(run: Path, decisions: list[dict[str, object]], *, num_written: int) -> None:
+def check_sums(run: Path, decisions: list[dict[str, Any]], *, num_written: int) -> None:
     """Asserts that manifest, decisions, ranks, cuts and stored rewards agree."""
     manifest = json.loads((run / "manifest.json").read_bytes())
     counts = Counter((row["type"], row["decision"]) for row in decisions)
@@ -257,7 +258,7 @@ def check_sums(run: Path, decisions: list[dict[str, object]], *, num_written: in
         assert scored <= {uid for uid, _, _ in keys}
 
 
-def _check_stage(rows: list[dict[str, object]], stage: str, keep: str) -> None:
+def _check_stage(rows: list[dict[str, Any]], stage: str, keep: str) -> None:
     scored = [row for row in rows if row[f"{stage}_reward"] is not None]
     cut = floor(Decimal(keep) * len(scored) + Decimal("0.5"))
     ranks = sorted(row[f"{stage}_rank"] for row in scored)
@@ -267,11 +268,11 @@ def _check_stage(rows: list[dict[str, object]], stage: str, keep: str) -> None:
     assert all(row[f"{stage}_rank"] <= cut for row in passed)
 
 
-def _rows(path: Path) -> list[dict[str, object]]:
+def _rows(path: Path) -> list[dict[str, Any]]:
     return pq.read_table(path).to_pylist()
 
 
-def stored_scores(run: Path, stage: str) -> list[dict[str, object]]:
+def stored_scores(run: Path, stage: str) -> list[dict[str, Any]]:
     paths = sorted(run.glob(f"scores/{stage}/part-*.parquet"))
     return [row for path in paths for row in _rows(path)]
 

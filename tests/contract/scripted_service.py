@@ -10,6 +10,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tests.contract.scripted_core import Core, Kill, Replica
 from tests.contract.scripted_faults import Kind, Script
@@ -34,7 +35,7 @@ async def _start(core: Core) -> dict[str, dict[str, list[str]]]:
     return urls
 
 
-def _obey(core: Core, command: dict[str, object]) -> dict[str, object]:
+def _obey(core: Core, command: dict[str, Any]) -> dict[str, object]:
     what = command.pop("do")
     if what == "script":
         log = Path(str(command.pop("log")))

@@ -19,6 +19,7 @@ import httpx
 from align2llava.clients.api import InnerLLMClient, RewardClient
 from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.transport.connect import connect_inner_llm, connect_reward
+from align2llava.clients.wire.kinds import ServiceKind
 from align2llava.pipeline.serving.service_process import TARGETS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -29,7 +30,7 @@ Transport = Literal["rest", "grpc"]
 class Server:
     """One running service."""
 
-    kind: str
+    kind: ServiceKind
     http_port: int
     grpc_port: int
     process: subprocess.Popen[bytes]
@@ -44,6 +45,7 @@ class Server:
         return Endpoint(url=self.url(transport), api_key=api_key)
 
     def reward_client(self, transport: Transport, *, api_key: str | None = None) -> RewardClient:
+        assert self.kind != "inner-llm"
         return connect_reward(self.endpoint(transport, api_key=api_key), kind=self.kind)
 
     def inner_client(self, transport: Transport) -> InnerLLMClient:
@@ -58,7 +60,7 @@ def free_port() -> int:
 
 @contextmanager
 def server(
-    kind: str,
+    kind: ServiceKind,
     folder: Path,
     *,
     settings: Mapping[str, str] | None = None,

@@ -5,10 +5,12 @@ import signal
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from align2llava.clients.api import InnerLLMClient, RewardClient
+from align2llava.clients.wire.kinds import ServiceKind
 from align2llava.clients.wire.schemas import Group, RewriteItem
 from tests.contract.servers import ROOT, Server, Transport, server, until_received
 from tests.contract.wire_values import answer_item, question_group, square
@@ -33,12 +35,12 @@ def is_answered(kind: str, client: RewardClient | InnerLLMClient, text: str) -> 
         group = question_group(text)
         if kind == "answer-reward":
             group = Group(image=square(), items=(answer_item("a", "q", text),))
-        response = await client.score([group], timeout_s=40)
+        response = await cast("RewardClient", client).score([group], timeout_s=40)
         return response.groups[0].items[0].reward is not None
 
     async def rewrite() -> bool:
         item = RewriteItem(id="a", question="Describe the following image.", answer=text)
-        response = await client.rewrite([item], timeout_s=120)
+        response = await cast("InnerLLMClient", client).rewrite([item], timeout_s=120)
         return response.items[0].error is None
 
     return rewrite() if kind == "inner-llm" else score()
@@ -66,7 +68,7 @@ async def check_drain(running: Server, *, text: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["question-reward", "answer-reward", "inner-llm"])
-async def test_terminated_service_answers_what_it_accepted(tmp_path: Path, kind: str):
+async def test_terminated_service_answers_what_it_accepted(tmp_path: Path, kind: ServiceKind):
     text = "[[slow 1500]]" if kind == "inner-llm" else SLOW
     settings = {"BENTOML_CONFIG_OVERRIDES": "{}"}  # with metrics, which tell what is inside
     with server(kind, tmp_path, settings=settings) as running:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -118,7 +119,7 @@ def test_smallest_gap_at_the_cut_is_told(first: Path, capsys: pytest.CaptureFixt
             print(f"\nsmallest reward gap at the {stage} cut: {gaps}")
 
 
-def gap_at_cut(rows: list[dict[str, object]], stage: str) -> float | None:
+def gap_at_cut(rows: list[dict[str, Any]], stage: str) -> float | None:
     by_rank = {row[f"{stage}_rank"]: row for row in rows if row[f"{stage}_rank"] is not None}
     cut = next(iter(by_rank.values()))[f"{stage}_cut"] if by_rank else 0
     if not 0 < cut < len(by_rank):

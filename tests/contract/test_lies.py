@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,16 +40,18 @@ class Services:
     """The process of the lying services, and the input that is curated with them."""
 
     def __init__(self, process: "subprocess.Popen[str]", config: Path) -> None:
-        self._process = process
-        self._urls = json.loads(process.stdout.readline())
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._stdin, self._stdout = process.stdin, process.stdout
+        self._urls = json.loads(self._stdout.readline())
         self._config = config
 
     def tell(self, lie: str) -> None:
-        self._process.stdin.write(f"{lie}\n")
-        self._process.stdin.flush()
-        self._process.stdout.readline()
+        self._stdin.write(f"{lie}\n")
+        self._stdin.flush()
+        self._stdout.readline()
 
-    def ask(self, lie: str, *, transport: str) -> dict[str, object]:
+    def ask(self, lie: str, *, transport: str) -> dict[str, Any]:
         """Returns what came of one call, from a process of its own."""
         self.tell(lie)
         method = LIES[lie].method

@@ -106,7 +106,7 @@ def curated(folder: Path, text: str, *, name: str = "raw.json", sets: Sequence[s
     return folder / "run"
 
 
-def written(run_dir: Path) -> list[object]:
+def written(run_dir: Path) -> list[dict[str, Any]]:
     return json.loads((run_dir / "dataset" / "train.json").read_bytes())
 
 
@@ -115,9 +115,9 @@ def tie_key(uid: str) -> bytes:
     return hashlib.blake2b(bytes.fromhex(uid), key=key, digest_size=8).digest()
 
 
-def check_selection(rows: list[dict[str, object]], stage: str, *, keep: str) -> None:
+def check_selection(rows: list[dict[str, Any]], stage: str, *, keep: str) -> None:
     """Asserts ranks, cuts and who passed, as DESIGN words them."""
-    scored: defaultdict[object, list[dict[str, object]]] = defaultdict(list)
+    scored: defaultdict[object, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         if row[f"{stage}_reward"] is not None:
             scored[row["type"]].append(row)
@@ -133,7 +133,7 @@ def check_selection(rows: list[dict[str, object]], stage: str, *, keep: str) -> 
         assert all((row["stage"] != stage) == (at < cut) for at, row in enumerate(order))
 
 
-def check_answer_rewards(run_dir: Path, rows: list[dict[str, object]]) -> None:
+def check_answer_rewards(run_dir: Path, rows: list[dict[str, Any]]) -> None:
     """Asserts that an answer reward is the float32 of the mean of each turn's best candidate."""
     paths = sorted(run_dir.glob("scores/answer/part-*"))
     stored = [row for path in paths for row in pq.read_table(path).to_pylist()]
@@ -183,7 +183,9 @@ def test_order_of_the_input_changes_nothing_but_the_order(
         with tempfile.TemporaryDirectory() as folder:
             run_dir = curated(Path(folder), json.dumps(one), sets=("selection.question_keep=0.6",))
             rows = decisions(run_dir)
-            contents = Counter(tuple(row[name] for name in OF_CONTENT) for row in rows)
+            contents: Counter[object] = Counter(
+                tuple(row[name] for name in OF_CONTENT) for row in rows
+            )
             found.append((contents, Counter(map(json.dumps, written(run_dir)))))
             assert [row["id"] for row in rows] == [json.dumps(record["id"]) for record in one]
             kept = [row["id"] for row in rows if row["decision"] == "kept"]

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import typer.core
 import typer.main
 
+from align2llava.clients.wire.kinds import ServiceKind
 from align2llava.pipeline.cli.app import app
 from align2llava.pipeline.config.schema import load_config
 from tests.contract.servers import ROOT, Server, server
@@ -26,7 +28,7 @@ from tests.docs.blocks import (
 )
 
 MODELS = ROOT / "examples" / "blocks" / "models"
-_PORTS = {
+_PORTS: dict[ServiceKind, tuple[int, int]] = {
     "question-reward": (3001, 50051),
     "answer-reward": (3002, 50052),
     "inner-llm": (3003, 50053),
@@ -90,7 +92,9 @@ def test_every_block_without_a_runner_is_listed_and_no_entry_is_stale():
 @pytest.mark.timeout(60)  # the first call imports every verb
 @pytest.mark.parametrize("block", blocks(), ids=str)
 def test_every_verb_and_option_of_a_page_exists(block: Block):
-    commands = typer.main.get_command(app).commands
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    commands = group.commands
     for verb, options in options_of(block.text):
         if verb in ("jobs", "train", "preferences", "models"):
             continue

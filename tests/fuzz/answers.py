@@ -10,7 +10,6 @@ from typing import TypeVar
 import grpc
 import grpc.aio
 import httpx
-import msgpack
 
 from align2llava.clients.api import InnerLLMClient, RewardClient
 from align2llava.clients.endpoint import Endpoint
@@ -21,7 +20,7 @@ from align2llava.clients.wire import align2llava_pb2 as pb
 from align2llava.clients.wire.schemas import Group, Image, Item, RewriteItem
 from tests.fuzz.campaign import Feed, Target, Verdict
 from tests.fuzz.mutator import Seed
-from tests.fuzz.wire import DATA, SHA256
+from tests.fuzz.wire import DATA, SHA256, pack
 
 _PATIENCE_S = 10.0
 _MODEL = {
@@ -99,7 +98,7 @@ def _rest(_: Path) -> Iterator[Feed]:
 def _rest_seeds() -> list[Seed]:
     good = [(0, _REWARDS), (1, _REWRITES), (2, _MODEL)]
     seeds = [
-        Seed(body=msgpack.packb(body), grammar="msgpack", prefix=bytes([which, 0, 0, 0]))
+        Seed(body=pack(body), grammar="msgpack", prefix=bytes([which, 0, 0, 0]))
         for which, body in good
     ]
     for status in range(1, len(_STATUSES)):

@@ -5,9 +5,9 @@ import random
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import msgpack
 import yaml
@@ -218,7 +218,7 @@ class _Key(str):
         return id(self)
 
 
-def _places(tree: object, depth: int = 0):
+def _places(tree: object, depth: int = 0) -> Iterator[tuple[Any, Any]]:
     pairs = (
         tree.items()
         if isinstance(tree, dict)

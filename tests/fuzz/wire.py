@@ -7,9 +7,9 @@ import io
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 import grpc.aio
@@ -36,6 +36,7 @@ JSON, MSGPACK = "application/json", "application/x-msgpack"
 OWN_FAULTS = {"UNKNOWN", "INTERNAL", "UNAVAILABLE", "UNIMPLEMENTED"}
 TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 T = TypeVar("T")
+Opened = Callable[[Path], AbstractContextManager[Feed]]
 
 
 def _png() -> bytes:
@@ -67,8 +68,14 @@ BODIES: dict[str, list[tuple[str, dict[str, object]]]] = {
 }
 
 
+class Wait(Protocol):
+    """Waits for a call."""
+
+    def __call__(self, call: Awaitable[T], /) -> T: ...
+
+
 @contextmanager
-def service(kind: str) -> Iterator[tuple[Callable[[Awaitable[T]], T], InProcess]]:
+def service(kind: str) -> Iterator[tuple[Wait, InProcess]]:
     """A service that runs while a call is waited for, and the way to wait for one."""
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
@@ -83,16 +90,19 @@ def service(kind: str) -> Iterator[tuple[Callable[[Awaitable[T]], T], InProcess]
         async def result(call: Awaitable[T]) -> T:
             return await call
 
+        def wait(call: Awaitable[T], /) -> T:
+            return runner.run(result(call))
+
         hosting = loop.create_task(host())
         running = runner.run(result(ready))
         try:
-            yield lambda call: runner.run(result(call)), running
+            yield wait, running
         finally:
             ended.set()
             runner.run(result(hosting))
 
 
-def _rest(kind: str, *, packed: bool) -> Callable[[Path], Iterator[Feed]]:
+def _rest(kind: str, *, packed: bool) -> Opened:
     """The first byte of an input chooses the route, the rest is the body."""
 
     def opened(_: Path) -> Iterator[Feed]:
@@ -135,7 +145,7 @@ def rest_seeds(kind: str, *, packed: bool) -> Callable[[], Sequence[Seed]]:
     def seeds() -> list[Seed]:
         return [
             Seed(
-                body=msgpack.packb(_with_bytes(body)) if packed else json.dumps(body).encode(),
+                body=pack(_with_bytes(body)) if packed else json.dumps(body).encode(),
                 grammar="msgpack" if packed else "json",
                 prefix=bytes([place]),
             )
@@ -143,6 +153,12 @@ def rest_seeds(kind: str, *, packed: bool) -> Callable[[], Sequence[Seed]]:
         ]
 
     return seeds
+
+
+def pack(body: object) -> bytes:
+    packed = msgpack.packb(body)
+    assert packed is not None
+    return packed
 
 
 def _with_bytes(body: dict[str, object]) -> dict[str, object]:
@@ -248,7 +264,7 @@ METHODS: dict[str, list[tuple[str, bytes]]] = {
 }
 
 
-def _grpc(kind: str) -> Callable[[Path], Iterator[Feed]]:
+def _grpc(kind: str) -> Opened:
     def opened(_: Path) -> Iterator[Feed]:
         with service(kind) as (wait, running):
             calls = [

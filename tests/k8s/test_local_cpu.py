@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from align2llava.clients.api import InnerLLMClient, RewardClient
 from align2llava.clients.errors import UnauthenticatedError
 from align2llava.clients.transport.connect import connect_inner_llm, connect_reward
+from align2llava.clients.wire.kinds import ServiceKind
 from align2llava.clients.wire.schemas import Group, RewriteItem
 from tests.contract.servers import ROOT, Server, Transport, until_received
 from tests.contract.wire_values import answer_item, question_group, square
@@ -31,7 +33,7 @@ MODELS = ROOT / "examples" / "blocks" / "models"
 
 
 @contextmanager
-def deployed(kind: str, tmp_path: Path) -> Iterator[tuple[Container, Server, Path]]:
+def deployed(kind: ServiceKind, tmp_path: Path) -> Iterator[tuple[Container, Server, Path]]:
     manifests = overlay("local-cpu")
     (pod,) = [pod for pod in manifests.service_pods if pod.name == kind]
     container = container_of(manifests, pod, tmp_path, given={"/models": MODELS})
@@ -70,7 +72,7 @@ def ask(kind: str, client: RewardClient | InnerLLMClient, tag: str, num: int) ->
         if kind == "answer-reward":
             items = tuple(answer_item(str(i), t, "It is red.") for i, t in enumerate(texts))
             group = Group(image=square(), items=items)
-        response = await client.score([group], timeout_s=60)
+        response = await cast("RewardClient", client).score([group], timeout_s=60)
         return [item.reward is not None for item in response.groups[0].items] == [True] * num
 
     async def rewrite() -> bool:
@@ -78,7 +80,7 @@ def ask(kind: str, client: RewardClient | InnerLLMClient, tag: str, num: int) ->
         items = [
             RewriteItem(id=str(i), question=text, answer=answer) for i, text in enumerate(texts)
         ]
-        response = await client.rewrite(items, timeout_s=120)
+        response = await cast("InnerLLMClient", client).rewrite(items, timeout_s=120)
         return [item.error for item in response.items] == [None] * num
 
     return rewrite() if kind == "inner-llm" else score()
@@ -92,7 +94,9 @@ def client_of(server: Server, transport: Transport, key: str) -> RewardClient | 
 
 
 @pytest.mark.parametrize("kind", ["question-reward", "answer-reward", "inner-llm"])
-async def test_deployment_gets_ready_answers_and_drains_within_its_grace(tmp_path: Path, kind: str):
+async def test_deployment_gets_ready_answers_and_drains_within_its_grace(
+    tmp_path: Path, kind: ServiceKind
+):
     with deployed(kind, tmp_path) as (container, server, source):
         before = sorted(source.rglob("*"))
         await until_probe(container, "startupProbe", within_s=container.startup_s())
