@@ -1,6 +1,7 @@
 import pytest
 import torch
 from PIL import Image
+from transformers import LlamaConfig
 
 from align2llava.services.reward_model.llava.checkpoint import read_reward
 from align2llava.services.reward_model.tokens.pixels import pixels_CHW
@@ -17,6 +18,7 @@ def test_mid_model_is_of_the_stated_size_and_scores(tmp_path):
     row = checkpoint.encoder.encode("Is there a red circle?", has_image=True)
     assert row.ids.count(checkpoint.encoder.special.image) == 576
     config = checkpoint.model.config.text_config
+    assert isinstance(config, LlamaConfig)
     assert (config.hidden_size, config.num_hidden_layers) == (512, 8)
     pixels = torch.from_numpy(pixels_CHW(Image.new("RGB", (50, 60), "red"), checkpoint.pixels))
     ids = torch.tensor([row.ids])

@@ -7,7 +7,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.transport.connect import connect_reward
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.clients.wire.schemas import Group, Image, Item, ScoreResponse
+from benchmarks.driver_runs import Transport
 from benchmarks.stub_process import StubProcess, running_stub
 from benchmarks.stub_service import Stats, reward_of
 
@@ -29,7 +31,7 @@ def group(*questions: str, sha256: str = SHA256, data: bytes | None = DATA) -> G
     return Group(image=Image(sha256=sha256, data=data), items=items)
 
 
-async def score(stub: StubProcess, transport: str, *groups: Group) -> ScoreResponse:
+async def score(stub: StubProcess, transport: Transport, *groups: Group) -> ScoreResponse:
     endpoint = Endpoint(url=stub.url("question-reward", transport))
     client = connect_reward(endpoint, kind="question-reward")
     try:
@@ -43,7 +45,7 @@ def rewards(response: ScoreResponse) -> list[float | None]:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_reward_follows_from_image_and_texts_alone(stub: StubProcess, transport: str):
+async def test_reward_follows_from_image_and_texts_alone(stub: StubProcess, transport: Transport):
     answered = await score(stub, transport, group("left?", "right?"), group("left?"))
     left, right, again = rewards(answered)
     assert left == again == reward_of(SHA256, ("left?",))
@@ -52,7 +54,7 @@ async def test_reward_follows_from_image_and_texts_alone(stub: StubProcess, tran
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_image_is_needed_until_it_was_sent(stub: StubProcess, transport: str):
+async def test_image_is_needed_until_it_was_sent(stub: StubProcess, transport: Transport):
     data = transport.encode()
     sha256 = hashlib.sha256(data).hexdigest()
     bare = group("what?", sha256=sha256, data=None)
@@ -65,7 +67,7 @@ async def test_image_is_needed_until_it_was_sent(stub: StubProcess, transport: s
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("kind", ["question-reward", "answer-reward"])
-async def test_each_kind_says_who_it_is(stub: StubProcess, kind: str, transport: str):
+async def test_each_kind_says_who_it_is(stub: StubProcess, kind: RewardKind, transport: Transport):
     client = connect_reward(Endpoint(url=stub.url(kind, transport)), kind=kind)
     try:
         assert (await client.model(timeout_s=10)).kind == kind
@@ -77,7 +79,7 @@ def test_health_says_serving(stub: StubProcess):
     with grpc.insecure_channel(f"127.0.0.1:{stub.ports.grpc}") as channel:
         health = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service="align2llava.v1.QuestionReward")
-        status = health.Check(request, timeout=10).status
+        status = health.Check(request, timeout=10).status  # pyright: ignore[reportAttributeAccessIssue]  (not in its stub)
     assert status == health_pb2.HealthCheckResponse.SERVING
 
 

@@ -41,7 +41,7 @@ class Answering(BaseHTTPRequestHandler):
 
     do_GET = do_POST = _answer  # noqa: N815 (names of the base class)
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (its name)
         return
 
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,9 @@ def written(path: Path, text: str) -> Path:
 def test_file_that_is_missing_or_no_pem_is_named(tmp_path: Path, scheme: str, name: str):
     key_file = written(tmp_path / "key.pem", "no key")
     for path in (tmp_path / "nowhere.pem", tmp_path, written(tmp_path / "a.pem", "no PEM")):
-        keys = {"cert_file": path, "key_file": key_file} if name == "cert_file" else {name: path}
+        keys: dict[str, Any] = (
+            {"cert_file": path, "key_file": key_file} if name == "cert_file" else {name: path}
+        )
         endpoint = Endpoint(url=f"{scheme}://host:1", **keys)
         for use in (endpoint.ssl_context, endpoint.channel_credentials):
             with pytest.raises(EndpointFileError, match=f"{name} .*{path.name}"):

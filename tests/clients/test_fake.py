@@ -45,8 +45,8 @@ async def test_image_by_its_hash_is_loaded_once():
 
     client = FakeRewardClient(lambda image, _: float(image is not None), kind="question-reward")
     group = Group(image=Image(sha256="0" * 64), items=(Item(id="a", questions=("q",)),))
-    for _ in range(2):
-        response = await client.score([group], timeout_s=1, load=load)
+    await client.score([group], timeout_s=1, load=load)
+    response = await client.score([group], timeout_s=1, load=load)
     assert response.groups[0].items[0].reward == 1.0
     assert loaded == ["0" * 64]
 

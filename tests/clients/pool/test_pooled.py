@@ -1,7 +1,10 @@
 """A pooled call for rewards asks no replica for what one has answered."""
 
+from collections.abc import Sequence
+
 import pytest
 
+from align2llava.clients.api import Client, LoadImage, RewardClient
 from align2llava.clients.errors import (
     BadAnswerError,
     ClientError,
@@ -32,7 +35,17 @@ def model(identity: str = "i") -> ModelIdentity:
     return ModelIdentity(name="m", kind="k", identity=identity, weights_sha256="w", dtype="float32")
 
 
-class Breaking:
+class Scoring(Client):
+    """A client of which only `score` is asked."""
+
+    async def model(self, *, timeout_s: float) -> ModelIdentity:
+        return model()
+
+    async def aclose(self) -> None:
+        return
+
+
+class Breaking(Scoring):
     """Answers at most `good` items of each call, then fails with the next of `errors`, if any."""
 
     def __init__(self, errors: list[ClientError], *, good: int, identity: str = "i") -> None:
@@ -41,10 +54,12 @@ class Breaking:
         self.identity = identity
         self.asked: list[list[str]] = []
 
-    async def score(self, groups, *, timeout_s, load=None) -> ScoreResponse:
+    async def score(
+        self, groups: Sequence[Group], *, timeout_s: float, load: LoadImage | None = None
+    ) -> ScoreResponse:
         self.asked.append([item.id for group in groups for item in group.items])
         left = self.good if self.errors else 99
-        rewarded = []
+        rewarded: list[tuple[ItemReward, ...]] = []
         for group in groups:
             rewarded.append(
                 tuple(self.outcome(item, at < left) for at, item in enumerate(group.items))
@@ -66,7 +81,7 @@ class Breaking:
         return ItemReward(id=item.id, error=ErrorBody(code=Code.IMAGE_NEEDED, message="x"))
 
 
-def pooled(*replicas: Breaking) -> PooledRewardClient:
+def pooled(*replicas: RewardClient) -> PooledRewardClient:
     members = [Member(str(at), one, max_in_flight=4) for at, one in enumerate(replicas)]
     return PooledRewardClient(Pool(members, model=model(), on_expelled=lambda *_: None))
 
@@ -98,7 +113,7 @@ async def test_nothing_is_believed_of_another_model():
     assert liar.asked == [["0", "1", "2", "3"], ["0", "1", "2", "3"]]
 
 
-class Refusing:
+class Refusing(Scoring):
     """Answers each item with `code` as often as `num_times` says, then with a reward."""
 
     def __init__(self, code: str, *, num_times: dict[str, int]) -> None:
@@ -106,7 +121,9 @@ class Refusing:
         self.left = num_times
         self.asked: list[list[str]] = []
 
-    async def score(self, groups, *, timeout_s, load=None) -> ScoreResponse:
+    async def score(
+        self, groups: Sequence[Group], *, timeout_s: float, load: LoadImage | None = None
+    ) -> ScoreResponse:
         self.asked.append([item.id for group in groups for item in group.items])
         answers = [GroupRewards(items=tuple(map(self.outcome, group.items))) for group in groups]
         return ScoreResponse(model=model(), groups=tuple(answers))

@@ -1,7 +1,7 @@
 """The REST client decides by status and schema, never by text."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 
 import httpx
 import msgpack
@@ -24,10 +24,14 @@ from align2llava.clients.wire.schemas import Group, Item
 MODEL = {"name": "m", "kind": "k", "identity": "i", "weights_sha256": "w", "dtype": "float32"}
 GROUP = Group(items=(Item(id="a", questions=("q",)),))
 OUTCOME = {"items": [{"id": "a", "reward": 0.5}]}
+Answer = httpx.Response
+Handler = (
+    Callable[[httpx.Request], Answer] | Callable[[httpx.Request], Coroutine[None, None, Answer]]
+)
 ENDPOINT = Endpoint(url="http://service", api_key="secret", max_body_bytes=10_000)
 
 
-def client(handler: object) -> RestRewardClient:
+def client(handler: Handler) -> RestRewardClient:
     return RestRewardClient(ENDPOINT, transport=httpx.MockTransport(handler))
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import grpc
@@ -220,7 +220,7 @@ async def test_stream_that_ends_in_order_loses_no_call():
 
 @pytest.mark.parametrize("num_read", [0, 1])
 async def test_refused_key_is_the_error_of_every_call(num_read: int):
-    async def strict(_: Service, requests: AsyncIterator[bytes], context: Context) -> None:
+    async def strict(_service: Service, requests: AsyncIterator[bytes], context: Context) -> None:
         for _ in range(num_read):
             await anext(requests)
         await refuse_key(context)
@@ -304,10 +304,12 @@ async def test_cancelled_call_is_forgotten_and_its_late_answer_harms_no_other():
     is_late = asyncio.Event()
 
     async def late(_: Service, requests: AsyncIterator[bytes], context: Context) -> None:
+        first: pb.ScoreStreamRequest | None = None
         async for asked in parsed(requests):
             if asked.request_id == "1":
                 first = asked
             else:
+                assert first is not None
                 await answer(context, first)
                 await answer(context, asked)
             is_late.set()
@@ -348,7 +350,7 @@ class Opened:
         self.num_opened = self.num_open = 0
         self.may_answer = asyncio.Event()
 
-    async def __call__(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def __call__(self, requests: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         self.num_opened += 1
         self.num_open += 1
         try:

@@ -147,6 +147,6 @@ def test_unspecified_verdict_does_not_fit_the_schema():
 def test_verdict_outside_the_contract_is_refused(verdict: int):
     known = pb.VERDICT_REWRITE
     reviewed = pb.Reviewed(original_first=known, rewrite_first=known)
-    reviewed.verdict = verdict
+    reviewed.verdict = verdict  # pyright: ignore[reportAttributeAccessIssue]  (no verdict, on purpose)
     with pytest.raises(ValueError, match=r"(?i)verdict"):
         from_proto(reviewed, schemas.Reviewed)
