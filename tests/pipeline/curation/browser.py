@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 FLAGS = (
     "--headless",
@@ -67,7 +68,7 @@ class Browser:
             self.events.append(self._receive())
         self._resize(width, self.evaluate("document.documentElement.scrollHeight"))
 
-    def evaluate(self, expression: str) -> object:
+    def evaluate(self, expression: str) -> Any:
         result = self.call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )

@@ -205,11 +205,11 @@ class FakeConnector:
     endpoints: list[Endpoint] = field(default_factory=list)
     purpose: str = ""  # what the models' cards say
 
-    def reward(self, endpoint: Endpoint, *, kind: RewardKind) -> FakeReward:
+    def reward(self, endpoint: Endpoint, *, kind: RewardKind) -> RewardClient:
         self.endpoints.append(endpoint)
         return FakeReward(self._model(kind), self.calls)
 
-    def inner_llm(self, endpoint: Endpoint) -> FakeInnerLLM:
+    def inner_llm(self, endpoint: Endpoint) -> InnerLLMClient:
         self.endpoints.append(endpoint)
         return FakeInnerLLM(self._model("inner-llm"), self.calls)
 

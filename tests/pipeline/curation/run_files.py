@@ -1,16 +1,17 @@
 """Reads the files of a run directory, for tests."""
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow.parquet as pq
 
 
-def decisions(run_dir: Path) -> list[dict[str, object]]:
+def decisions(run_dir: Path) -> list[dict[str, Any]]:
     return pq.read_table(run_dir / "decisions.parquet").to_pylist()
 
 
-def quarantine(run_dir: Path) -> dict[int, dict[str, object]]:
+def quarantine(run_dir: Path) -> dict[int, dict[str, Any]]:
     lines = [
         orjson.loads(line)
         for path in sorted((run_dir / "quarantine").glob("part-*.jsonl"))

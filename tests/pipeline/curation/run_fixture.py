@@ -8,6 +8,7 @@ import hashlib
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -39,10 +40,10 @@ class RunFixture:
     run: Path
     raw: Path
     truth: Path
-    rows: list[dict[str, object]]
-    records: list[dict[str, object]]
+    rows: list[dict[str, Any]]
+    records: list[dict[str, Any]]
 
-    def of_decision(self, decision: str) -> list[dict[str, object]]:
+    def of_decision(self, decision: str) -> list[dict[str, Any]]:
         return [row for row in self.rows if row["decision"] == decision]
 
 

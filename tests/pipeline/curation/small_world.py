@@ -3,12 +3,14 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from align2llava.pipeline.config.schema import Config, load_config
 from align2llava.pipeline.curation.deciding.curate import curate
 from align2llava.pipeline.curation.deciding.summary import Summary
+from align2llava.pipeline.curation.endpoints.opening import Connector
 from align2llava.pipeline.curation.run.resume import Resume
 from align2llava.pipeline.process.progress import LineProgress
 from tests.pipeline.curation.fake_clients import FakeConnector
@@ -26,8 +28,8 @@ NUM_IMAGES = 7
 
 def record(
     number: int, *, turns: int = 1, question: str = "What is", answer: object = None
-) -> dict[str, object]:
-    messages: list[dict[str, object]] = []
+) -> dict[str, Any]:
+    messages: list[dict[str, Any]] = []
     for turn in range(turns):
         token = "<image>\n" if turn == 0 else ""
         text = f"{question} object {number} in turn {turn}?"
@@ -40,7 +42,7 @@ def record(
     return {"id": number, "image": image, "conversations": messages}
 
 
-def records(num_records: int) -> list[dict[str, object]]:
+def records(num_records: int) -> list[dict[str, Any]]:
     return [record(number, turns=1 + number % 3) for number in range(num_records)]
 
 
@@ -69,7 +71,7 @@ def run(
     config: Path | Config,
     run_dir: Path,
     *,
-    connector: FakeConnector | None = None,
+    connector: Connector | None = None,
     resume: Resume = Resume.NEVER,
     sets: Sequence[str] = (),
 ) -> Summary:

@@ -31,7 +31,9 @@ def test_keyed_hash_is_blake2b_of_the_bytes_of_a_uid():
 @pytest.mark.parametrize("num_rows", [0, 3, 65_537])
 def test_uids_of_a_table_are_turned_into_numbers(num_rows: int):
     uids = [f"{number:032x}" for number in range(num_rows)]
-    table = pl.DataFrame({"uid": uids, "position": range(num_rows)}, schema_overrides={"uid": str})
+    table = pl.DataFrame(
+        {"uid": uids, "position": range(num_rows)}, schema_overrides={"uid": pl.String}
+    )
     found = with_numbers(table)
     assert found["uid"].dtype == pl.UInt128
     assert found["uid"].to_list() == found["position"].to_list() == list(range(num_rows))

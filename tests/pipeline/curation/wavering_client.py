@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from align2llava.clients.api import LoadImage
+from align2llava.clients.api import LoadImage, RewardClient
 from align2llava.clients.errors import ClientError
 from align2llava.clients.wire.schemas import (
     ErrorBody,
@@ -16,7 +16,7 @@ from align2llava.clients.wire.schemas import (
 from tests.pipeline.curation.fake_clients import identity, reward_of
 
 
-class WaveringClient:
+class WaveringClient(RewardClient):
     """`moves` is added to the rewards of canaries, over and over; None fails the item instead."""
 
     def __init__(

@@ -43,7 +43,7 @@ def test_config_is_the_volume_of_a_training_and_the_environment_of_a_download():
     names = [one.configMap.name for one in spec.template.spec.volumes or () if one.configMap]
     assert names == ["mine"]
     download = cron_job_in(K8S / "jobs" / "model-download" / "cronjob.yaml", "model-download")
-    (source,) = container_of(job_from(download, sets=["config=mine"], run=None)).envFrom or ()
+    (source,) = container_of(job_from(download, sets=["config=mine"], run=None)).envFrom or []
     assert source.configMapRef is not None
     assert source.configMapRef.name == "mine"
 

@@ -23,7 +23,7 @@ async def test_job_is_what_kubectl_makes_from_the_cronjob(world: World):
     assert str(first.name).startswith(f"{NAME}-")
     assert first.name != second.name
     assert first.annotations == {"cronjob.kubernetes.io/instantiate": "manual"}
-    (owner,) = first.ownerReferences or ()
+    (owner,) = first.ownerReferences or []
     assert template.metadata is not None
     assert (owner.kind, owner.name, owner.uid) == ("CronJob", NAME, template.metadata.uid)
     kept = world.jobs()[0].spec

@@ -31,7 +31,7 @@ class Stranger(BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (its name)
         pass
 
 
@@ -103,6 +103,7 @@ def test_service_that_did_not_load_is_told_by_its_own_words(tmp_path: Path):
         running(tmp_path, ports, FAILED, *map(str, ports)) as process,
         httpx.Client(trust_env=False, timeout=60) as http,
     ):
+        failure = None
         for _ in range(400):
             if failure := process.reported_failure(http):
                 break

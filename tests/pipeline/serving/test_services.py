@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypedDict
 
 import httpx
 import psutil
@@ -25,7 +26,12 @@ FAKE = {
 }
 
 
-def ports() -> dict[str, int]:
+class Ports(TypedDict):
+    http_port: int
+    grpc_port: int
+
+
+def ports() -> Ports:
     return {"http_port": free_port(), "grpc_port": free_port()}
 
 
@@ -113,6 +119,7 @@ def test_serve_prints_a_ready_line_and_stops_with_its_children(tmp_path: Path):
         stdout=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
     line = process.stdout.readline()
     url = f"http://127.0.0.1:{chosen['http_port']}"
     assert line == f"ready question-reward {url} grpc://127.0.0.1:{chosen['grpc_port']}\n"
@@ -165,6 +172,7 @@ def served(*only: str) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Proc
         stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
+        assert process.stdout is not None
         lines = [process.stdout.readline() for _ in only]
         assert all(line.startswith("ready ") for line in lines)
         root = psutil.Process(process.pid)

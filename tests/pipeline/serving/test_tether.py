@@ -30,6 +30,8 @@ def tethered(folder: Path, *words: str) -> "subprocess.Popen[str]":
 
 def test_module_runs_as_the_main_one_and_ends_when_the_tether_does(tmp_path: Path):
     with tethered(tmp_path, "one", "--two") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         assert process.stdout.readline() == "__main__ ['one', '--two']\n"
         assert process.poll() is None
         process.stdin.close()
@@ -38,6 +40,8 @@ def test_module_runs_as_the_main_one_and_ends_when_the_tether_does(tmp_path: Pat
 
 def test_module_that_does_not_end_when_asked_is_killed_soon(tmp_path: Path):
     with tethered(tmp_path, "deaf") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdout.readline()
         process.stdin.close()
         assert process.wait(timeout=20) == -signal.SIGKILL

@@ -72,7 +72,7 @@ def test_the_fingerprint_follows_what_decides_the_weights_and_nothing_else(path,
     data = tmp_path / "data"
     data.write_text("a")
 
-    def now(**changes: str) -> str:
+    def now(**changes: tuple[str, str]) -> str:
         text = TEXT
         for old, new in changes.values():
             text = text.replace(old, new)

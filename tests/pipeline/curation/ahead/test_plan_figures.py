@@ -1,3 +1,5 @@
+from collections.abc import Mapping, Sequence
+
 import polars as pl
 import pytest
 from hypothesis import given
@@ -13,10 +15,11 @@ from align2llava.pipeline.curation.ahead.plan_figures import (
     share_of_image,
 )
 
+Rows = Sequence[Mapping[str, float]]
 BATCH = dict.fromkeys(PlanStage, 10)
 
 
-def sampled(rows: list[dict[str, float]]) -> pl.DataFrame:
+def sampled(rows: Rows) -> pl.DataFrame:
     """Rows say what matters to a test; all flags are true and all costs 0 otherwise."""
     filled = [{**dict.fromkeys(FLAGS, True), **dict.fromkeys(COSTS, 0.0), **row} for row in rows]
     schema = {**dict.fromkeys(FLAGS, pl.Boolean), **dict.fromkeys(COSTS, pl.Float64)}
@@ -28,7 +31,7 @@ def stratum(num_records: int, *, question: float | None = 0.3, answer: float | N
 
 
 def estimated(
-    rows: list[list[dict[str, float]]], strata: list[StratumPlan], *, seed: int = 0
+    rows: Sequence[Rows], strata: list[StratumPlan], *, seed: int = 0
 ) -> dict[PlanStage, StageEstimate]:
     tables = [sampled(one) for one in rows]
     found = estimates(tables, strata, batch_items=BATCH, seed=seed)
@@ -70,7 +73,7 @@ def test_stage_that_is_off_lets_all_through():
 
 
 def test_records_that_cannot_be_used_are_not_asked_for():
-    broken = dict.fromkeys(FLAGS, False)
+    broken: dict[str, float] = dict.fromkeys(FLAGS, False)
     rows = [broken if at % 4 == 0 else {"question_items": 1.0} for at in range(40)]
     question = estimated([rows], [stratum(1000)])[PlanStage.QUESTION]
     assert question.items.value == pytest.approx(750)

@@ -36,8 +36,9 @@ def test_clean_input_is_counted_and_endpoints_say_who_they_are(tmp_path: Path):
 
 class CardedConnector(FakeConnector):
     def reward(self, endpoint, *, kind):
-        model = super().reward(endpoint, kind=kind)._model
-        return FakeReward(model.model_copy(update={"purpose": f"shapes, {kind}"}), Calls())
+        fake = super().reward(endpoint, kind=kind)
+        assert isinstance(fake, FakeReward)
+        return FakeReward(fake._model.model_copy(update={"purpose": f"shapes, {kind}"}), Calls())
 
 
 def test_what_a_models_card_says_is_told_beside_its_identity(tmp_path: Path):
@@ -106,7 +107,9 @@ class DeafConnector(FakeConnector):
             async def model(self, *, timeout_s: float):
                 raise UnavailableError("gone")
 
-        return Deaf(super().reward(endpoint, kind=kind)._model, Calls())
+        fake = super().reward(endpoint, kind=kind)
+        assert isinstance(fake, FakeReward)
+        return Deaf(fake._model, Calls())
 
 
 @pytest.mark.slow  # retries are waited for

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.errors import DeadlineError
+from align2llava.clients.wire.kinds import RewardKind
 from align2llava.clients.wire.schemas import Group, Image, Item
 from align2llava.pipeline.config.schema import RunConfig
 from align2llava.pipeline.curation.endpoints.canaries import (
@@ -222,7 +224,7 @@ class WaveringConnector(FakeConnector):
         super().__init__()
         self.moves = moves
 
-    def reward(self, endpoint, *, kind):
+    def reward(self, endpoint: Endpoint, *, kind: RewardKind) -> WaveringClient:
         return WaveringClient(moves=self.moves)
 
 

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 
@@ -78,7 +79,7 @@ def test_round_in_which_nothing_could_be_compared_measures_nothing():
 @pytest.mark.parametrize(
     "changes", [{"rms": []}, {"num_moved": -1}, {"largest": 2**900}, {"num_compared": math.nan}]
 )
-def test_event_without_its_number_is_named(changes: dict[str, object]):
+def test_event_without_its_number_is_named(changes: dict[str, Any]):
     (name,) = changes
     with pytest.raises(RunError, match=f"canaries_compared has no number {name}"):
         measured_noise([compared(**changes)])

@@ -12,10 +12,11 @@ from align2llava.pipeline.curation.input.files import (
     opened_at,
     read_elements,
 )
+from align2llava.pipeline.curation.input.forms import Dialect
 from align2llava.pipeline.errors import InputError
 
 
-def raws(path: Path, dialect: str) -> list[bytes]:
+def raws(path: Path, dialect: Dialect) -> list[bytes]:
     return [element.raw for element in read_elements(path, dialect)]
 
 

@@ -17,6 +17,7 @@ from align2llava.pipeline.config.schema import InputPath
 from align2llava.pipeline.curation.input.files import dialect_of
 from align2llava.pipeline.curation.input.forms import (
     HEAD_BYTES,
+    Dialect,
     check_is_file,
     compression_of,
     dialect_in,
@@ -28,7 +29,7 @@ PATH = Path("a")
 TABLE = pa.table({"id": [1, 2]})
 
 
-def refusal(data: bytes, named: str | None) -> str:
+def refusal(data: bytes, named: Dialect | None) -> str:
     with pytest.raises(InputError) as caught:
         dialect_in(data[:HEAD_BYTES], path=PATH, named=named)
     assert "\n" not in str(caught.value)

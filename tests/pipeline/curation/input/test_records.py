@@ -16,8 +16,8 @@ def reading(value: object, *, limit: int = 10_000, configured: str = "auto") -> 
     return read_record(raw, configured_type=configured, max_text_chars=limit)
 
 
-def fault(value: object, **kwargs: int) -> str:
-    outcome = reading(value, **kwargs).outcome
+def fault(value: object, *, limit: int = 10_000) -> str:
+    outcome = reading(value, limit=limit).outcome
     assert isinstance(outcome, Fault)
     assert outcome.message
     return outcome.code

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def scanned(config: Config, *, reuses: bool = False) -> Scan:
     return scan_input(config, LineProgress(), reuses=reuses)
 
 
-def loaded(folder: Path, data: list[object], *sets: str) -> Config:
+def loaded(folder: Path, data: Sequence[object], *sets: str) -> Config:
     return load_config(write_world(folder, data), sets=sets, environ={})
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from align2llava.pipeline.curation.figures.decisions import LengthDecile, StageRewards
@@ -14,8 +16,8 @@ from align2llava.pipeline.curation.report.charts import (
 )
 
 
-def rewards(passed: tuple[int, ...], failed: tuple[int, ...], **changes: object) -> StageRewards:
-    values = {
+def rewards(passed: tuple[int, ...], failed: tuple[int, ...], **changes: Any) -> StageRewards:
+    values: dict[str, Any] = {
         "stage": RewardStage.QUESTION,
         "type": "detail",
         "num_scored": sum(passed) + sum(failed),

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,7 +13,7 @@ from tests.pipeline.curation.small_world import record, run, write_world
 ALL = ("selection.question=off", "selection.answer=off")
 
 
-def ledger(run_dir: Path) -> dict[tuple[str, int], dict[str, object]]:
+def ledger(run_dir: Path) -> dict[tuple[str, int], dict[str, Any]]:
     rows = [
         row
         for path in sorted((run_dir / "rewrites").glob("part-*.parquet"))

@@ -1,3 +1,5 @@
+from typing import Any
+
 import orjson
 import pytest
 from hypothesis import given
@@ -6,15 +8,14 @@ from hypothesis import strategies as st
 from align2llava.pipeline.curation.report.browsing.record import (
     MAX_CHARS,
     MAX_TEXTS,
-    ShownRecord,
     bounded,
     shown_record,
 )
 
 
-def shown(value: object, *, out: object = None) -> ShownRecord:
+def shown(value: object, *, out: object = None) -> dict[str, Any]:
     raw = value if isinstance(value, bytes) else orjson.dumps(value)
-    return shown_record(raw, out=raw if out is None else orjson.dumps(out), message=None)
+    return dict(shown_record(raw, out=raw if out is None else orjson.dumps(out), message=None))
 
 
 def talk(*texts: object) -> dict[str, object]:
@@ -84,8 +85,8 @@ MESSAGES = st.one_of(
 TALKS = st.lists(MESSAGES, max_size=30)
 
 
-def read_slowly(talk: list[object]) -> list[tuple[str, list[str]]]:
-    found = []
+def read_slowly(talk: list[Any]) -> list[tuple[str, list[str]]]:
+    found: list[list[str]] = []
     for one in talk:
         value = one.get("value") if isinstance(one, dict) else None
         texts = value if isinstance(value, list) else [value]
