@@ -58,7 +58,9 @@ def test_rewrite_to_be_learnt_keeps_the_fact_or_the_text():
             assert example.messages == rewrite_messages(rewrite)
             unchanged += 1
         else:
-            assert read(rewrite).is_native
+            reading = read(rewrite)
+            assert reading is not None
+            assert reading.is_native
     assert 0 < unchanged < len(DRAWS) // 4
 
 
@@ -68,8 +70,10 @@ def test_only_a_faithful_native_rewrite_is_to_be_chosen(change: Change):
         rng = Random(seed)
         fact = draw_fact(rng)
         pair = pair_of(fact, change=change, rng=rng)
-        same_fact = (reading := read(pair.rewrite)) is not None and reading.fact == fact
-        is_better = same_fact and reading.is_native and pair.rewrite != pair.original
+        reading = read(pair.rewrite)
+        same_fact = reading is not None and reading.fact == fact
+        is_native = reading is not None and reading.is_native
+        is_better = same_fact and is_native and pair.rewrite != pair.original
         assert pair.verdict is (Verdict.REWRITE if change is Change.FAITHFUL else Verdict.ORIGINAL)
         assert is_better or change is not Change.FAITHFUL
         if change in (Change.OTHER_FACT, Change.OTHER_WORD):
@@ -99,7 +103,7 @@ def test_changed_fact_is_another_fact_of_the_same_kind():
 
 def test_slip_changes_the_text_in_one_word_of_the_world():
     turn = Turn(question="Where is the red star?", answer="The red star is at the top left.")
-    slips = {slipped(turn, Random(seed)) for seed in DRAWS}
+    slips = [slipped(turn, Random(seed)) for seed in DRAWS]
     assert turn not in slips
     assert Turn(question="Where is the red star?", answer="The red star is at the top.") in slips
 

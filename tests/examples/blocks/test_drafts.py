@@ -15,7 +15,7 @@ from examples.blocks.drafts import (
     draw_reasoning_topics,
     true_description,
 )
-from examples.blocks.facts import Truth
+from examples.blocks.facts import Description, Truth
 from examples.blocks.language import question
 from examples.blocks.phrases import Style
 from examples.blocks.sampling import Makeup, NoSuchFactError, makeup_of
@@ -77,6 +77,7 @@ def test_drafted_descriptions_have_the_wanted_makeup_and_name_their_defect():
             draft = draft_description(Makeup(num_blocks=4, num_signs=1), scene=scene, rng=rng)
         except NoSuchFactError:
             continue
+        assert isinstance(draft.fact, Description)
         assert makeup_of(draft.fact.contents) == Makeup(num_blocks=4, num_signs=1)
         assert draft.fact.truth_in(scene) is Truth.FALSE
         seen |= draft.defects

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -32,8 +33,8 @@ def test_committed_model_beats_an_untrained_one_by_far():
     torch.manual_seed(0)
     untrained = LlamaForCausalLM(model.config).eval()
     facts = held_out_facts(64, seed=7)
-    rewrite = rewrite_figures(facts, model=model, tokenizer=tokenizer)
-    review = review_figures(facts, model=model, tokenizer=tokenizer)
+    rewrite = cast("dict[str, Any]", rewrite_figures(facts, model=model, tokenizer=tokenizer))
+    review = cast("dict[str, Any]", review_figures(facts, model=model, tokenizer=tokenizer))
     nothing = rewrite_figures(facts[:4], model=untrained, tokenizer=tokenizer)
     assert nothing["facts_kept"] == 0
     assert rewrite["facts_kept"] >= 0.85

@@ -1,4 +1,5 @@
 import json
+from typing import Any, cast
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_truths_are_found_by_picture_and_turn(tmp_path):
 def test_the_committed_figures_are_those_of_the_committed_weights(kind):
     folder = BLOCKS / "models" / f"{kind}-reward"
     recorded = json.loads((folder / "figures.json").read_text())
-    measured = evaluate(kind, folder)
+    measured = cast("dict[str, Any]", evaluate(kind, folder))
     assert measured["weights_sha256"] == recorded["weights_sha256"]
     for name in ("noise_free", "twins", "twins_swapped"):
         assert measured[name]["pairs"] == recorded[name]["pairs"]

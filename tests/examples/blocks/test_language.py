@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from examples.blocks.facts import Fact, Kind, Truth, kind_of
+from examples.blocks.facts import Description, Fact, Kind, Truth, kind_of
 from examples.blocks.language import (
     Turn,
     answer,
@@ -122,6 +122,7 @@ def test_a_description_in_another_order_is_the_same_fact():
     )
     reading = read(turn)
     assert reading is not None
+    assert isinstance(reading.fact, Description)
     assert [cell for cell, _ in reading.fact.contents] == ["top left", "top"]
 
 

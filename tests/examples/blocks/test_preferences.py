@@ -1,5 +1,6 @@
 import itertools
 from random import Random
+from typing import Any, cast
 
 import pytest
 
@@ -27,12 +28,20 @@ def answers() -> PreferenceFile:
     return answer_preferences(PICTURES, rng=Random(4))
 
 
+def entries_of(file: PreferenceFile) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", file.entries)
+
+
+def truths_of(file: PreferenceFile) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", file.truths)
+
+
 def bare(text: str) -> str:
     return text.replace("<image>", "").strip()
 
 
 def test_question_entries_have_the_released_schema(questions: PreferenceFile):
-    for entry in questions.entries:
+    for entry in entries_of(questions):
         assert set(entry) == {"id", "image", "questions", "score"}
         candidates, scores = entry["questions"], entry["score"]
         assert 3 <= len(candidates) == len(scores) <= 7
@@ -42,7 +51,7 @@ def test_question_entries_have_the_released_schema(questions: PreferenceFile):
 
 
 def test_answer_entries_have_the_released_schema(answers: PreferenceFile):
-    for entry in answers.entries:
+    for entry in entries_of(answers):
         assert set(entry) == {"id", "image", "conversations"}
         conversations = entry["conversations"]
         for human, gpt in zip(conversations[::2], conversations[1::2], strict=True):
@@ -55,21 +64,21 @@ def test_answer_entries_have_the_released_schema(answers: PreferenceFile):
 @pytest.mark.parametrize("kind", ["questions", "answers"])
 def test_truths_name_every_candidate_once(kind: str, request: pytest.FixtureRequest):
     file: PreferenceFile = request.getfixturevalue(kind)
-    keys = {(line["id"], line["turn"], line["candidate"]) for line in file.truths}
+    keys = {(line["id"], line["turn"], line["candidate"]) for line in truths_of(file)}
     if kind == "questions":
-        num_candidates = sum(len(entry["questions"]) for entry in file.entries)
+        num_candidates = sum(len(entry["questions"]) for entry in entries_of(file))
     else:
-        turns = [turn for entry in file.entries for turn in entry["conversations"]]
+        turns = [turn for entry in entries_of(file) for turn in entry["conversations"]]
         num_candidates = sum(len(turn["value"]) for turn in turns if turn["from"] == "gpt")
     assert len(keys) == len(file.truths) == num_candidates
-    for line in file.truths:
+    for line in truths_of(file):
         assert line["score"] == true_score(map(Defect, line["defects"]))
 
 
 def test_answers_are_as_true_as_their_labels_say(answers: PreferenceFile):
-    entries = {entry["id"]: entry["conversations"] for entry in answers.entries}
+    entries = {entry["id"]: entry["conversations"] for entry in entries_of(answers)}
     false = {Defect.WRONG_ANSWER, Defect.INVENTED_OBJECT, Defect.OMISSION}
-    for line in answers.truths:
+    for line in truths_of(answers):
         if Defect.REFUSAL in line["defects"]:
             continue
         conversation = entries[line["id"]]
@@ -82,8 +91,8 @@ def test_answers_are_as_true_as_their_labels_say(answers: PreferenceFile):
 
 
 def test_generic_candidates_alone_hold_generic_questions(questions: PreferenceFile):
-    entries = {entry["id"]: entry["questions"] for entry in questions.entries}
-    for line in questions.truths:
+    entries = {entry["id"]: entry["questions"] for entry in entries_of(questions)}
+    for line in truths_of(questions):
         texts = entries[line["id"]][line["candidate"]]
         has_generic = any(question_kind(bare(text)) is None for text in texts)
         assert has_generic is (Defect.GENERIC_QUESTION in line["defects"])
@@ -95,7 +104,7 @@ def test_twins_share_a_style_and_some_differ_by_the_image_alone(
 ):
     file: PreferenceFile = request.getfixturevalue(kind)
     key = lambda line: (line["id"], line["turn"], line["twin"])  # noqa: E731 (used twice here)
-    lines = sorted((line for line in file.truths if line["twin"] in (0, 1)), key=key)
+    lines = sorted((line for line in truths_of(file) if line["twin"] in (0, 1)), key=key)
     groups = [list(group) for _, group in itertools.groupby(lines, key=key)]
     assert all(len({line["style"] for line in group}) == 1 for group in groups)
     mixed = [group for group in groups if len({line["score"] for line in group}) > 1]

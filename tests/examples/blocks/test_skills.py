@@ -1,5 +1,6 @@
 import itertools
 from random import Random
+from typing import Any, cast
 
 import pytest
 
@@ -15,10 +16,14 @@ PICTURES = [
 ]
 
 
+def items_of(skill: Skill) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", skill_items(skill, PICTURES, rng=Random(0)))
+
+
 @pytest.mark.parametrize("skill", list(Skill))
 def test_items_are_true_and_ask_for_their_skill(skill: Skill):
     scenes = {picture.file_name: picture.scene for picture in PICTURES}
-    items = skill_items(skill, PICTURES, rng=Random(0))
+    items = items_of(skill)
     assert len(items) == ITEMS_PER_SKILL == len({item["image"] for item in items})
     for item in items:
         human, gpt = item["conversations"]
@@ -31,7 +36,7 @@ def test_items_are_true_and_ask_for_their_skill(skill: Skill):
 def test_the_eight_skills_cover_every_kind_of_fact():
     kinds = set()
     for skill in Skill:
-        human, gpt = skill_items(skill, PICTURES, rng=Random(0))[0]["conversations"]
+        human, gpt = items_of(skill)[0]["conversations"]
         reading = read(Turn(human["value"].removeprefix("<image>\n"), gpt["value"]))
         assert reading is not None
         kinds.add(type(reading.fact))

@@ -13,7 +13,9 @@ TOKENIZER = build_tokenizer(max_length=1024)
 
 
 def learnt(ids: list[int]) -> str:
-    return TOKENIZER.decode([token for token in ids if token != IGNORED])
+    text = TOKENIZER.decode([token for token in ids if token != IGNORED])
+    assert isinstance(text, str)
+    return text
 
 
 def test_targets_are_the_completions_and_their_end():

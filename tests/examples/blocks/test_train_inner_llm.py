@@ -1,5 +1,6 @@
 import hashlib
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -76,8 +77,11 @@ def test_reduced_recipe_learns_to_rewrite(tmp_path: Path):
         snapshot_every=1000,
     )
     model = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
-    figures = rewrite_figures(
-        held_out_facts(32, seed=5), model=model, tokenizer=AutoTokenizer.from_pretrained(out)
+    figures = cast(
+        "dict[str, Any]",
+        rewrite_figures(
+            held_out_facts(32, seed=5), model=model, tokenizer=AutoTokenizer.from_pretrained(out)
+        ),
     )
     # An untrained model writes nothing that can be read as a turn.
     assert figures["parsed"] > 0.6

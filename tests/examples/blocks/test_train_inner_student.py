@@ -3,6 +3,7 @@ from random import Random
 import pytest
 import torch
 from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from examples.blocks.alignment_examples import review_example, rewrite_example
 from examples.blocks.train_inner_batches import IGNORED, encode
@@ -41,7 +42,9 @@ def test_every_loss_of_a_review_teaches_the_llama(student: Student):
     batch = encode([review_example(Random(seed)) for seed in range(4)], TOKENIZER)
     losses = student.review_losses(batch)
     assert set(losses) == {"review", "version", "aligned", "news"}
-    first_layer = student.llama.model.layers[0].self_attn.q_proj.weight
+    layer = student.llama.model.layers[0]
+    assert isinstance(layer, LlamaDecoderLayer)
+    first_layer = layer.self_attn.q_proj.weight
     for loss in losses.values():
         (gradient,) = torch.autograd.grad(loss, first_layer, retain_graph=True)
         assert torch.isfinite(loss)

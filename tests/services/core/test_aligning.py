@@ -98,6 +98,9 @@ async def test_review_takes_the_rewrite_only_where_both_orders_agree():
     )
     response = await core().review(ReviewRequest(items=items), deadline=soon())
     agree, differ, blank = response.items
+    assert agree.reviewed is not None
+    assert differ.reviewed is not None
+    assert blank.error is not None
     assert agree.reviewed.verdict is Verdict.REWRITE
     assert differ.reviewed.verdict is Verdict.ORIGINAL
     assert {differ.reviewed.original_first, differ.reviewed.rewrite_first} == set(Verdict)
@@ -111,7 +114,9 @@ async def test_likelihood_is_finite_or_an_error():
     )
     response = await core().likelihood(LikelihoodRequest(items=items), deadline=soon())
     assert response.items[0].num_tokens == 2
-    assert response.items[1].error.code == "internal"
+    error = response.items[1].error
+    assert error is not None
+    assert error.code == "internal"
 
 
 @pytest.mark.parametrize(

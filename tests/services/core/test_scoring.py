@@ -126,7 +126,9 @@ async def test_crash_of_the_engine_costs_only_its_group():
     async with core() as asked:
         response = await score(asked, wanted)
     assert codes(response) == ["ok", "internal", "internal"]
-    assert "RuntimeError" in response.groups[1].items[0].error.message
+    error = response.groups[1].items[0].error
+    assert error is not None
+    assert "RuntimeError" in error.message
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,9 @@ def test_reward_outside_float32_is_an_internal_error(reward: float):
     with pytest.raises(InternalError):
         float32(reward)
     row = RowReward(reward=reward, num_tokens=3, truncated=False)
-    assert item_reward("a", row).error.code == "internal"
+    error = item_reward("a", row).error
+    assert error is not None
+    assert error.code == "internal"
 
 
 def test_rewards_are_float32():

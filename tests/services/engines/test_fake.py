@@ -28,7 +28,9 @@ def test_rewards_are_decided_by_image_and_text():
     )
     rewards = [row.reward for row in first.rows if isinstance(row, RowReward)]
     assert rewards == [row.reward for row in reversed(again.rows) if isinstance(row, RowReward)]
-    assert len({*rewards, other.rows[0].reward}) == 3
+    blue = other.rows[0]
+    assert isinstance(blue, RowReward)
+    assert len({*rewards, blue.reward}) == 3
     assert all(-1 <= reward < 1 for reward in rewards)
 
 
@@ -36,6 +38,7 @@ def test_faults_stay_in_their_row_except_a_crash():
     engine = FakeRewardEngine("answer-reward")
     rows = scored(engine, group("[[too-large]]", "[[internal]]", "[[truncated]] x"))[0].rows
     assert [getattr(row, "code", None) for row in rows] == ["too_large", "internal", None]
+    assert isinstance(rows[2], RowReward)
     assert rows[2].truncated
     with pytest.raises(RuntimeError):
         scored(engine, group("[[crash]]"))

@@ -5,6 +5,7 @@ import pytest
 
 from align2llava.services.engines.api import Candidate, RowReward
 from align2llava.services.engines.reward_rows import (
+    LongText,
     identity_on,
     outcome_of,
     refuse_other_kind,
@@ -26,7 +27,7 @@ def encoded(prompt: str) -> TokenRow:
     return TokenRow(ids=tuple(range(len(prompt))), truncated="long" in prompt)
 
 
-def row(answer: str, long_text="truncate"):
+def row(answer: str, long_text: LongText = "truncate"):
     candidate = Candidate(questions=("What is it?",), answer=answer)
     return row_of(candidate, file=FILE, encode=encoded, long_text=long_text)
 

@@ -3,6 +3,7 @@
 import datetime as dt
 import ipaddress
 from pathlib import Path
+from typing import Any, cast
 
 import bentoml
 import grpc
@@ -12,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from starlette.applications import Starlette
 
 from align2llava.clients.endpoint import Endpoint
 from align2llava.clients.transport.rest import RestRewardClient
@@ -55,12 +57,16 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
     return cert_file, key_file
 
 
+def middleware_of(app: object) -> list[str]:
+    assert isinstance(app, Starlette)
+    return [cast("type", middleware.cls).__name__ for middleware in app.user_middleware]
+
+
 def test_app_has_our_middleware_and_not_the_one_with_timers():
-    names = [middleware.cls.__name__ for middleware in QuestionReward.to_asgi().user_middleware]
+    names = middleware_of(QuestionReward.to_asgi())
     assert "RestSurface" in names
     assert "TimeoutMiddleware" not in names
-    with_timers = bentoml.Service.to_asgi(QuestionReward).user_middleware
-    assert "TimeoutMiddleware" in [middleware.cls.__name__ for middleware in with_timers]
+    assert "TimeoutMiddleware" in middleware_of(bentoml.Service.to_asgi(QuestionReward))
 
 
 def test_client_certificates_are_required_where_their_authority_is_named(tmp_path: Path):
@@ -105,7 +111,7 @@ async def test_both_surfaces_want_tls_and_the_clients_certificate(tmp_path: Path
         "A2L_TLS_CLIENT_CA_FILE": str(cert_file),
     }
     with server("question-reward", tmp_path, settings=settings, await_ready=False) as running:
-        shown = {"ca_file": cert_file, "cert_file": cert_file, "key_file": key_file}
+        shown: dict[str, Any] = {"ca_file": cert_file, "cert_file": cert_file, "key_file": key_file}
         rest = Endpoint(url=f"https://127.0.0.1:{running.http_port}", **shown)
         rpc = Endpoint(url=f"grpcs://127.0.0.1:{running.grpc_port}", **shown)
         clients = [RestRewardClient(rest), GrpcRewardClient(rpc, kind="question-reward")]

@@ -48,6 +48,7 @@ def leader(
         text=True,
         start_new_session=True,
     )
+    assert popen.stdout is not None
     try:
         pids = [popen.pid, *map(int, popen.stdout.readline().split())]
         processes = [psutil.Process(pid) for pid in pids]
@@ -65,6 +66,7 @@ def kill_group(group: int) -> None:
 
 def left(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those that run after at most 20 s."""
+    running = processes
     end = time.monotonic() + 20
     while time.monotonic() < end:
         running = [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

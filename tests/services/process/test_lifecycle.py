@@ -148,7 +148,8 @@ async def test_engine_that_dies_makes_the_service_dead():
 
 async def until_health(service: InProcess, wanted: object) -> None:
     health = health_pb2_grpc.HealthStub(service.channel)
-    async for answer in health.Watch(health_pb2.HealthCheckRequest(), timeout=20):
+    watch = health.Watch  # pyright: ignore[reportAttributeAccessIssue]  (not in its stub)
+    async for answer in watch(health_pb2.HealthCheckRequest(), timeout=20):
         if answer.status == wanted:
             return
 

@@ -32,9 +32,15 @@ def qwen_tokenizer() -> Tokenizer:
     return tokenizer
 
 
+def token_id(mark: str) -> int:
+    found = qwen_tokenizer().token_to_id(mark)
+    assert found is not None
+    return found
+
+
 def tiny_qwen_config() -> Qwen2_5_VLConfig:
     """Returns two layers of 32 with shared key heads; a tower with windows of 2 x 2 tokens."""
-    start, image, end = (qwen_tokenizer().token_to_id(mark) for mark in MARKS)
+    start, image, end = map(token_id, MARKS)
     return Qwen2_5_VLConfig(
         text_config=Qwen2_5_VLTextConfig(
             hidden_size=32,

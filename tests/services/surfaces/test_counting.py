@@ -20,6 +20,7 @@ from align2llava.services.surfaces.counting import (
 
 MANY = 10**9
 SCORE = pb.DESCRIPTOR.message_types_by_name["ScoreRequest"]
+REVIEW = pb.DESCRIPTOR.message_types_by_name["ReviewRequest"]
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False)
 TEXTS = st.text(st.characters(exclude_categories=("Cs",))) | st.text('"\\[{,:}]', max_size=8)
@@ -137,14 +138,11 @@ def test_most_of_a_request_are_texts():
     review = pb.ReviewRequest(items=[item] * 1000)
     review.items[0].id = "a" * 100_000  # long enough to be walked
     data = review.SerializeToString()
-    values = protobuf_values(data, review.DESCRIPTOR, limit=40_000, max_parts=max_parts(1000))
+    values = protobuf_values(data, REVIEW, limit=40_000, max_parts=max_parts(1000))
     assert values == num_fields(review)
     refused = [b"\x0a\x00" * 50_000, data + b"\x98\x06\x01" * 3_065]
     for one in refused:
-        assert (
-            protobuf_values(one, review.DESCRIPTOR, limit=40_000, max_parts=max_parts(1000))
-            == 40_001
-        )
+        assert protobuf_values(one, REVIEW, limit=40_000, max_parts=max_parts(1000)) == 40_001
 
 
 def test_unknown_group_hides_nothing_that_follows():

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
+from multiprocessing.process import BaseProcess
 
 import pytest
 
@@ -13,7 +14,7 @@ from align2llava.services.engines.vllm_engine import children
 CONTEXT = multiprocessing.get_context("spawn")
 
 
-def sleeping() -> multiprocessing.process.BaseProcess:
+def sleeping() -> BaseProcess:
     child = CONTEXT.Process(target=time.sleep, args=(60,), daemon=True)
     child.start()
     return child
@@ -43,7 +44,7 @@ async def test_load_that_goes_well_keeps_its_children():
 
 
 async def test_load_given_up_as_it_ends_leaves_no_child_behind():
-    born: list[multiprocessing.process.BaseProcess] = []
+    born: list[BaseProcess] = []
     is_born = asyncio.Event()
 
     async def load() -> None:
@@ -83,7 +84,7 @@ async def test_load_that_is_given_up_leaves_no_child_behind():
 
 async def test_children_of_before_outlive_a_load_that_fails():
     other = sleeping()
-    born: list[multiprocessing.process.BaseProcess] = []
+    born: list[BaseProcess] = []
 
     def load() -> None:
         born.append(sleeping())

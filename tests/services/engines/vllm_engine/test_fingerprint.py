@@ -10,7 +10,7 @@ from align2llava.services.engines.vllm_engine.fingerprint import CheckpointHashe
 
 
 def weights(**numbers: float) -> bytes:
-    return save({name: np.float32([number]) for name, number in numbers.items()})
+    return save({name: np.array([number], np.float32) for name, number in numbers.items()})
 
 
 def checkpoint(path: Path, **files: bytes) -> Path:

@@ -26,10 +26,11 @@ from tests.services.reward_model.tiny_qwen import (
     PATCHES,
     qwen_tokenizer,
     tiny_qwen_config,
+    token_id,
 )
 
 RELEASED = PatchSettings(patch=14, merge=2, min_pixels=56 * 56, max_pixels=28 * 28 * 1280)
-START, IMAGE, END = (qwen_tokenizer().token_to_id(mark) for mark in MARKS)
+START, IMAGE, END = map(token_id, MARKS)
 
 
 def inputs(*, max_length: int = 60, patches: PatchSettings = PATCHES) -> QwenInputs:

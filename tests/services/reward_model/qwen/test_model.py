@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
 
 from align2llava.services.engines.api import Candidate, RewardGroup, RowReward
 from align2llava.services.engines.torch_engine.reward import EngineLimits, TorchRewardEngine
@@ -240,6 +241,7 @@ def test_rewards_are_float32_under_bfloat16_weights(folder):
 
 def test_patches_that_are_no_squares_are_refused():
     config = tiny_qwen_config()
+    assert isinstance(config.vision_config, Qwen2_5_VLVisionConfig)
     config.vision_config.patch_size = [4, 4]
     with pytest.raises(TypeError, match=r"patch_size is \[4, 4\]"):
         patch_geometry(config)

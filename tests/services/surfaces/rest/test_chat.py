@@ -1,9 +1,11 @@
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import httpx
 import openai
 import pytest
 import pytest_asyncio
+from openai.types.chat import ChatCompletionMessageParam
 
 pytestmark = [
     pytest.mark.slow,
@@ -12,7 +14,7 @@ pytestmark = [
     # vLLM 0.32 reads the deprecated field of its own request class.
     pytest.mark.filterwarnings("ignore:max_tokens is deprecated:DeprecationWarning"),
 ]
-USER = [{"role": "user", "content": "Is there a red star?"}]
+USER: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Is there a red star?"}]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -26,7 +28,7 @@ async def http(vllm_engine) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def client(http: httpx.AsyncClient) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url="http://chat/v1", api_key="k", http_client=http)
+    return openai.AsyncOpenAI(base_url="http://chat/v1", api_key="k", http_client=cast("Any", http))
 
 
 async def test_models_names_the_model_served(client: openai.AsyncOpenAI, vllm_engine):
@@ -49,6 +51,7 @@ async def test_completion_without_a_bound_ends(client: openai.AsyncOpenAI):
         model="inner-llm", messages=USER, temperature=0, extra_body=endless
     )
     assert answer.choices[0].finish_reason == "length"
+    assert answer.usage is not None
     assert answer.usage.completion_tokens <= 1024
 
 

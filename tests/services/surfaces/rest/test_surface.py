@@ -166,7 +166,7 @@ async def test_body_that_no_route_takes_is_not_waited_for(
 )
 async def test_deadline_that_is_no_positive_number_is_invalid(running: InProcess, stated: str):
     response = await running.http.post(
-        "/v1/score", json=body("x"), headers={"x-deadline-ms": stated.encode()}
+        "/v1/score", json=body("x"), headers={b"x-deadline-ms": stated.encode()}
     )
     assert_error(response, 400, "invalid_request")
 

@@ -39,4 +39,6 @@ async def test_missing_turn_is_invalid(stub: pb_grpc.InnerLLMStub):
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await stub.Review(pb.ReviewRequest(items=[pb.ReviewItem(id="a")]))
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "original" in refused.value.details()
+    details = refused.value.details()
+    assert details is not None
+    assert "original" in details

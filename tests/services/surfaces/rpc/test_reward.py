@@ -72,7 +72,9 @@ async def test_malformed_request_carries_code_and_reason(running: InProcess):
         await pb_grpc.QuestionRewardStub(running.channel).Score(pb.ScoreRequest())
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert dict(refused.value.trailing_metadata())["a2l-code"] == "invalid_request"
-    assert "no groups" in refused.value.details()
+    details = refused.value.details()
+    assert details is not None
+    assert "no groups" in details
 
 
 async def test_full_service_refuses_what_it_has_not_parsed():
