@@ -304,14 +304,12 @@ async def test_cancelled_call_is_forgotten_and_its_late_answer_harms_no_other():
     is_late = asyncio.Event()
 
     async def late(_: Service, requests: AsyncIterator[bytes], context: Context) -> None:
-        first: pb.ScoreStreamRequest | None = None
+        held: list[pb.ScoreStreamRequest] = []
         async for asked in parsed(requests):
-            if asked.request_id == "1":
-                first = asked
-            else:
-                assert first is not None
-                await answer(context, first)
-                await answer(context, asked)
+            held.append(asked)
+            if asked.request_id != "1":
+                for one in held:
+                    await answer(context, one)
             is_late.set()
 
     async with client_of(Service(late)) as client:
