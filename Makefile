@@ -54,6 +54,7 @@ test: install k8s-tools .venv-schemathesis/.installed ## All tests, slow ones to
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/house.py
 	$(BIN)/basedpyright
+	$(BIN)/basedpyright --pythonpath $(BIN)/python -p tests
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/generate_stubs.py --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2
@@ -87,8 +88,8 @@ lint: install ## Format and lint, and the shape of the tree (tools/house.py)
 	$(BIN)/ruff check .
 	$(BIN)/python tools/house.py
 
-types: install ## Types, strict
-	$(BIN)/basedpyright
+types: install ## Types: strict, and of the tests what their helpers and fakes promise
+	$(BIN)/basedpyright --pythonpath $(BIN)/python & strict=$$!; $(BIN)/basedpyright --pythonpath $(BIN)/python -p tests && wait $$strict
 
 imports: install ## Import direction
 	$(BIN)/lint-imports --no-cache

@@ -152,6 +152,7 @@ async def until_health(service: InProcess, wanted: object) -> None:
     async for answer in watch(health_pb2.HealthCheckRequest(), timeout=20):
         if answer.status == wanted:
             return
+    raise AssertionError(f"the watch ended without {wanted}")
 
 
 async def test_service_whose_callers_wait_in_vain_is_not_ready_until_the_model_answers():
