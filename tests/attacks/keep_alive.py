@@ -1,6 +1,7 @@
 """One connection that is kept and takes the bytes of a request as they are. Puts nothing right that is wrong."""
 
 import asyncio
+from contextlib import suppress
 
 import httpx
 
@@ -49,7 +50,8 @@ class KeepAlive:
         try:
             writer.write(request)
             if is_end:
-                writer.write_eof()
+                with suppress(OSError):  # refused already: its answer is here, or the end
+                    writer.write_eof()
             response = await _read_response(reader)
             stays = response.headers.get("connection", "").lower() != "close"
             return response

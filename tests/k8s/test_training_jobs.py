@@ -82,7 +82,7 @@ def test_a_bad_config_fails_the_job_at_once(tmp_path: Path):
     (world / "train.yaml").write_text(config.replace("steps:", "step:"))
     container = job("train-question-reward", tmp_path / "pod", world)
     assert run(container) == 2
-    assert "train.yaml: optimiser.steps" in runtime_log(container)
+    assert "train.yaml: optimiser.step: unknown key" in runtime_log(container)
     assert policy("train-question-reward")[2] == "FailJob"
 
 
