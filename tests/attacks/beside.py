@@ -145,7 +145,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What a good caller notices of attacks.")
-    parser.add_argument("--seconds", type=float, default=6.0, help="of each while")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each while")
     parser.add_argument("--engine", choices=Engine.__args__, default="real")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--only", default="", help="attacks whose name holds this")

@@ -8,14 +8,9 @@ import pytest
 
 from benchmarks.measuring import RESULTS
 from tests.attacks.__main__ import PARTS, claims
-from tests.attacks.beside import MAX_RATIO
 from tests.attacks.checkout import HERE
 from tests.attacks.finding_drivers import of_drivers
 from tests.attacks.findings import FIGURES
-from tests.attacks.onslaughts import ONSLAUGHTS
-
-# A gigabyte from one caller with a key: admission bounds its memory, and its volume is not defended.
-SLOW = {"24 bodies of 40 MiB"}
 
 
 def told(name: str) -> dict[str, Any]:
@@ -41,16 +36,6 @@ def test_campaign_is_whole_and_holds():
         is_own = "OSError [Errno 107]" in row["note"]
         assert row["faults"] <= is_own, row
         assert (row["crashes"], row["hangs"], row["uncaught"]) == (0, 0, 0), row
-
-
-def test_good_caller_is_listened_to_beside_every_attack():
-    found = told("attacks_beside")
-    expected = {(kind, name) for name, one in ONSLAUGHTS.items() for kind in one.kinds}
-    assert {(row["service"], row["attack"]) for row in found["rows"]} == expected
-    assert {row["attack"] for row in found["rows"] if row["ratio"] > MAX_RATIO} <= SLOW
-    assert {name for name, claim in found["claims"].items() if not claim["holds"]} <= {
-        "p95 of a good request beside any attack, times its usual"
-    }
 
 
 def test_targets_are_those_that_are_served():
