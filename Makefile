@@ -89,7 +89,7 @@ lint: install ## Format and lint, and the shape of the tree (tools/house.py)
 	$(BIN)/python tools/house.py
 
 types: install ## Types: strict, and of the tests what their helpers and fakes promise
-	$(BIN)/basedpyright --pythonpath $(BIN)/python & strict=$$!; $(BIN)/basedpyright --pythonpath $(BIN)/python -p tests && wait $$strict
+	$(BIN)/basedpyright & strict=$$!; $(BIN)/basedpyright --pythonpath $(BIN)/python -p tests && wait $$strict
 
 imports: install ## Import direction
 	$(BIN)/lint-imports --no-cache

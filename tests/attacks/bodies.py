@@ -72,8 +72,7 @@ def many_scans(side: int = 4_000, scans: int = 8_000) -> bytes:
 def broken_exif() -> bytes:
     """Returns a good JPEG whose metadata ends within an entry."""
     exif = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x02\x00\x12\x01\x03\x00\x01\x00"
-    data = encoded(Image.new("RGB", (32, 32), "red"), "JPEG")
-    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+    return _jpeg(exif)
 
 
 def unwritable_exif() -> bytes:
@@ -81,6 +80,10 @@ def unwritable_exif() -> bytes:
     entries = struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHII", 0x0132, 5, 1, 38)
     exif = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x02\x00" + entries + bytes(4)
     exif += struct.pack("<II", 1, 2)
+    return _jpeg(exif)
+
+
+def _jpeg(exif: bytes) -> bytes:
     data = encoded(Image.new("RGB", (32, 32), "red"), "JPEG")
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
 

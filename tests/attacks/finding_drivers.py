@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.attacks.checkout import Checkout
-from tests.attacks.killable_serve import ORPHAN_S, KillableServe, wait_until
+from tests.attacks.killable_serve import ORPHAN_S, KillableServe, killable_serve, wait_until
+from tests.cases.bench import environment
 from tests.contract.lies import ESCAPES
 from tests.pipeline.curation.small_world import record, write_images
 
@@ -51,17 +52,15 @@ def of_drivers(tree: Checkout, folder: Path) -> Figures:
 def of_serve(tree: Checkout, folder: Path) -> Figures:
     """What `a2l serve` shows with fake engines: strangers, texts on the screen of a run, and what a kill leaves."""
     folder.mkdir()
-    with tempfile.TemporaryDirectory(prefix="a2l-", ignore_cleanup_errors=True) as tmp:
-        serve = KillableServe(folder, tmp=Path(tmp), engine="fake", tree=tree)
-        try:
-            serve.start()
-            return {
-                **_strange(serve, tree),
-                **_shown(serve, tree, folder / "S11"),
-                **_killed(serve),
-            }
-        finally:
-            serve.stop()
+    with (
+        tempfile.TemporaryDirectory(prefix="a2l-", ignore_cleanup_errors=True) as tmp,
+        killable_serve(folder, tmp=Path(tmp), engine="fake", tree=tree) as serve,
+    ):
+        return {
+            **_strange(serve, tree),
+            **_shown(serve, tree, folder / "S11"),
+            **_killed(serve),
+        }
 
 
 def _proxied(tree: Checkout, folder: Path) -> Figures:
@@ -122,7 +121,7 @@ def _strange(serve: KillableServe, tree: Checkout) -> Figures:
         second = subprocess.Popen(
             serve.command,
             cwd=tree.folder,
-            env=_environ({"A2L_ENGINE": "fake"}),
+            env=environment(A2L_ENGINE="fake"),
             stdout=output,
             stderr=subprocess.DEVNULL,
         )
@@ -169,7 +168,7 @@ def _a2l(tree: Checkout, folder: Path, *words: str, more: Mapping[str, str] | No
         process = subprocess.Popen(
             [*tree.a2l, *words],
             cwd=tree.folder,
-            env=_environ({"PYTHONPATH": str(tree.folder), **(more or {})}),
+            env=environment(PYTHONPATH=str(tree.folder), **(more or {})),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -184,16 +183,6 @@ def _a2l(tree: Checkout, folder: Path, *words: str, more: Mapping[str, str] | No
         output=output.read_bytes(),
         peak_mib=usage.ru_maxrss / 1024,
     )
-
-
-def _environ(more: Mapping[str, str]) -> dict[str, str]:
-    """Returns an environment without settings of ours and without proxies."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("A2L_", "BENTOML_")) and not name.lower().endswith("_proxy")
-    }
-    return {**kept, **more}
 
 
 @contextmanager
